@@ -1,0 +1,48 @@
+# make demo, make test: each sets up .venv by itself. Needs Python 3.11 or newer and make.
+PORT ?= 8501
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN = .venv/bin
+READY = .venv/ready
+
+.PHONY: demo setup test check format lock corpus
+
+demo: setup
+	$(BIN)/rag-app ingest data/corpus
+	@echo
+	$(BIN)/rag-app ask "Until when do I have to hand in my expense claim after a trip, as an employee in Jena?"
+	@echo
+	@echo "The page: http://localhost:$(PORT)  (Ctrl-C stops)"
+	@$(BIN)/streamlit run streamlit_app.py --server.port $(PORT) --logger.level error
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found: install one, or name it with make PYTHON=…" >&2; exit 2; }
+	@echo "setting up .venv from requirements.lock: once, a minute or two"
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_rooms.py
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Take newer versions within the ranges of pyproject.toml.
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra builtin --extra dev --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
+
+# Build the PDF and DOCX files of the sample corpus from data/source.
+corpus: setup
+	$(BIN)/python data/build_corpus.py

@@ -1,0 +1,1 @@
+"""Ingest: read documents, cut them into chunks, make the store equal to them."""

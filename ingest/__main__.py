@@ -1,0 +1,8 @@
+"""`python -m ingest PATH…` is `rag-app ingest PATH…`."""
+
+import sys
+
+from rag_app.cli import main
+
+if __name__ == "__main__":
+    main(["ingest", *sys.argv[1:]])

@@ -1,0 +1,51 @@
+"""Runs the built-in gateway: in this process on a free port, or alone on a port of choice."""
+
+import functools
+import socket
+import threading
+import time
+
+import uvicorn
+
+from rag_app.builtin.app import app
+from rag_app.types import RagError
+
+HOST = "127.0.0.1"
+START_TIMEOUT = 30.0
+
+
+@functools.cache
+def start() -> str:
+    """Start the gateway in a thread of this process, once, and return its base URL."""
+    listener = _listen(0)
+    server = uvicorn.Server(_config())
+    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="builtin-gateway", daemon=True).start()
+    deadline = time.monotonic() + START_TIMEOUT
+    while not server.started:
+        if time.monotonic() > deadline:
+            raise RagError("the built-in gateway did not start within 30 s: set RAG_BASE_URL to an endpoint of your own")
+        time.sleep(0.005)
+    return f"http://{HOST}:{listener.getsockname()[1]}/v1"
+
+
+def serve(port: int) -> None:
+    """Run the gateway alone on a port (0 = a free one) until it is stopped; prints its base URL."""
+    listener = _listen(port)
+    print(f"built-in models at http://{HOST}:{listener.getsockname()[1]}/v1 (Ctrl-C stops)", flush=True)
+    uvicorn.Server(_config()).run(sockets=[listener])
+
+
+def _config() -> uvicorn.Config:
+    return uvicorn.Config(app, log_level="warning", lifespan="off")
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise RagError(f"port {port} cannot be had ({error.strerror}): choose another with --port") from None
+    listener.listen(128)
+    return listener

@@ -1,0 +1,341 @@
+"""The command line: rag-app ingest, ask, search, gateway."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.progress import ProgressColumn as RichColumn
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+from rag_app import builtin, language
+from rag_app.settings import Settings, load_settings
+from rag_app.types import Ask, Candidate, RagError, Search, SettingsError, seconds
+
+out = Console(highlight=False, markup=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+# Blue, green, vermilion of Okabe & Ito: told apart by colour-blind people too.
+PROMOTED, KEPT, LOST = "#0072B2", "#009E73", "#D55E00"
+ROWS = 10
+
+
+class Commands(TyperGroup):
+    """Turns our errors into one line on stderr and an exit code: 1 failed, 2 misused, 130 interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RagError as error:
+            err.print(f"error: {printable(str(error))}", style="red")
+            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
+        except KeyboardInterrupt:
+            err.print("\ninterrupted: nothing is half-written; run the same command again to complete it", style="yellow")
+            sys.stdout.flush()
+            # Requests under way would hold the process until they are answered.
+            os._exit(130)
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask questions of your documents, and see what reranking did to the answer.\n\n"
+    "Start with [bold]rag-app ingest data/corpus[/bold], then [bold]rag-app ask 'How …?'[/bold]. Without settings the "
+    "built-in models answer; [bold].env.example[/bold] lists the settings.",
+)
+
+Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
+CollectionOption = Annotated[str | None, typer.Option(help="Chroma collection (RAG_COLLECTION).")]
+CandidatesOption = Annotated[int | None, typer.Option(help="Candidates to retrieve and rerank (RAG_N_CANDIDATES).")]
+PassagesOption = Annotated[int | None, typer.Option(help="Passages for the chat model (RAG_N_PASSAGES).")]
+RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Rerank, or keep the retrieval order.")]
+AllOption = Annotated[bool, typer.Option("--all", help=f"Show every candidate in the table, not only the top {ROWS}.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        out.print(f"rag-app {version('rag-app')}")
+        raise typer.Exit
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Folders and files.", show_default=False)],
+    collection: CollectionOption = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Embed everything anew, beside the old collection, then replace it.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the collection equal to the documents below PATHS.
+
+    Reads Markdown, text, HTML, PDF and DOCX. Only what is new or changed is embedded; what is gone leaves the collection.
+    Exit code 1 if a file failed; the others are stored all the same.
+    """
+    from ingest import sync
+    from rag_app import pipeline
+    from rag_app.store import Store
+
+    settings = configure(collection=collection)
+    name = f"{settings.collection}-rebuild" if rebuild else settings.collection
+    for path in paths:
+        if not path.exists():
+            raise RagError(f"no such file or folder: {path}")
+    store = Store(settings.chroma_path, settings.chroma_url, name, create=True)
+    if rebuild:
+        store.drop()
+    store.require_model(settings.endpoint("EMBEDDING").model)
+    with progress_bars() as progress:
+        report = sync.ingest(paths, store, pipeline.embeddings(settings), progress)
+    if rebuild and store.count():
+        store.rename(settings.collection)
+    if as_json:
+        out.print(report.model_dump_json(indent=2))
+    else:
+        told(report, settings)
+    for failure in report.documents.failed:
+        err.print(printable(f"failed: {failure.path}: {failure.reason}"), style="red")
+    if settings.endpoint("EMBEDDING").builtin:
+        warn_of_languages(report.languages)
+    if report.documents.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    question: Question,
+    rerank: RerankOption = True,
+    candidates: CandidatesOption = None,
+    passages: PassagesOption = None,
+    collection: CollectionOption = None,
+    show_all: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from the documents, then show the ranking before and after reranking."""
+    from rag_app.pipeline import Pipeline, asked
+
+    pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    search = searched(pipeline, question, rerank)
+    answering = pipeline.answer(search)
+    try:
+        for piece in answering:
+            if not as_json:
+                out.print(printable(piece), end="")
+    except RagError:
+        # The rankings were paid for and are worth seeing without an answer too.
+        if not as_json:
+            out.print()
+            show(search, show_all)
+        raise
+    result = asked(search, answering)
+    if as_json:
+        out.print(result.model_dump_json(indent=2))
+        return
+    out.print("\n")
+    show_sources(result)
+    show(result, show_all)
+
+
+@app.command()
+def search(
+    question: Question,
+    rerank: RerankOption = True,
+    candidates: CandidatesOption = None,
+    passages: PassagesOption = None,
+    collection: CollectionOption = None,
+    show_all: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the ranking before and after reranking; like ask, but stops before the chat model."""
+    from rag_app.pipeline import Pipeline
+
+    pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    result = searched(pipeline, question, rerank)
+    if as_json:
+        out.print(result.model_dump_json(indent=2))
+    else:
+        show(result, show_all)
+
+
+@app.command()
+def gateway(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8399,
+) -> None:
+    """Serve the built-in models alone, as /v1/embeddings, /v1/rerank and /v1/chat/completions."""
+    from rag_app.builtin import server
+
+    server.serve(port)
+
+
+def configure(**options: object) -> Settings:
+    """Return the settings with the options on top, and say on stderr what is unlikely to serve."""
+    settings = load_settings(**options)
+    for line in settings.advice():
+        err.print(f"note: {line}", style="yellow")
+    return settings
+
+
+def searched(pipeline: Any, question: str, rerank: bool) -> Search:
+    """Search, with a line on stderr that says which stage is running."""
+    following = {"embed": "retrieving", "retrieve": "reranking", "rerank": "answering"}
+    with err.status("embedding the question") as status:
+        result: Search = pipeline.search(question, rerank=rerank, on_stage=lambda stage, ms: status.update(following[stage]))
+    return result
+
+
+def show(result: Search, show_all: bool) -> None:
+    """Print the sentence, the table of candidates after and before, the receipt and the times."""
+    out.print(result.effect, style="bold")
+    n_passages = len(result.passages)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("after", "before", "moved", "rerank", "cosine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("document", overflow="fold")
+    hidden = 0
+    for after, candidate in enumerate(result.reranked, 1):
+        fate, style = fates(candidate)
+        if after > ROWS and not fate and not show_all:
+            hidden += 1
+            continue
+        table.add_row(
+            str(after),
+            str(candidate.retrieval.rank),
+            moved(candidate.retrieval.rank - after),
+            f"{candidate.rerank.score:.3f}" if candidate.rerank else "–",
+            f"{candidate.retrieval.score:.3f}",
+            fate,
+            Text(printable(place(candidate)), style="" if fate else "dim"),
+            style=style,
+            end_section=after == n_passages,
+        )
+    Console(highlight=False).print(table)
+    if hidden:
+        out.print(f"… and {hidden} more candidates; --all shows them", style="dim")
+    loud = "bold red" if result.rerank.status == "fallback" else "dim"
+    out.print(printable(result.rerank.line), style=loud)
+    ms = result.ms
+    stages = [f"embed {seconds(ms.embed)}", f"retrieve {seconds(ms.retrieve)}", f"rerank {seconds(ms.rerank)}"]
+    if isinstance(result, Ask):
+        stages.append(f"answer {seconds(result.ms.chat)}")
+    out.print(" ▸ ".join(stages), style="dim")
+
+
+def show_sources(result: Ask) -> None:
+    """Print what each marker of the answer points to, and what is to be known about the answer."""
+    by_id = {passage.id: passage for passage in result.passages}
+    for citation in result.answer.citations:
+        out.print(printable(f"[{citation.marker}] {place(by_id[citation.id])}"), style="dim")
+    notes = []
+    if result.answer.model == builtin.CHAT_MODEL:
+        notes.append("answered by the built-in extractive model: sentences quoted from the passages, no language model")
+    if result.answer.dropped:
+        markers = ", ".join(f"[{n}]" for n in result.answer.dropped)
+        notes.append(f"taken out of the answer: {markers}, which no passage has")
+    if result.answer.finish == "length":
+        notes.append("the answer stops at the model's token limit")
+    if result.answer.finish == "cut_short":
+        notes.append("the answer is possibly cut short: its stream ended without saying why")
+    for note in notes:
+        out.print(note, style="dim")
+    out.print()
+
+
+def fates(candidate: Candidate) -> tuple[str, str]:
+    """Return in words, and as a colour, what reranking meant for a candidate's place among the passages."""
+    if candidate.passage and candidate.passage_without_rerank:
+        return "kept", KEPT
+    if candidate.passage:
+        return "promoted", PROMOTED
+    if candidate.passage_without_rerank:
+        return "lost its place", LOST
+    return "", ""
+
+
+def moved(distance: int) -> str:
+    """Return ▲5, ▼13 or = for a distance up, down or none."""
+    return f"▲{distance}" if distance > 0 else f"▼{-distance}" if distance < 0 else "="
+
+
+def place(candidate: Candidate) -> str:
+    """Return document, heading path and page of a chunk on one line."""
+    page = (f"p. {candidate.page}",) if candidate.page else ()
+    return " › ".join((candidate.document, *candidate.headings, *page))
+
+
+def printable(text: str) -> str:
+    """Return text without control and direction characters: a document must not drive the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "" for c in text)
+
+
+def told(report: Any, settings: Settings) -> None:
+    """Print the result of an ingest in two lines."""
+    d, c = report.documents, report.chunks
+    out.print(
+        f"{settings.collection}: {d.added} documents added, {d.changed} changed, {d.unchanged} unchanged, "
+        f"{d.removed} removed, {len(d.empty)} empty, {len(d.skipped)} skipped, {len(d.failed)} failed"
+    )
+    out.print(
+        f"{c.stored} chunks stored: {c.embedded} embedded in {report.embedding_requests} requests, {c.deleted} deleted, "
+        f"{report.seconds:.1f} s",
+        style="dim",
+    )
+
+
+def warn_of_languages(languages: dict[str, int]) -> None:
+    """Say on stderr when documents are not in the language of the built-in models."""
+    total = sum(languages.values())
+    for code, count in languages.items():
+        if code not in (builtin.LANGUAGE, language.UNDETERMINED) and 5 * count >= total:
+            err.print(
+                f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
+                "set RAG_BASE_URL to a gateway with multilingual models",
+                style="yellow",
+            )
+
+
+class Rate(RichColumn):
+    """Items a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.0f}/s" if speed else "", style="dim")
+
+
+@contextmanager
+def progress_bars() -> Iterator[Any]:
+    """Show two bars on stderr, files read and chunks embedded, with rate and time left."""
+    from ingest.sync import Progress as Callbacks
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as bars:
+        files = bars.add_task("reading files", total=None)
+        chunks = bars.add_task("embedding chunks", total=None, visible=False)
+        yield Callbacks(
+            files=lambda done, total: bars.update(files, completed=done, total=total),
+            chunks=lambda done, total: bars.update(chunks, completed=done, total=total, visible=total > 0),
+        )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    app(args=argv, prog_name="rag-app")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Human language: which one a text is in (py3langid), and where its sentences end (sentencex)."""
+
+import unicodedata
+
+import py3langid
+import sentencex
+
+UNDETERMINED = "und"
+# Labels of the detector that mean one written language here.
+_SAME = {"wuu": "zh", "yue": "zh", "lzh": "zh", "pcm": "en", "sco": "en", "zxx": UNDETERMINED}
+_NAMES = {"ar": "Arabic", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "it": "Italian"}
+_NAMES |= {"ja": "Japanese", "ko": "Korean", "nl": "Dutch", "pl": "Polish", "pt": "Portuguese", "ru": "Russian"}
+_NAMES |= {"zh": "Chinese"}
+# How far, in log-likelihood, another language must be ahead of English to be believed:
+# names and codes alone ("RMA Callisto 2025") look like anything.
+_MARGIN = 10.0
+_SAMPLE = 5000
+
+
+def detect(text: str) -> str:
+    """Return the ISO 639 code of the text's language, or "und" where it is too short to tell."""
+    ranked = py3langid.rank(text[:_SAMPLE])
+    top, score = ranked[0]
+    english = next(score for language, score in ranked if language == "en")
+    if top != "en" and score - english < _MARGIN:
+        return UNDETERMINED
+    return str(_SAME.get(top, top))
+
+
+def is_latin(text: str) -> bool:
+    """Whether at least half of the text's letters are of the Latin script; True where it has none."""
+    letters = [character for character in text if character.isalpha()]
+    return 2 * sum("LATIN" in unicodedata.name(letter, "") for letter in letters) >= len(letters)
+
+
+def name(code: str) -> str:
+    """Return a language's English name where we know it, else its code."""
+    return _NAMES.get(code, code)
+
+
+def sentences(text: str, language: str = "en") -> list[str]:
+    """Return the sentences of a text, in order, white space around them taken off; 。！？ end a sentence too."""
+    return [part.strip() for part in sentencex.segment(language, text) if part.strip()]

@@ -1,0 +1,180 @@
+"""Every knob, read once at the door from the environment and `.env`, then passed inward."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag_app import builtin
+from rag_app.endpoint import Endpoint, openai_base, rerank_url
+from rag_app.types import SettingsError
+
+PREFIX = "RAG_"
+Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
+# Stage: its name in messages, its built-in model.
+STAGES: dict[Stage, tuple[str, str]] = {
+    "EMBEDDING": ("embeddings", builtin.EMBEDDING_MODEL),
+    "RERANK": ("rerank", builtin.RERANK_MODEL),
+    "CHAT": ("chat", builtin.CHAT_MODEL),
+}
+
+
+class Settings(BaseSettings):
+    """The settings; `.env.example` lists them with their defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    base_url: str = Field("", description="Gateway for all three models; empty = the built-in ones.")
+    api_key: SecretStr = Field(SecretStr(""), description="Its key, sent as a Bearer token.")
+
+    embedding_model: str = Field("", description="Embedding model; the collection remembers it.")
+    embedding_url: str = Field("", description="Another address for embeddings only; `builtin` = the built-in model.")
+    embedding_api_key: SecretStr = Field(SecretStr(""), description="Another key for embeddings only.")
+    embedding_question_prefix: str = Field("", description="Text put before a question (bge, e5 and Qwen3 need one).")
+    embedding_passage_prefix: str = Field("", description="Text put before a passage (e5 needs one).")
+    embedding_batch_size: int = Field(32, ge=1, le=2048, description="Texts in one embedding request.")
+    embedding_concurrency: int = Field(4, ge=1, le=64, description="Embedding requests under way at once.")
+    embedding_timeout: float = Field(60, gt=0, description="Seconds to wait for an embedding request.")
+
+    rerank_model: str = Field("", description="Rerank model.")
+    rerank_url: str = Field("", description="Another address for rerank only, base or full URL; `builtin` works too.")
+    rerank_api_key: SecretStr = Field(SecretStr(""), description="Another key for rerank only.")
+    rerank_timeout: float = Field(30, gt=0, description="Seconds to wait for the rerank request.")
+
+    chat_model: str = Field("", description="Chat model.")
+    chat_url: str = Field("", description="Another address for chat only, e.g. an Ollama; `builtin` works too.")
+    chat_api_key: SecretStr = Field(SecretStr(""), description="Another key for chat only.")
+    chat_timeout: float = Field(120, gt=0, description="Seconds to wait for the next piece of an answer.")
+
+    chroma_path: Path = Field(Path("data/chroma"), description="Folder of the embedded Chroma.")
+    chroma_url: str = Field("", description="A Chroma server instead, e.g. http://localhost:8000.")
+    collection: str = Field(
+        "handbook", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$", description="Chroma collection."
+    )
+
+    n_candidates: int = Field(30, ge=1, le=1000, description="Candidates retrieved and reranked; 20-50 is advised.")
+    n_passages: int = Field(4, ge=1, le=100, description="Passages given to the chat model; 3-5 is advised.")
+
+    @field_validator("base_url", "embedding_url", "rerank_url", "chat_url", "chroma_url")
+    @classmethod
+    def _has_scheme(cls, url: str) -> str:
+        url = url.strip()
+        if url and url != "builtin":
+            try:
+                parts = urlsplit(url)
+                complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                complete = False
+            if not complete:
+                raise ValueError("not a whole URL: write it with its scheme, such as https://api.example.com/v1")
+        return url
+
+    @field_validator("base_url", "chroma_url")
+    @classmethod
+    def _not_builtin(cls, url: str) -> str:
+        if url == "builtin":
+            raise ValueError("leave it empty for the built-in one")
+        return url
+
+    @field_validator("api_key", "embedding_api_key", "rerank_api_key", "chat_api_key")
+    @classmethod
+    def _clean_key(cls, key: SecretStr) -> SecretStr:
+        """Take off what people paste along: white space, newlines, the word Bearer."""
+        text = "".join(key.get_secret_value().split()) if key else ""
+        text = text.removeprefix("Bearer") if text.startswith("Bearer") and len(text) > 6 else text
+        if not text.isascii() or not text.isprintable():
+            raise ValueError("the key has characters that no HTTP header carries: copy it again")
+        return SecretStr(text)
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> Self:
+        if self.n_passages > self.n_candidates:
+            raise ValueError(
+                f"RAG_N_PASSAGES ({self.n_passages}) is above RAG_N_CANDIDATES ({self.n_candidates}): "
+                "passages are chosen from the candidates"
+            )
+        return self
+
+    def endpoint(self, stage: Stage) -> Endpoint:
+        """Return where a stage's model is; the URL of a built-in one is empty until its gateway runs.
+
+        SettingsError if a model of one's own has no name.
+        """
+        low = stage.lower()
+        name, builtin_model = STAGES[stage]
+        own: str = getattr(self, f"{low}_url")
+        own_key: SecretStr = getattr(self, f"{low}_api_key")
+        model: str = getattr(self, f"{low}_model")
+        timeout: float = getattr(self, f"{low}_timeout")
+        url = own or self.base_url
+        if url in ("", "builtin"):
+            if model not in ("", builtin_model):
+                raise SettingsError(
+                    f"RAG_{stage}_MODEL={model} needs an address: set RAG_BASE_URL or RAG_{stage}_URL, "
+                    f"or leave it empty for the built-in {builtin_model}"
+                )
+            return Endpoint(name, stage, "", builtin_model, SecretStr(""), timeout, builtin=True)
+        if not model:
+            raise SettingsError(f"RAG_{stage}_MODEL is not set: name the {name} model to use at {url}")
+        # The common key goes to the common host only, so that it is not shown to a server it was not made for.
+        common = not own or not self.base_url or urlsplit(own).hostname == urlsplit(self.base_url).hostname
+        key = own_key if own_key else self.api_key if common else SecretStr("")
+        url = rerank_url(url) if stage == "RERANK" else openai_base(url)
+        return Endpoint(name, stage, url, model, key, timeout)
+
+    @property
+    def question_prefix(self) -> str:
+        """The prefix for questions; the built-in model brings its own."""
+        own = self.endpoint("EMBEDDING").builtin and "embedding_question_prefix" not in self.model_fields_set
+        return builtin.QUESTION_PREFIX if own else self.embedding_question_prefix
+
+    def advice(self) -> list[str]:
+        """Return a line for each setting that works but is unlikely to serve."""
+        lines = []
+        if self.n_candidates < 20:
+            lines.append(f"{self.n_candidates} candidates: fewer than 20 leave the reranker little to choose from")
+        if self.n_candidates > 50:
+            lines.append(f"{self.n_candidates} candidates: more than 50 cost rerank time and seldom add a passage")
+        if self.n_passages < 3:
+            lines.append(f"{self.n_passages} passages: fewer than 3 lose the answer when the best one is ranked just below")
+        if self.n_passages > 5:
+            lines.append(f"{self.n_passages} passages: more than 5 lengthen the prompt with ever weaker passages")
+        return lines
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings from the environment and `.env`, with options of the command line on top.
+
+    SettingsError in one line for a misspelt RAG_ variable or a value that cannot work; a key is never repeated in it.
+    """
+    env_file = Path(".env")
+    try:
+        names = [*os.environ, *(dotenv_values(env_file) if env_file.is_file() else ())]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read ({error}): save it as UTF-8 text") from None
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    for name in names:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            hint = f"did you mean {near[0]}?" if near else "see .env.example for the settings there are"
+            raise SettingsError(f"{name} is not a setting: {hint}")
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            where = f"{PREFIX}{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
+            lines.append(where + problem["msg"].removeprefix("Value error, "))
+        raise SettingsError("; ".join(lines)) from None

@@ -1,0 +1,195 @@
+"""The records that travel between the stages, and the one error that a user sees.
+
+All records are frozen and go to JSON and back (`model_dump_json`, `model_validate_json`). Ranks count from 1; of scores,
+higher is better, and scores of different rankings are never mixed.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SEPARATOR = " › "
+
+
+class RagError(Exception):
+    """Something a person can act on: one line that names the thing and says what to do next."""
+
+
+class SettingsError(RagError):
+    """A setting or an option that cannot work; the command line exits with 2."""
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Chunk(Record):
+    """A piece of a document as it was cut, under an id that lasts while its text does."""
+
+    id: str
+    document: str
+    title: str
+    headings: tuple[str, ...]
+    page: int | None
+    position: int
+    language: str
+    text: str
+
+    @property
+    def text_in_context(self) -> str:
+        """The text under its title and headings: what is embedded and what is reranked."""
+        return f"{self.heading_path}\n{self.text}"
+
+    @property
+    def heading_path(self) -> str:
+        """Title and headings on one line."""
+        return SEPARATOR.join((self.title, *self.headings))
+
+
+class Ranking(Record):
+    """A place in one ranking: rank from 1, and the raw score it comes from."""
+
+    rank: int
+    score: float
+
+
+class Candidate(Chunk):
+    """A chunk as retrieved (score: cosine similarity) and, once reranked, as reranked (score: raw, in the model's own unit)."""
+
+    retrieval: Ranking
+    rerank: Ranking | None = None
+    passage: bool = False
+    passage_without_rerank: bool = False
+
+
+class Receipt(Record):
+    """What the reranker did to one question.
+
+    applied: every candidate was scored; partial: some were, the others follow in retrieval order; skipped: not asked, for
+    the reason given; fallback: it failed, for the reason given, and retrieval order was used.
+    """
+
+    status: Literal["applied", "skipped", "fallback", "partial"]
+    model: str
+    endpoint: str
+    sent: int = 0
+    scored: int = 0
+    reason: str = ""
+    ms: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The receipt as one line of text."""
+        where = f"{self.model} at {self.endpoint}"
+        if self.status == "skipped":
+            return f"rerank skipped: {self.reason}"
+        if self.status == "fallback":
+            return f"RERANK FAILED, retrieval order used: {self.reason}"
+        counts = f"{self.scored} of {self.sent} scored"
+        return " · ".join([f"rerank {self.status}", where, counts, seconds(self.ms), *self.warnings])
+
+
+class Tokens(Record):
+    """Tokens as each endpoint reported them; None where it did not."""
+
+    embed: int | None = None
+    rerank: int | None = None
+    chat_prompt: int | None = None
+    chat_answer: int | None = None
+
+
+class SearchMs(Record):
+    """Wall-clock milliseconds per stage."""
+
+    embed: float
+    retrieve: float
+    rerank: float
+    total: float
+
+
+class AskMs(SearchMs):
+    """`first_token` counts from the question to the first words of the answer; `chat` is the chat call alone."""
+
+    first_token: float | None
+    chat: float
+
+
+class Search(Record):
+    """A question and its candidates in retrieval order, each with both its places."""
+
+    question: str
+    candidates: tuple[Candidate, ...]
+    rerank: Receipt
+    ms: SearchMs
+    tokens: Tokens = Tokens()
+
+    @property
+    def reranked(self) -> tuple[Candidate, ...]:
+        """The candidates in the order after reranking; those without a rerank score follow in retrieval order."""
+        return tuple(sorted(self.candidates, key=after_rerank))
+
+    @property
+    def passages(self) -> tuple[Candidate, ...]:
+        """What the chat model gets, best first."""
+        return tuple(c for c in self.reranked if c.passage)
+
+    @property
+    def passages_without_rerank(self) -> tuple[Candidate, ...]:
+        """What the chat model would have got in retrieval order."""
+        return tuple(c for c in self.candidates if c.passage_without_rerank)
+
+    @property
+    def effect(self) -> str:
+        """What reranking did to this answer, in one sentence."""
+        if self.rerank.status == "fallback":
+            return "Reranking failed: the passages are in retrieval order."
+        if self.rerank.status == "skipped":
+            return "Reranking was skipped: the passages are in retrieval order."
+        promoted = sum(not c.passage_without_rerank for c in self.passages)
+        if promoted:
+            return f"Reranking put {promoted} of the {len(self.passages)} passages into this answer."
+        if [c.id for c in self.passages] == [c.id for c in self.passages_without_rerank]:
+            return "Reranking changed nothing: the same passages in the same order."
+        return "Reranking kept the same passages and changed their order."
+
+
+class Citation(Record):
+    """A marker [n] in an answer and the passage it points to."""
+
+    marker: int
+    id: str
+    document: str
+
+
+class Answer(Record):
+    """The text with its checked [n] markers.
+
+    `finish`: stop; length (the model's token limit); cut_short (the stream ended without saying why). `dropped` are markers
+    that pointed to no passage and were taken out of the text.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    finish: Literal["stop", "length", "cut_short"]
+    model: str
+    dropped: tuple[int, ...] = ()
+
+
+class Ask(Search):
+    """A search with its answer."""
+
+    answer: Answer
+    ms: AskMs
+
+
+def after_rerank(candidate: Candidate) -> tuple[bool, int]:
+    """Sort key: reranked candidates by rerank rank, then the others by retrieval rank."""
+    if candidate.rerank:
+        return False, candidate.rerank.rank
+    return True, candidate.retrieval.rank
+
+
+def seconds(ms: float) -> str:
+    """Return milliseconds as a person reads them: `9 ms`, `1.4 s`."""
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
