@@ -10,7 +10,7 @@ READY = .venv/ready
 demo: setup
 	$(BIN)/rag-app ingest data/corpus
 	@echo
-	$(BIN)/rag-app ask "Until when do I have to hand in my expense claim after a trip, as an employee in Jena?"
+	$(BIN)/rag-app ask "How often should a Callisto C5 be recalibrated?"
 	@echo
 	@echo "The page: http://localhost:$(PORT)  (Ctrl-C stops)"
 	@$(BIN)/streamlit run streamlit_app.py --server.port $(PORT) --logger.level error

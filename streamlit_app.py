@@ -10,16 +10,17 @@ import streamlit as st
 from rag_app import builtin
 from rag_app.pipeline import Pipeline, asked
 from rag_app.settings import load_settings
-from rag_app.types import Ask, Candidate, RagError, Search, seconds
+from rag_app.types import SEPARATOR, Ask, Candidate, RagError, Search, seconds
 
 TITLE = "Ask the handbook"
 EXAMPLES = (
-    "What is the hotel limit in Paris?",
-    "How much can I claim for meals on a full day away inside Germany?",
-    "Until when must the data protection officer be told of an incident?",
+    "How often should a Callisto C5 be recalibrated?",
+    "Does the company pay for whisky after a business dinner?",
+    "How early must I announce parental leave in Germany for a baby?",
 )
 # Blue, green and vermilion of Okabe & Ito, told apart by colour-blind people too; grey for the rest.
 FATES = {"promoted into the answer": "#0072B2", "kept": "#009E73", "lost its place": "#D55E00", "not used": "#B8BCC4"}
+INK = "#30343B"
 STAGES = ("embed", "retrieve", "rerank")
 
 
@@ -49,12 +50,6 @@ def moved(distance: int) -> str:
     return f"▲{distance}" if distance > 0 else f"▼{-distance}" if distance < 0 else ""
 
 
-def label(candidate: Candidate, width: int = 38) -> str:
-    """Return title and last heading of a chunk, cut to a width."""
-    text = " › ".join((candidate.title, *candidate.headings[-1:]))
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
 def movement(search: Search) -> alt.LayerChart:
     """Return the slope chart: rank before on the left, rank after on the right, one line a candidate."""
     rows = []
@@ -64,6 +59,7 @@ def movement(search: Search) -> alt.LayerChart:
         common = {
             "id": candidate.id,
             "fate": fate(candidate),
+            "label": SEPARATOR.join((candidate.title, *candidate.headings[-1:])),
             "document": candidate.document,
             "text": candidate.text[:300],
             "cosine": candidate.retrieval.score,
@@ -72,23 +68,23 @@ def movement(search: Search) -> alt.LayerChart:
             "after": after,
             "cited": candidate.id in cited,
         }
-        rows.append({**common, "side": "before", "rank": before, "label": f"{label(candidate)}  {before}"})
-        rows.append({**common, "side": "after", "rank": after, "label": f"{after}  {label(candidate)} {moved(before - after)}"})
+        rows.append({**common, "side": "before", "rank": before, "place": str(before)})
+        rows.append({**common, "side": "after", "rank": after, "place": f"{after} {moved(before - after)}"})
     n = len(search.candidates)
     ranks = alt.Scale(domain=[n + 0.5, 0.5], nice=False)
-    cut = len(search.passages) + 0.5
     base = alt.Chart(pd.DataFrame(rows)).encode(
+        # The lines take two fifths of the width, the labels the rest: they shorten first when it is narrow.
         x=alt.X(
             "side:N",
             sort=["before", "after"],
             axis=alt.Axis(orient="top", title=None, labelAngle=0, domain=False),
-            scale=alt.Scale(padding=0.8),
+            scale=alt.Scale(padding=0.75),
         ),
         y=alt.Y("rank:Q", scale=ranks, axis=None),
         color=alt.Color(
             "fate:N",
             scale=alt.Scale(domain=list(FATES), range=list(FATES.values())),
-            legend=alt.Legend(orient="top", title=None),
+            legend=alt.Legend(orient="top", title=None, columns=2),
         ),
         tooltip=[
             "document:N",
@@ -107,24 +103,29 @@ def movement(search: Search) -> alt.LayerChart:
     )
     points = base.mark_point(filled=True, opacity=1, size=60)
     rings = base.mark_point(filled=False, size=190, strokeWidth=1.5).transform_filter(alt.datum.cited)
-    quiet = alt.condition(used, alt.value(1), alt.value(0.55))
-    text = {"fontSize": 12, "baseline": "middle", "color": "#30343B"}
-    left = (
-        base.mark_text(align="right", dx=-12, **text)
-        .encode(text="label:N", opacity=quiet, color=alt.value("#30343B"))
-        .transform_filter(alt.datum.side == "before")
-    )
-    right = (
-        base.mark_text(align="left", dx=12, **text)
-        .encode(text="label:N", opacity=quiet, color=alt.value("#30343B"))
-        .transform_filter(alt.datum.side == "after")
-    )
-    rule = (
-        alt.Chart(pd.DataFrame({"cut": [cut]}))
-        .mark_rule(strokeDash=[5, 4], color="#30343B")
-        .encode(y=alt.Y("cut:Q", scale=ranks, axis=None))
-    )
-    return alt.layer(rule, lines, points, rings, left, right).properties(height=max(240, 20 * n))
+
+    def text(side: str, field: str, offset: int, limit: str) -> alt.Chart:
+        return (
+            base.mark_text(
+                align="right" if side == "before" else "left",
+                baseline="middle",
+                dx=-offset if side == "before" else offset,
+                fontSize=12,
+                limit=alt.ExprRef(limit),
+            )
+            .encode(text=field, color=alt.value(INK), opacity=alt.condition(used, alt.value(1), alt.value(0.6)))
+            .transform_filter(alt.datum.side == side)
+        )
+
+    labels = [
+        text("before", "place:N", 12, "40"),
+        text("before", "label:N", 32, "width * 0.3 - 34"),
+        text("after", "place:N", 12, "60"),
+        text("after", "label:N", 58, "width * 0.3 - 60"),
+    ]
+    cut = pd.DataFrame({"cut": [len(search.passages) + 0.5]})
+    rule = alt.Chart(cut).mark_rule(strokeDash=[5, 4], color=INK).encode(y=alt.Y("cut:Q", scale=ranks, axis=None))
+    return alt.layer(rule, lines, points, rings, *labels).properties(height=max(240, 20 * n))
 
 
 def show_rankings(search: Search) -> None:
@@ -138,7 +139,7 @@ def show_rankings(search: Search) -> None:
             {
                 "rank": c.retrieval.rank,
                 "": "●" if c.passage_without_rerank else "",
-                "document": label(c, 80),
+                "document": c.heading_path,
                 "cosine": c.retrieval.score,
             }
             for c in search.candidates
@@ -153,7 +154,7 @@ def show_rankings(search: Search) -> None:
                 "rank": rank,
                 "": "●" if c.passage else "",
                 "moved": moved(c.retrieval.rank - rank),
-                "document": label(c, 80),
+                "document": c.heading_path,
                 "rerank": c.rerank.score if c.rerank else None,
             }
             for rank, c in enumerate(search.reranked, 1)

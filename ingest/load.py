@@ -115,6 +115,10 @@ def read_pdf(content: bytes) -> Read:
     return title, list(_pdf_blocks(lines))
 
 
+# A line whose type is larger than the body's by this factor is a heading.
+LARGER = 1.05
+
+
 @dataclass(frozen=True)
 class _Line:
     text: str
@@ -138,6 +142,7 @@ def _pdf_lines(page: pypdfium2.PdfPage, number: int) -> Iterator[_Line]:
 
 def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
     """Return the lines without headers and footers: first or last lines that are alike on most pages but for numbers."""
+    body = _body_size([line for page in pages for line in page])
     ends = Counter(text for page in pages if page for text in {_alike(page[0]), _alike(page[-1])})
     running = {text for text, count in ends.items() if count > 1 and count > len(pages) / 2}
     last = [{0, len(page) - 1} for page in pages]
@@ -145,8 +150,14 @@ def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
         line
         for page, edge in zip(pages, last, strict=True)
         for i, line in enumerate(page)
-        if not (i in edge and _alike(line) in running)
+        # Large type at the top of each page is a heading ("Chapter 2"), not a header.
+        if not (i in edge and _alike(line) in running and line.size <= body * LARGER)
     ]
+
+
+def _body_size(lines: list[_Line]) -> float:
+    """Return the type size of most characters."""
+    return median_low([line.size for line in lines for _ in line.text] or [0.0])
 
 
 def _alike(line: _Line) -> str:
@@ -154,8 +165,8 @@ def _alike(line: _Line) -> str:
 
 
 def _pdf_blocks(lines: list[_Line]) -> Iterator[Block]:
-    body = median_low([line.size for line in lines for _ in line.text])
-    sizes = sorted({line.size for line in lines if line.size > body * 1.05 and len(line.text) < 120}, reverse=True)
+    body = _body_size(lines)
+    sizes = sorted({line.size for line in lines if line.size > body * LARGER and len(line.text) < 120}, reverse=True)
     paragraph: list[_Line] = []
 
     def flush() -> Iterator[Block]:
@@ -194,6 +205,8 @@ def _join(lines: Iterator[str]) -> str:
     return text
 
 
+# Stands for <br> until white space is squeezed; no text holds it.
+_BREAK = "\0"
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE = {
     "a", "abbr", "b", "bdi", "bdo", "br", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q",
@@ -253,19 +266,16 @@ def _table_rows(table: bs4.Tag) -> Iterator[Block]:
 
 def _inline_text(tag: bs4.Tag) -> str:
     for line_break in tag.find_all("br"):
-        line_break.replace_with("\n")
+        line_break.replace_with(_BREAK)
     if tag.name == "br":
-        return "\n"
+        return _BREAK
     # Blocks inside a cell or item must not run together.
     return tag.get_text(" " if tag.find(["p", "div", "li"]) else "")
 
 
 def _squeeze(text: str) -> str:
-    return (
-        "\n".join(filter(None, (" ".join(line.split()) for line in text.split("\n"))))
-        if "\n" in text
-        else " ".join(text.split())
-    )
+    """Return HTML text as it is shown: white space is one space, only <br> breaks a line."""
+    return "\n".join(filter(None, (" ".join(line.split()) for line in text.split(_BREAK))))
 
 
 def decode(content: bytes, *, declared: bool = False) -> str:

@@ -205,7 +205,7 @@ def _plan(files: Sequence[File], known: dict[str, Stored], progress: Progress) -
                 plan.kept.update(before)
                 languages[next(iter(before.values())).language] += 1
                 continue
-            cut = chunks(file.document, read(file.path, content))
+            document = read(file.path, content)
         except (UnreadableError, OSError) as error:
             reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
             plan.failed.append(Failure(path=file.document, reason=reason))
@@ -213,6 +213,7 @@ def _plan(files: Sequence[File], known: dict[str, Stored], progress: Progress) -
             continue
         finally:
             progress.files(done, len(files))
+        cut = chunks(file.document, document)
         if not cut:
             plan.empty.append(Failure(path=file.document, reason="it holds no text"))
             continue

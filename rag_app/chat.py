@@ -1,22 +1,22 @@
 """The chat endpoint: a streamed answer whose [n] markers are checked against the passages."""
 
+import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import openai
-from openai.types.chat import ChatCompletionChunk
 
 from rag_app import openai_client
-from rag_app.endpoint import Endpoint
+from rag_app.endpoint import Endpoint, error_message
 from rag_app.prompt import Message
 from rag_app.types import Answer, Candidate, Citation
 
 # [1], [1, 2], [1-3] and their full-width forms.
 _MARKER = re.compile(r"[\[【]\s*(\d{1,3}(?:\s*[,;，、–-]\s*\d{1,3})*)\s*[\]】]")
 _OPEN_MARKER = re.compile(r"\s*[\[【][\d\s,;，、–-]{0,24}$|\s+$")
-_THINKING = re.compile(r"<think>.*?(?:</think>\s*|$)", re.DOTALL)
+_THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
 class Chat:
@@ -70,34 +70,33 @@ class Answering:
 
     def _received(self) -> Iterator[str]:
         endpoint = self.chat.endpoint
-        messages: Any = self.messages
+        body = {"model": endpoint.model, "messages": list(self.messages), "stream": True, "temperature": 0}
         try:
-            stream = self.chat.client.chat.completions.create(
-                model=endpoint.model,
-                messages=messages,
-                stream=True,
-                temperature=0,
-            )
-            with stream:
-                kind = stream.response.headers.get("content-type", "")
+            with openai_client.stream(self.chat.client, "/chat/completions", body) as events:
+                kind = events.response.headers.get("content-type", "")
                 if "json" in kind or "html" in kind:
                     raise endpoint.error(f"answered {kind} instead of a stream", "check RAG_CHAT_URL or RAG_BASE_URL")
-                for chunk in stream:
-                    yield from self._read(chunk)
+                for event in events:
+                    yield from self._read(event)
         except openai.OpenAIError as error:
             raise openai_client.failure(endpoint, error) from error
         except ValueError as error:
             raise endpoint.error(f"the answer is not a JSON stream ({error})", "check RAG_CHAT_URL") from error
 
-    def _read(self, chunk: ChatCompletionChunk) -> Iterator[str]:
-        if chunk.usage:
-            self.tokens = (chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-        # Some servers send a last chunk with usage and no choices.
-        for choice in chunk.choices or ():
-            if choice.finish_reason:
-                self.finish = "length" if choice.finish_reason == "length" else "stop"
-            if choice.delta and choice.delta.content:
-                yield choice.delta.content
+    def _read(self, event: Any) -> Iterator[str]:
+        if not isinstance(event, dict):
+            return
+        if error := event.get("error"):
+            raise self.chat.endpoint.error(error_message(json.dumps(error).encode()), "ask again")
+        if isinstance(usage := event.get("usage"), dict):
+            self.tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+        # Some servers send a last event with usage and no choices.
+        for choice in event.get("choices") or ():
+            if choice.get("finish_reason"):
+                self.finish = "length" if choice["finish_reason"] == "length" else "stop"
+            content = (choice.get("delta") or {}).get("content")
+            if isinstance(content, str) and content:
+                yield content
 
 
 class Markers:

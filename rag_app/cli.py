@@ -202,11 +202,11 @@ def show(result: Search, show_all: bool) -> None:
     """Print the sentence, the table of candidates after and before, the receipt and the times."""
     out.print(result.effect, style="bold")
     n_passages = len(result.passages)
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     for heading in ("after", "before", "moved", "rerank", "cosine"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("document", overflow="fold")
+    table.add_column("document", no_wrap=True, overflow="ellipsis", ratio=1)
     hidden = 0
     for after, candidate in enumerate(result.reranked, 1):
         fate, style = fates(candidate)
@@ -263,7 +263,7 @@ def fates(candidate: Candidate) -> tuple[str, str]:
     if candidate.passage:
         return "promoted", PROMOTED
     if candidate.passage_without_rerank:
-        return "lost its place", LOST
+        return "lost", LOST
     return "", ""
 
 

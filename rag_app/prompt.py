@@ -46,10 +46,13 @@ def _source(passage: Candidate) -> str:
     return _escape(passage.heading_path).replace('"', "'") + page
 
 
+# A passage must not be able to close its own tag and speak outside of it: its tags get a backslash, taken off by read_back.
+_TAG = r"(?=\\*/?\s*passage)"
+
+
 def _escape(text: str) -> str:
-    # A passage must not be able to close its own tag and speak outside of it.
-    return re.sub(r"<(?=/?\s*passage)", "&lt;", text.replace("&lt;", "&amp;lt;"), flags=re.IGNORECASE)
+    return re.sub("<" + _TAG, r"<\\", text, flags=re.IGNORECASE)
 
 
 def _unescape(text: str) -> str:
-    return text.replace("&lt;", "<").replace("&amp;<", "&lt;")
+    return re.sub(r"<\\" + _TAG, "<", text, flags=re.IGNORECASE)

@@ -1,5 +1,6 @@
 """Chroma: the only file that knows it. A collection holds chunks with their vectors, and the recipe they were made by."""
 
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from rag_app.embeddings import Vectors
 from rag_app.types import Candidate, Chunk, RagError, Ranking
 
 _PAGE = 5000
+_LITTLE_ROOM = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,14 @@ class Store:
             yield
         except (ChromaError, ValueError, OSError, RuntimeError, sqlite3.Error, httpx.HTTPError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            full = any(words in reason.lower() for words in ("disk is full", "no space left", "disk i/o error"))
-            remedy = "make room on the disk and run it again" if full else "check RAG_CHROMA_PATH or RAG_CHROMA_URL"
-            raise RagError(f"Chroma at {self.place}: {reason[:300]}; {remedy}") from error
+            raise RagError(f"Chroma at {self.place}: {reason[:300]}; {self._remedy()}") from error
+
+    def _remedy(self) -> str:
+        # Chroma's own message does not name a full disk.
+        folder = Path(self.place)
+        if folder.is_dir() and (free := shutil.disk_usage(folder).free) < _LITTLE_ROOM:
+            return f"its disk has only {free / 1e6:.1f} MB left: make room and run the same command again"
+        return "check RAG_CHROMA_PATH or RAG_CHROMA_URL"
 
     @property
     def collection(self) -> Collection:
@@ -203,7 +210,8 @@ class Store:
 def _client(path: Path, url: str) -> Any:
     settings = ChromaSettings(anonymized_telemetry=False)
     if not url:
-        return chromadb.PersistentClient(path, settings=settings)
+        # Whole, since Chroma shares its databases in a process by the path as written.
+        return chromadb.PersistentClient(path.resolve(), settings=settings)
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     return chromadb.HttpClient(

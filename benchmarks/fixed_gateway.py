@@ -1,0 +1,82 @@
+"""A gateway with fixed service times, so that what is measured beside it is our own time. Not for use: it knows nothing.
+
+Vectors are random but the same for the same text; rerank scores fall with the position; the answer is always the same.
+"""
+
+import json
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+
+DIMENSIONS = 384
+EMBED = 0.05
+RERANK = 0.08
+FIRST_TOKEN = 0.1
+WORDS = ["The", "passages", "say", "so", "[1].", "And", "this", "follows", "from", "them", "[2]."]
+
+
+def vector(text: str) -> list[float]:
+    """Return a unit vector that depends on the text alone."""
+    values = np.random.default_rng(zlib.crc32(text.encode())).standard_normal(DIMENSIONS)
+    return list((values / np.linalg.norm(values)).tolist())
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request of the three endpoints."""
+
+    protocol_version = "HTTP/1.1"
+    # Without this, small writes wait for each other's acknowledgement (Nagle).
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path.endswith("/embeddings"):
+            rows = [{"index": i, "embedding": vector(text)} for i, text in enumerate(body["input"])]
+            time.sleep(EMBED)
+            self.reply({"data": rows, "usage": {"prompt_tokens": 1}})
+        elif self.path.endswith("/rerank"):
+            time.sleep(RERANK)
+            n = len(body["documents"])
+            self.reply({"results": [{"index": i, "relevance_score": 1 - i / n} for i in range(n)]})
+        else:
+            time.sleep(FIRST_TOKEN)
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("connection", "close")
+            self.end_headers()
+            for event in events():
+                self.wfile.write(f"data: {event}\n\n".encode())
+                self.wfile.flush()
+            self.close_connection = True
+
+    def reply(self, answer: Any) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def events() -> Iterator[str]:
+    """Yield the server-sent events of the answer."""
+    for word in WORDS:
+        yield json.dumps({"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]})
+    yield json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    yield "[DONE]"
+
+
+def start() -> str:
+    """Start the gateway in a thread and return its base URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/v1"

@@ -1,0 +1,134 @@
+"""Our own time of a question up to the first token, against the same question by hand-written httpx and Chroma calls.
+
+    python benchmarks/question.py [CHUNKS] [QUESTIONS]
+
+Both ask the same gateway with fixed service times, in turn, over the same collection; wall time less the service times is
+what the application itself takes. Exit 1 if the ratio of the medians is above the limit.
+"""
+
+import json
+import multiprocessing
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import chromadb.config
+import fixed_gateway
+import httpx
+import numpy as np
+from rich.progress import track
+
+from rag_app.pipeline import Pipeline
+from rag_app.settings import load_settings
+from rag_app.store import Store, Stored
+from rag_app.types import Chunk
+
+LIMIT = 1.2
+SERVICE = fixed_gateway.EMBED + fixed_gateway.RERANK + fixed_gateway.FIRST_TOKEN
+WARM_UP = 5
+PROMPT = "Answer from the passages, cite them as [n].\n\n{}\n\nQuestion: {}"
+
+
+def fill(path: Path, n: int, texts: list[str]) -> None:
+    """Store n chunks with random unit vectors."""
+    vectors = np.random.default_rng(0).standard_normal((n, fixed_gateway.DIMENSIONS), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    store = Store(path, "", "bench", create=True).create("fixed", fixed_gateway.DIMENSIONS)
+    rows = [
+        (
+            Chunk(id=str(i), document=f"{i}.md", title=f"{i}", headings=(), page=None, position=0, language="en", text=text),
+            Stored(document=f"{i}.md", root="", document_hash="", n_chunks=1, position=0, language="en"),
+        )
+        for i, text in enumerate(texts)
+    ]
+    for start in track(range(0, n, 2000), "storing chunks"):
+        store.put(rows[start : start + 2000], vectors[start : start + 2000])
+
+
+def by_hand(path: Path, url: str) -> Any:
+    """Return a function that asks with httpx and Chroma alone, as short as it can be written."""
+    http = httpx.Client(timeout=30)
+    settings = chromadb.config.Settings(anonymized_telemetry=False)
+    collection = chromadb.PersistentClient(path, settings).get_collection("bench", embedding_function=None)
+
+    def ask(question: str) -> Iterator[str]:
+        body = {"model": "m", "input": [question], "encoding_format": "float"}
+        vector = http.post(f"{url}/embeddings", json=body).json()["data"][0]["embedding"]
+        found = collection.query(query_embeddings=[vector], n_results=30, include=["documents", "metadatas", "distances"])
+        documents = found["documents"][0]
+        body = {"model": "m", "query": question, "documents": documents, "top_n": 4}
+        rows = http.post(f"{url}/rerank", json=body).json()["results"]
+        prompt = PROMPT.format("\n".join(documents[row["index"]] for row in rows[:4]), question)
+        body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt}]}
+        with http.stream("POST", f"{url}/chat/completions", json=body) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data: {") and (content := json.loads(line[6:])["choices"][0]["delta"].get("content")):
+                    yield content
+
+    return ask
+
+
+def ours(path: Path, url: str) -> Any:
+    """Return a function that asks through the pipeline."""
+    pipeline = Pipeline(
+        load_settings(
+            base_url=url, embedding_model="fixed", rerank_model="m", chat_model="m", chroma_path=path, collection="bench"
+        )
+    )
+    return lambda question: pipeline.answer(pipeline.search(question))
+
+
+def own_ms(ask: Any, question: str) -> float:
+    """Return the milliseconds to the first token less the service times."""
+    start = time.perf_counter()
+    stream = iter(ask(question))
+    next(stream)
+    first = time.perf_counter() - start
+    list(stream)
+    return (first - SERVICE) * 1000
+
+
+def gateway(connection: Any) -> None:
+    """Run the gateway in a process of its own, so that it does not share our interpreter."""
+    connection.send(fixed_gateway.start())
+    time.sleep(3600)
+
+
+def main() -> int:
+    """Run the benchmark."""
+    n_chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    n_questions = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    rng = random.Random(0)
+    words = [f"w{i}" for i in range(20000)]
+    weights = [1 / (i + 1) for i in range(20000)]
+    texts = [" ".join(rng.choices(words, weights, k=150)) for _ in range(n_chunks)]
+    questions = [" ".join(rng.choices(words, weights, k=10)) for _ in range(n_questions + WARM_UP)]
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=gateway, args=(there,), daemon=True)
+    process.start()
+    url = here.recv()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        fill(path, n_chunks, texts)
+        peers = {"by hand": by_hand(path, url), "rag_app": ours(path, url)}
+        times: dict[str, list[float]] = {name: [] for name in peers}
+        for question in track(questions, "asking"):
+            for name, ask in peers.items():
+                times[name].append(own_ms(ask, question))
+    process.kill()
+    medians = {name: statistics.median(values[WARM_UP:]) for name, values in times.items()}
+    for name, median in medians.items():
+        print(f"{name:8}  own time to the first token, median of {n_questions}: {median:6.1f} ms")
+    ratio = medians["rag_app"] / medians["by hand"]
+    print(f"ratio {ratio:.2f}, limit {LIMIT}: {'held' if ratio <= LIMIT else 'BROKEN'}")
+    return 0 if ratio <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What all tests share: a clean environment, a folder of their own, a gateway on loopback, a small corpus."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rag_app.settings import Settings, load_settings
+from tests.wire import Wire, serve
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No RAG_ variable, no .env: each test starts in an empty folder with the defaults."""
+    for name in os.environ:
+        if name.upper().startswith("RAG_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """A scripted gateway."""
+    with serve() as wire:
+        yield wire
+
+
+@pytest.fixture
+def settings(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings that point all three stages at the scripted gateway, in the environment too."""
+    for name, value in {"BASE_URL": wire.url, "API_KEY": "sk-secret", "EMBEDDING_MODEL": "emb", "RERANK_MODEL": "rr"}.items():
+        monkeypatch.setenv(f"RAG_{name}", value)
+    monkeypatch.setenv("RAG_CHAT_MODEL", "chat")
+    return load_settings()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three small documents."""
+    folder = tmp_path / "docs"
+    (folder / "policies").mkdir(parents=True)
+    (folder / "policies" / "travel.md").write_text(
+        "# Travel policy\n\nEvery trip is approved by the manager.\n\n## Dinner\n\nDinner is paid up to 32 EUR in France.\n\n"
+        "## Hotels\n\nA hotel may cost 150 EUR a night.\n"
+    )
+    (folder / "parking.html").write_text(
+        "<html><head><title>Parking</title></head><body><nav>Home</nav><h1>Parking</h1><p>A space costs 20 EUR a month.</p>"
+        "<table><tr><th>Site</th><th>Spaces</th></tr><tr><td>Jena</td><td>120</td></tr></table></body></html>"
+    )
+    (folder / "notes.txt").write_text("The canteen opens at eleven.\n\nIt closes at two.\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample corpus, ingested once with the built-in models; the folder of its Chroma."""
+    from ingest.sync import ingest
+    from rag_app import pipeline
+    from rag_app.store import Store
+
+    path = tmp_path_factory.mktemp("sample") / "chroma"
+    settings = Settings(_env_file=None, chroma_path=path)  # type: ignore[call-arg]
+    ingest([ROOT / "data" / "corpus"], Store(path, "", "handbook", create=True), pipeline.embeddings(settings))
+    return path
+
+
+@pytest.fixture
+def sample(sample_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings for the sample corpus with built-in models; a copy, so that a test may change it."""
+    path = tmp_path / "chroma"
+    shutil.copytree(sample_store, path)
+    monkeypatch.setenv("RAG_CHROMA_PATH", str(path))
+    return load_settings()
+
+
+@pytest.fixture(scope="session")
+def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real `chroma run` server on a free port; its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("chroma-server")
+    command = [
+        str(Path(sys.executable).with_name("chroma")),
+        "run",
+        "--path",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline, "chroma run did not start"
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()

@@ -1,0 +1,137 @@
+"""The built-in models: real ones, behind real HTTP."""
+
+import hashlib
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from rag_app import builtin, prompt
+from rag_app.builtin import extractive, models, server
+from rag_app.types import RagError
+from tests.test_endpoints import candidates
+
+QUESTION = "How tall is the Eiffel Tower?"
+PASSAGES = [
+    "Bread is made of flour, water and salt.",
+    "The Eiffel Tower in Paris is 330 metres tall.",
+    "The Eiffel Tower was built for the world's fair of 1889.",
+]
+
+
+@pytest.fixture(scope="module")
+def base() -> str:
+    return server.start()
+
+
+def post(base: str, path: str, **body: Any) -> httpx.Response:
+    return httpx.post(f"{base}{path}", json=body, timeout=60)
+
+
+def test_the_gateway_starts_once_on_loopback_and_lists_its_models(base: str) -> None:
+    assert base.startswith("http://127.0.0.1:") and server.start() == base
+    listed = httpx.get(f"{base}/models").json()["data"]
+    assert [model["id"] for model in listed] == [builtin.EMBEDDING_MODEL, builtin.RERANK_MODEL, builtin.CHAT_MODEL]
+
+
+def test_embeddings_are_unit_vectors_in_order_and_near_where_meaning_is_near(base: str) -> None:
+    texts = [builtin.QUESTION_PREFIX + QUESTION, *PASSAGES]
+    body = post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=texts).json()
+    vectors = np.array([row["embedding"] for row in body["data"]])
+    assert vectors.shape == (4, 384) and [row["index"] for row in body["data"]] == [0, 1, 2, 3]
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.argsort(-vectors[1:] @ vectors[0]).tolist() == [1, 2, 0]
+    alone = post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=PASSAGES[1]).json()["data"][0]["embedding"]
+    # int8 activations are scaled per batch, so padding and company move a vector a little.
+    assert float(np.dot(alone, vectors[2])) > 0.98
+
+
+def test_rerank_sorts_by_raw_logits_and_cuts_at_top_n(base: str) -> None:
+    body = post(base, "/rerank", model=builtin.RERANK_MODEL, query=QUESTION, documents=PASSAGES, top_n=2).json()
+    assert [row["index"] for row in body["results"]] == [1, 2]
+    assert body["results"][0]["relevance_score"] > 3
+
+
+def test_a_passage_beyond_the_token_limit_is_cut_and_a_query_is_not(base: str) -> None:
+    long = PASSAGES[1] + " And so on and so forth." * 2000
+    body = post(base, "/rerank", model=builtin.RERANK_MODEL, query=QUESTION, documents=[long, PASSAGES[0]]).json()
+    assert body["results"][0]["index"] == 0 and body["usage"]["total_tokens"] < 600
+    refused = post(base, "/rerank", model=builtin.RERANK_MODEL, query="why " * 600, documents=PASSAGES)
+    assert refused.status_code == 400 and "the query has 600 tokens" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "says"),
+    [
+        ("/embeddings", {"model": "gpt", "input": "a"}, 404, "model 'gpt' is not served here"),
+        ("/embeddings", {"model": builtin.EMBEDDING_MODEL, "input": []}, 400, "input must be a text or a list of texts"),
+        ("/rerank", {"model": builtin.RERANK_MODEL, "query": " ", "documents": ["a"]}, 400, "query must be a text"),
+        ("/rerank", {"model": builtin.RERANK_MODEL, "query": "a", "documents": [1]}, 400, "documents must be"),
+        ("/rerank", {"model": builtin.RERANK_MODEL, "query": "a", "documents": ["a"], "top_n": 0}, 400, "top_n must be"),
+        ("/chat/completions", {"model": builtin.CHAT_MODEL, "messages": []}, 400, "no user message"),
+    ],
+    ids=["unknown model", "no texts", "blank query", "numbers", "top_n of zero", "no message"],
+)
+def test_a_wrong_request_gets_an_openai_shaped_error(base: str, path: str, body: Any, status: int, says: str) -> None:
+    reply = post(base, path, **body)
+    assert reply.status_code == status and says in reply.json()["error"]["message"]
+
+
+def test_the_extractive_model_quotes_word_for_word_with_its_marker(base: str) -> None:
+    messages = prompt.messages(QUESTION, candidates(*PASSAGES))
+    text = post(base, "/chat/completions", model=builtin.CHAT_MODEL, messages=messages).json()["choices"][0]["message"][
+        "content"
+    ]
+    assert text.startswith(extractive.QUOTED)
+    assert f"“{PASSAGES[1]}” [2]" in text and "flour" not in text
+
+
+def test_the_extractive_model_declines_what_the_passages_do_not_hold(base: str) -> None:
+    messages = prompt.messages("Who won the chess tournament in Reykjavik?", candidates(*PASSAGES))
+    stream = post(base, "/chat/completions", model=builtin.CHAT_MODEL, messages=messages, stream=True).text
+    assert stream.endswith("data: [DONE]\n\n")
+    plain = post(base, "/chat/completions", model=builtin.CHAT_MODEL, messages=messages).json()
+    assert plain["choices"][0]["message"]["content"] == extractive.DECLINED
+
+
+def test_a_chat_without_passages_is_told_what_this_model_is(base: str) -> None:
+    body = {"model": builtin.CHAT_MODEL, "messages": [{"role": "user", "content": "Hello!"}]}
+    assert post(base, "/chat/completions", **body).json()["choices"][0]["message"]["content"] == extractive.NO_PASSAGES
+
+
+def test_asking_while_indexing_is_answered_before_the_indexing_ends(base: str) -> None:
+    done: list[float] = []
+
+    def index() -> None:
+        post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=["A long passage about many things. " * 30] * 48)
+        done.append(time.perf_counter())
+
+    threads = [threading.Thread(target=index) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=QUESTION)
+    asked = time.perf_counter()
+    for thread in threads:
+        thread.join()
+    assert asked < min(done)
+
+
+def test_model_files_are_checked_before_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "bge_small_en/tokenizer.json"
+    assert hashlib.sha256(models.model_file(name).read_bytes()).hexdigest() == models.SHA256[name]
+    monkeypatch.setitem(models.SHA256, name, "0" * 64)
+    with pytest.raises(RagError, match=r"has sha256 .* reinstall"):
+        models.model_file(name)
+    monkeypatch.setattr(models, "WHEEL", "no-such-wheel")
+    with pytest.raises(RagError, match=r"pip install 'rag-app\[builtin\]'"):
+        models.model_file(name)
+
+
+def test_a_busy_port_is_one_clear_error(base: str) -> None:
+    with pytest.raises(RagError, match=r"cannot be had .*choose another with --port"):
+        server.serve(int(base.rsplit(":", 1)[1].split("/")[0]))

@@ -1,0 +1,269 @@
+"""The command line: the JSON that later tools rely on, and one line for everything that goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rag_app.cli import app, printable
+from rag_app.settings import Settings
+from tests.wire import Reply, Wire, chat, embeddings
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
+    """Start the real command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rag_app.cli", *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def ingested(settings: Settings, corpus: Path) -> Path:
+    assert run("ingest", "docs").exit_code == 0
+    return corpus
+
+
+def test_ingest_json_is_the_contract(settings: Settings, corpus: Path) -> None:
+    (corpus / "broken.pdf").write_bytes(b"nothing")
+    result = run("ingest", "docs", "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert {name: report["documents"][name] for name in ("added", "changed", "unchanged", "removed")} == {
+        "added": 3,
+        "changed": 0,
+        "unchanged": 0,
+        "removed": 0,
+    }
+    assert [failure["path"] for failure in report["documents"]["failed"]] == ["broken.pdf"]
+    assert "not a readable PDF" in report["documents"]["failed"][0]["reason"]
+    assert report["chunks"] == {"embedded": 5, "stored": 5, "deleted": 0}
+    assert report["embedding_requests"] == 1 and report["seconds"] > 0
+
+
+def test_search_json_is_the_contract(ingested: Path, wire: Wire) -> None:
+    result = run("search", "dinner in France", "--json", "--candidates", "4", "--passages", "2")
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert found["question"] == "dinner in France" and len(found["candidates"]) == 4
+    first = found["candidates"][0]
+    assert {"id", "document", "title", "text", "retrieval", "rerank", "passage", "passage_without_rerank"} <= set(first)
+    assert set(first["retrieval"]) == set(first["rerank"]) == {"rank", "score"}
+    assert sum(c["passage"] for c in found["candidates"]) == 2
+    assert {"status", "model", "endpoint", "sent", "scored", "reason", "ms"} <= set(found["rerank"])
+    assert (found["rerank"]["status"], found["rerank"]["model"]) == ("applied", "rr")
+    assert set(found["ms"]) == {"embed", "retrieve", "rerank", "total"}
+    assert wire.count("/chat/completions") == 0
+
+
+def test_search_json_without_rerank_says_skipped_and_null(ingested: Path) -> None:
+    found = json.loads(run("search", "dinner", "--no-rerank", "--json").stdout)
+    assert found["rerank"]["status"] == "skipped"
+    assert all(candidate["rerank"] is None for candidate in found["candidates"])
+
+
+def test_ask_json_is_the_contract(ingested: Path) -> None:
+    result = run("ask", "dinner in France", "--json")
+    asked = json.loads(result.stdout)
+    assert set(asked["answer"]) >= {"text", "citations", "finish"}
+    assert asked["answer"]["text"] == "It is so [1]." and asked["answer"]["finish"] == "stop"
+    assert set(asked["answer"]["citations"][0]) == {"marker", "id", "document"}
+    assert {"embed", "retrieve", "rerank", "total", "first_token", "chat"} == set(asked["ms"])
+    assert asked["candidates"] and asked["rerank"]["status"] == "applied"
+
+
+def test_only_json_goes_to_stdout_and_notices_to_stderr(ingested: Path) -> None:
+    result = run("ask", "dinner", "--json", "--candidates", "5", "--passages", "2")
+    assert json.loads(result.stdout)
+    assert "5 candidates: fewer than 20" in result.stderr and "2 passages: fewer than 3" in result.stderr
+
+
+def test_ask_shows_the_answer_then_the_ranking_then_the_receipt(ingested: Path, wire: Wire) -> None:
+    wire.on("/chat/completions", lambda body: chat("32 EUR [1], surely [8]."))
+    text = run("ask", "dinner in France").stdout
+    order = ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "taken out of the answer: [8]", "Reranking "]
+    order += ["after", "policies/travel.md › Dinner", "rerank applied · rr at", "5 of 5 scored", "embed "]
+    at = [text.index(part, 0 if i == 0 else text.index(order[i - 1]) + 1) for i, part in enumerate(order)]
+    assert at == sorted(at)
+
+
+def test_a_failed_rerank_is_loud_and_the_question_still_answered(ingested: Path, wire: Wire) -> None:
+    wire.on("/rerank", lambda body: Reply({"message": "quota used up"}, 402))
+    result = run("ask", "dinner in France")
+    assert result.exit_code == 0
+    assert "RERANK FAILED, retrieval order used: rerank (rr at" in result.stdout and "quota used up" in result.stdout
+
+
+def test_rebuild_replaces_the_collection_under_another_model(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_EMBEDDING_MODEL", "other")
+    refused = run("ingest", "docs")
+    assert refused.exit_code == 1 and "embedded with emb, not with other" in refused.stderr
+    assert run("ingest", "docs", "--rebuild").exit_code == 0
+    assert json.loads(run("search", "dinner", "--json").stdout)["candidates"]
+
+
+@pytest.mark.parametrize("arg", ["--help", "ingest --help", "ask --help", "search --help", "gateway --help", "--version"])
+def test_help_teaches_without_settings_being_right(arg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_NONSENSE", "x")
+    result = run(*arg.split())
+    assert result.exit_code == 0 and result.stdout.strip()
+
+
+class TestWrongInput:
+    """Each: one line on stderr, the right exit code, no traceback, nothing lost."""
+
+    def fails(self, result: Any, code: int, *says: str) -> None:
+        assert result.exit_code == code
+        lines = [line for line in result.stderr.splitlines() if line.strip() and not line.startswith("note:")]
+        errors = [line for line in lines if line.startswith("error: ")]
+        assert len(errors) == 1 and "Traceback" not in result.output
+        for part in says:
+            assert part in errors[0]
+        assert "sk-secret" not in result.output
+
+    def test_no_such_path(self, settings: Settings) -> None:
+        self.fails(run("ingest", "nowhere"), 1, "no such file or folder: nowhere")
+
+    def test_an_empty_folder(self, ingested: Path, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        self.fails(run("ingest", "empty"), 1, "nothing to read in empty: put .md")
+        for path in ingested.rglob("*.*"):
+            path.unlink()
+        self.fails(run("ingest", "docs"), 1, "nothing to read in docs")
+        assert len(json.loads(run("search", "dinner", "--json").stdout)["candidates"]) == 5
+
+    def test_an_empty_collection(self, settings: Settings) -> None:
+        self.fails(run("ask", "q"), 1, "is empty: run `rag-app ingest PATH` first")
+        assert not Path("data").exists()
+
+    def test_an_endpoint_that_is_down(self, ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_EMBEDDING_URL", "http://127.0.0.1:9/v1")
+        self.fails(
+            run("ask", "q"), 1, "embeddings (emb at http://127.0.0.1:9/v1): cannot be reached", "check RAG_EMBEDDING_URL"
+        )
+
+    def test_a_wrong_key(self, ingested: Path, wire: Wire) -> None:
+        wire.on("/embeddings", lambda body: Reply({"error": {"message": "Invalid token"}}, 401))
+        self.fails(run("ask", "q"), 1, "401 Unauthorized: Invalid token; check RAG_EMBEDDING_API_KEY or RAG_API_KEY")
+
+    def test_an_unknown_model(self, ingested: Path, wire: Wire) -> None:
+        wire.on("/chat/completions", lambda body: Reply({"error": {"message": "model not found"}}, 404))
+        result = run("ask", "dinner")
+        self.fails(result, 1, "chat (chat at", "check RAG_CHAT_MODEL")
+        assert "policies/travel.md" in result.stdout
+
+    def test_an_answer_that_is_not_json(self, ingested: Path, wire: Wire) -> None:
+        wire.on("/embeddings", lambda body: Reply(b"<html>", kind="text/html"))
+        self.fails(run("search", "q"), 1, "is not a JSON list of embeddings", "is /v1 missing?")
+
+    def test_a_misspelt_setting(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_RERANKMODEL", "x")
+        self.fails(run("ask", "q"), 2, "did you mean RAG_RERANK_MODEL?")
+
+    def test_more_passages_than_candidates(self, ingested: Path) -> None:
+        self.fails(
+            run("ask", "q", "--passages", "9", "--candidates", "8"), 2, "RAG_N_PASSAGES (9) is above RAG_N_CANDIDATES (8)"
+        )
+
+    def test_an_address_without_a_scheme(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_BASE_URL", "localhost:8000")
+        self.fails(run("ask", "q"), 2, "RAG_BASE_URL: not a whole URL")
+
+    def test_a_dotenv_that_is_not_text(self, settings: Settings) -> None:
+        Path(".env").write_bytes(b"\xff\xfeR\x00")
+        self.fails(run("ask", "q"), 2, ".env cannot be read")
+
+
+@pytest.mark.parametrize("folder", [Path("docs/locked"), Path("docs")], ids=["below", "itself"])
+def test_an_unreadable_folder_is_named(settings: Settings, corpus: Path, folder: Path) -> None:
+    if folder.name == "locked":
+        folder.mkdir()
+    folder.chmod(0)
+    try:
+        if os.access(folder, os.R_OK):
+            pytest.skip("this user may read everything")
+        result = run("ingest", "docs")
+        assert result.exit_code == 1 and "cannot be read" in result.stderr
+    finally:
+        folder.chmod(0o755)
+
+
+def test_ctrl_c_during_ingest_says_so_and_the_next_run_completes_it(settings: Settings, corpus: Path, wire: Wire) -> None:
+    for i in range(40):
+        (corpus / f"f{i}.txt").write_text(f"Text of file {i}.")
+
+    def slow(body: Any) -> Reply:
+        time.sleep(0.3)
+        return embeddings(body)
+
+    wire.on("/embeddings", slow)
+    with command("ingest", "docs", RAG_EMBEDDING_BATCH_SIZE="1", RAG_EMBEDDING_CONCURRENCY="2") as process:
+        deadline = time.monotonic() + 60
+        while wire.count("/embeddings") < 8 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130 and "interrupted" in stderr and "Traceback" not in stderr
+    wire.on("/embeddings", embeddings)
+    report = json.loads(run("ingest", "docs", "--json").stdout)
+    assert report["chunks"]["stored"] == 45 and 0 < report["chunks"]["embedded"] < 45
+
+
+def test_a_full_disk_is_named_and_the_next_run_completes_the_work(settings: Settings, corpus: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        for i in range(400):
+            (corpus / f"f{i}.txt").write_text(f"Text of file {i}. " + "More of it. " * 70)
+        env = {"RAG_CHROMA_PATH": str(small / "chroma")}
+        with command("ingest", "docs", **env) as process:
+            _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 1 and "Traceback" not in stderr
+        assert "its disk has only" in stderr and "make room and run the same command again" in stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
+        with command("ingest", "docs", "--json", **env) as process:
+            stdout, stderr = process.communicate(timeout=120)
+        assert json.loads(stdout)["chunks"]["stored"] == 405, stderr
+    finally:
+        subprocess.run(["umount", "-l", small], check=False)
+
+
+def test_python_m_ingest_is_the_same_command(settings: Settings, corpus: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ingest", "docs", "--json"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["documents"]["added"] == 3
+
+
+def test_a_document_cannot_drive_the_terminal() -> None:
+    assert printable("a\x1b[31mb\u202ec\u00a0d\ne") == "a[31mbc d\ne"
+
+
+def test_the_gateway_runs_alone_and_serves_another_process() -> None:
+    with command("gateway", "--port", "0") as process:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line.startswith("built-in models at http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)

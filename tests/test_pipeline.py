@@ -1,0 +1,177 @@
+"""The query path: one question from embedding to answer, and what the records say of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.sync import ingest
+from rag_app import pipeline as rooms
+from rag_app.pipeline import Pipeline, asked, choose, unsuited
+from rag_app.settings import Settings, load_settings
+from rag_app.store import Store
+from rag_app.types import Ask, RagError, Ranking, Search
+from tests.conftest import needs_shared
+from tests.test_endpoints import candidates, endpoint
+from tests.wire import Reply, Wire, chat
+
+
+@pytest.fixture
+def pipeline(settings: Settings, corpus: Path) -> Pipeline:
+    ingest([corpus], Store(settings.chroma_path, "", settings.collection, create=True), rooms.embeddings(settings))
+    return Pipeline(settings)
+
+
+def test_a_question_goes_through_all_stages_and_every_rank_is_kept(pipeline: Pipeline, wire: Wire) -> None:
+    heard: list[str] = []
+    search = pipeline.search("What does dinner cost in France?", on_stage=lambda stage, ms: heard.append(stage))
+    assert heard == ["embed", "retrieve", "rerank"]
+    assert [c.retrieval.rank for c in search.candidates] == [1, 2, 3, 4, 5]
+    assert [c.rerank.rank for c in search.reranked if c.rerank] == [1, 2, 3, 4, 5]
+    assert search.passages[0].text == "Dinner is paid up to 32 EUR in France."
+    assert [c.retrieval.rank for c in search.passages_without_rerank] == [1, 2, 3, 4]
+    assert search.rerank.status == "applied" and search.tokens.rerank == 42
+    assert search.ms.embed + search.ms.retrieve + search.ms.rerank <= search.ms.total
+    answering = pipeline.answer(search)
+    assert "".join(answering) == "It is so [1]."
+    result = asked(search, answering)
+    assert result.answer.citations[0].id == search.passages[0].id
+    assert result.ms.first_token and search.ms.total < result.ms.first_token <= result.ms.total
+    sent = wire.sent[-1].body["messages"][1]["content"]
+    assert sent.index("Dinner is paid") < sent.index("Question: What does dinner cost in France?")
+
+
+def test_records_go_to_json_and_back(pipeline: Pipeline) -> None:
+    search = pipeline.search("dinner?")
+    assert Search.model_validate_json(search.model_dump_json()) == search
+    answering = pipeline.answer(search)
+    list(answering)
+    result = asked(search, answering)
+    assert Ask.model_validate_json(result.model_dump_json()) == result
+    with pytest.raises(ValueError, match="frozen"):
+        search.question = "other"  # type: ignore[misc]
+
+
+def test_without_reranking_the_passages_are_those_of_retrieval(pipeline: Pipeline, wire: Wire) -> None:
+    search = pipeline.search("dinner in France", rerank=False)
+    assert search.passages == search.passages_without_rerank == search.candidates[:4]
+    assert (search.rerank.status, search.rerank.reason) == ("skipped", "switched off for this question")
+    assert wire.count("/rerank") == 0
+
+
+def test_a_dead_reranker_costs_the_order_not_the_answer(pipeline: Pipeline, wire: Wire) -> None:
+    wire.on("/rerank", lambda body: Reply({"error": "no"}, 400))
+    search = pipeline.search("dinner in France")
+    assert search.passages == search.passages_without_rerank
+    assert search.rerank.status == "fallback" and "FAILED" in search.rerank.line
+    assert search.effect == "Reranking failed: the passages are in retrieval order."
+    assert "".join(pipeline.answer(search)) == "It is so [1]."
+
+
+def test_the_counts_are_those_asked_for(pipeline: Pipeline) -> None:
+    search = pipeline.search("dinner", n_candidates=3, n_passages=2)
+    assert (len(search.candidates), len(search.passages)) == (3, 2)
+
+
+def test_an_empty_question_and_an_empty_collection_say_what_to_do(pipeline: Pipeline, settings: Settings) -> None:
+    with pytest.raises(RagError, match="the question is empty"):
+        pipeline.search("  ")
+    with pytest.raises(RagError, match=r"collection none in data/chroma is empty: run `rag-app ingest PATH` first"):
+        Pipeline(load_settings(collection="none"))
+
+
+def test_asking_with_another_embedding_model_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(RagError, match="embedded with emb, not with other"):
+        Pipeline(load_settings(embedding_model="other"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "n", "chosen", "effect"),
+    [
+        ((1, 2, 3), 2, ["c2", "c1"], "Reranking put 1 of the 2 passages into this answer."),
+        ((3, 2, 1), 2, ["c0", "c1"], "Reranking changed nothing: the same passages in the same order."),
+        ((2, 3, 1), 2, ["c1", "c0"], "Reranking kept the same passages and changed their order."),
+    ],
+    ids=["promoted", "nothing", "order only"],
+)
+def test_the_effect_of_reranking_is_said_in_one_sentence(scores: Any, n: int, chosen: list[str], effect: str) -> None:
+    found = candidates("a", "b", "c")
+    order = sorted(range(3), key=lambda i: -scores[i])
+    reranked = [c.model_copy(update={"rerank": Ranking(rank=order.index(i) + 1, score=scores[i])}) for i, c in enumerate(found)]
+    receipt = {"status": "applied", "model": "m", "endpoint": "e"}
+    ms = {"embed": 1, "retrieve": 1, "rerank": 1, "total": 3}
+    search = Search.model_validate({"question": "q", "candidates": choose(reranked, n), "rerank": receipt, "ms": ms})
+    assert [c.id for c in search.passages] == chosen
+    assert search.effect == effect
+
+
+CHINESE = "员工出差的住宿标准由财务部门规定。"
+
+
+@pytest.mark.parametrize(
+    ("question", "texts", "says"),
+    [
+        ("住宿标准是多少？", ["Hotels cost 150 EUR."], "the question is in Chinese"),
+        ("What is the hotel limit?", [CHINESE, CHINESE, "one English text"], "most candidates are in Chinese"),
+        ("What is the hotel limit?", [CHINESE, "English text", "another one"], ""),
+        ("Wie hoch ist das Tagegeld?", ["Das Tagegeld ist 28 EUR."], ""),
+        ("RMA 2025?", ["Text."], ""),
+    ],
+    ids=["Chinese question", "Chinese documents", "mostly English", "German", "a code"],
+)
+def test_the_built_in_reranker_is_skipped_where_it_does_harm(wire: Wire, question: str, texts: list[str], says: str) -> None:
+    found = [c.model_copy(update={"language": "zh" if c.text == CHINESE else "en"}) for c in candidates(*texts)]
+    builtin = endpoint(wire, "RERANK").__class__(**{**endpoint(wire, "RERANK").__dict__, "builtin": True})
+    reason = unsuited(builtin, question, found)
+    assert reason.startswith(says) and bool(reason) == bool(says)
+    assert unsuited(endpoint(wire, "RERANK"), question, found) == ""
+
+
+def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_moves_it(sample: Settings) -> None:
+    pipeline = Pipeline(sample)
+    search = pipeline.search("How often should a Callisto C5 be recalibrated?")
+    best = search.passages[0]
+    assert (best.document, best.retrieval.rank > 4) == ("products/calibration-intervals.pdf", True)
+    assert search.rerank.scored == len(search.candidates) == 30
+    answering = pipeline.answer(search)
+    list(answering)
+    assert answering.answer and "Callisto C5 9 months" in answering.answer.text
+    assert answering.answer.citations[0].document == best.document
+
+
+def test_a_chinese_question_skips_the_built_in_rerank_with_its_reason(sample: Settings) -> None:
+    search = Pipeline(sample).search("出差住宿标准是多少？")
+    assert search.rerank.status == "skipped" and "Chinese" in search.rerank.reason
+
+
+@needs_shared
+def test_the_four_seed_urls_are_used_as_published() -> None:
+    from tests.conftest import SHARED
+
+    seeds = "".join(path.read_text("utf-8") for path in (SHARED / "seeds").glob("*.txt"))
+    for url in ("https://www.dmxapi.cn/v1/rerank", "https://api.qhaigc.net/v1/rerank"):
+        assert url in seeds
+        settings = load_settings(base_url=url.removesuffix("/rerank"), rerank_model="m")
+        assert settings.endpoint("RERANK").url == url
+        assert load_settings(rerank_url=url, rerank_model="m").endpoint("RERANK").url == url
+
+
+def test_a_real_chroma_server_serves_as_well(settings: Settings, corpus: Path, tmp_path: Path, chroma_server: str) -> None:
+    store = Store(Path("unused"), chroma_server, "remote", create=True)
+    report = ingest([corpus], store, rooms.embeddings(settings))
+    assert report.chunks.stored == 5
+    again = ingest([corpus], Store(Path("unused"), chroma_server, "remote"), rooms.embeddings(settings))
+    assert again.chunks.embedded == 0
+    search = Pipeline(load_settings(chroma_url=chroma_server, collection="remote")).search("dinner in France")
+    assert search.passages[0].text == "Dinner is paid up to 32 EUR in France."
+
+
+def test_a_chroma_server_that_is_down_is_one_clear_error(settings: Settings) -> None:
+    with pytest.raises(RagError, match=r"Chroma at http://127.0.0.1:9: .*check RAG_CHROMA_PATH or RAG_CHROMA_URL"):
+        Pipeline(load_settings(chroma_url="http://127.0.0.1:9"))
+
+
+def test_the_answer_streams_while_the_endpoint_still_speaks(pipeline: Pipeline, wire: Wire) -> None:
+    wire.on("/chat/completions", lambda body: chat("first ", "second ", "third"))
+    pieces = list(pipeline.answer(pipeline.search("dinner")))
+    assert len(pieces) == 3 and "".join(pieces) == "first second third"

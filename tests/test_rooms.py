@@ -1,0 +1,111 @@
+"""The house: who may import whom, one module for one outside thing, and files that must agree."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from rag_app.settings import Settings
+from tests.conftest import ROOT
+
+# Each room may import those before it.
+ROOMS = [
+    "rag_app.types",
+    "rag_app.builtin",
+    "rag_app.language",
+    "rag_app.endpoint",
+    "rag_app.settings",
+    "rag_app.openai_client",
+    "rag_app.embeddings",
+    "rag_app.rerank",
+    "rag_app.prompt",
+    "rag_app.chat",
+    "rag_app.store",
+    "rag_app.builtin.models",
+    "rag_app.builtin.extractive",
+    "rag_app.builtin.app",
+    "rag_app.builtin.server",
+    "rag_app.pipeline",
+    "ingest.load",
+    "ingest.chunk",
+    "ingest.sync",
+    "rag_app.cli",
+    "ingest.__main__",
+]
+OWNERS = {
+    "chromadb": "rag_app/store.py",
+    "openai": "rag_app/openai_client.py rag_app/embeddings.py rag_app/chat.py",
+    "httpx": "rag_app/rerank.py rag_app/store.py",
+    "onnxruntime": "rag_app/builtin/models.py",
+    "starlette": "rag_app/builtin/app.py",
+    "py3langid": "rag_app/language.py",
+    "sentencex": "rag_app/language.py",
+    "pydantic_settings": "rag_app/settings.py",
+    "typer": "rag_app/cli.py",
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted([*(ROOT / "rag_app").rglob("*.py"), *(ROOT / "ingest").rglob("*.py")]):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module that a file imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def test_every_room_is_in_the_list() -> None:
+    assert set(modules()) - {"rag_app", "ingest"} == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_imports_point_one_way(name: str) -> None:
+    ours = {module for module in imports(modules()[name]) if module in ROOMS}
+    assert ours <= set(ROOMS[: ROOMS.index(name)])
+
+
+def test_rag_app_imports_ingest_only_in_its_outermost_layer() -> None:
+    users = {name for name, path in modules().items() if any(module.split(".")[0] == "ingest" for module in imports(path))}
+    assert {name for name in users if name.startswith("rag_app")} == {"rag_app.cli"}
+
+
+@pytest.mark.parametrize("package", OWNERS)
+def test_one_module_owns_one_outside_thing(package: str) -> None:
+    users = [
+        str(path.relative_to(ROOT))
+        for path in modules().values()
+        if any(module.split(".")[0] == package for module in imports(path))
+    ]
+    assert sorted(users) == sorted(OWNERS[package].split())
+
+
+def test_env_example_lists_every_setting_with_its_default_and_one_comment() -> None:
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    found = {
+        lines[i].partition("=")[0]: (lines[i].partition("=")[2], lines[i - 1])
+        for i, line in enumerate(lines)
+        if "RAG_" in line and line[0] != "#"
+    }
+    expected = {}
+    for name, field in Settings.model_fields.items():
+        default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        expected[f"RAG_{name.upper()}"] = (str(default), f"# {field.description}")
+    assert found == expected
+
+
+def test_the_lock_file_has_hashes_and_no_addresses() -> None:
+    lock = (ROOT / "requirements.lock").read_text("utf-8")
+    assert "://" not in lock and "index-url" not in lock
+    pinned = [block for block in lock.split("\n") if block and block[0] not in " #"]
+    assert len(pinned) > 50 and all("==" in line and line.endswith("\\") for line in pinned)

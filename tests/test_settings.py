@@ -1,0 +1,142 @@
+"""Settings: what they resolve to, and the one line that a wrong one gets."""
+
+from pathlib import Path
+
+import pytest
+
+from rag_app import builtin
+from rag_app.endpoint import error_message, openai_base, rerank_url
+from rag_app.settings import load_settings
+from rag_app.types import SettingsError
+
+
+def test_without_settings_the_built_in_models_serve_all_three_stages() -> None:
+    settings = load_settings()
+    assert [settings.endpoint(stage).builtin for stage in ("EMBEDDING", "RERANK", "CHAT")] == [True, True, True]  # type: ignore[arg-type]
+    assert settings.question_prefix == builtin.QUESTION_PREFIX
+
+
+def test_a_chat_url_alone_leaves_embeddings_and_rerank_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_CHAT_URL", "http://localhost:11434/v1")
+    monkeypatch.setenv("RAG_CHAT_MODEL", "llama")
+    settings = load_settings()
+    assert settings.endpoint("CHAT").url == "http://localhost:11434/v1"
+    assert settings.endpoint("RERANK").builtin and settings.endpoint("EMBEDDING").builtin
+
+
+def test_builtin_as_a_url_keeps_one_stage_built_in_beside_a_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_BASE_URL", "https://gateway.example/v1")
+    monkeypatch.setenv("RAG_RERANK_URL", "builtin")
+    assert load_settings().endpoint("RERANK").builtin
+
+
+def test_settings_come_from_a_dotenv_file_too() -> None:
+    Path(".env").write_text("RAG_N_CANDIDATES=44\nRAG_EMBEDDING_QUESTION_PREFIX='query: '\nRAG_BASE_URL=\n")
+    settings = load_settings()
+    assert (settings.n_candidates, settings.embedding_question_prefix) == (44, "query: ")
+
+
+def test_the_common_key_is_not_shown_to_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "BASE_URL": "https://one.example/v1",
+        "API_KEY": "sk-one",
+        "CHAT_URL": "https://two.example/v1",
+    }.items():
+        monkeypatch.setenv(f"RAG_{name}", value)
+    monkeypatch.setenv("RAG_CHAT_MODEL", "c")
+    monkeypatch.setenv("RAG_RERANK_MODEL", "r")
+    settings = load_settings()
+    assert settings.endpoint("CHAT").key.get_secret_value() == ""
+    assert settings.endpoint("RERANK").key.get_secret_value() == "sk-one"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "clean"),
+    [("sk-1", "sk-1"), (" sk-1\n", "sk-1"), ("Bearer sk-1", "sk-1"), ("", "")],
+    ids=["as it is", "with a newline", "with Bearer", "empty"],
+)
+def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_API_KEY", pasted)
+    assert load_settings().api_key.get_secret_value() == clean
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("RAG_RERNK_MODEL", "x", "RAG_RERNK_MODEL is not a setting: did you mean RAG_RERANK_MODEL?"),
+        ("RAG_QUUX_ZZZZZZ", "x", "RAG_QUUX_ZZZZZZ is not a setting: see .env.example"),
+        ("RAG_N_PASSAGES", "31", "RAG_N_PASSAGES (31) is above RAG_N_CANDIDATES (30)"),
+        ("RAG_N_CANDIDATES", "many", "RAG_N_CANDIDATES: Input should be a valid integer"),
+        ("RAG_BASE_URL", "api.example.com/v1", "RAG_BASE_URL: not a whole URL: write it with its scheme"),
+        ("RAG_CHAT_URL", "https://:99999", "RAG_CHAT_URL: not a whole URL"),
+        ("RAG_CHROMA_URL", "builtin", "RAG_CHROMA_URL: leave it empty"),
+        ("RAG_COLLECTION", "!", "RAG_COLLECTION: String should match pattern"),
+        ("RAG_API_KEY", "sk-schlüssel", "RAG_API_KEY: the key has characters that no HTTP header carries"),
+    ],
+    ids=[
+        "misspelt",
+        "unknown",
+        "more passages than candidates",
+        "not a number",
+        "no scheme",
+        "bad port",
+        "chroma builtin",
+        "collection name",
+        "non-ASCII key",
+    ],
+)
+def test_a_wrong_setting_gets_one_line(name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value) and "schlüssel" not in str(caught.value)
+
+
+def test_a_model_without_a_name_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_BASE_URL", "https://gateway.example/v1")
+    with pytest.raises(SettingsError, match="RAG_CHAT_MODEL is not set"):
+        load_settings().endpoint("CHAT")
+
+
+def test_counts_outside_the_advised_range_are_commented_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_N_CANDIDATES", "10")
+    monkeypatch.setenv("RAG_N_PASSAGES", "8")
+    assert [line.split(":")[0] for line in load_settings().advice()] == ["10 candidates", "8 passages"]
+
+
+@pytest.mark.parametrize(
+    ("given", "base", "rerank"),
+    [
+        ("https://a.example", "https://a.example/v1", "https://a.example/v1/rerank"),
+        ("https://a.example/v1/", "https://a.example/v1", "https://a.example/v1/rerank"),
+        ("https://a.example/v1/v1", "https://a.example/v1", "https://a.example/v1/rerank"),
+        ("https://a.example/api/v1", "https://a.example/api/v1", "https://a.example/api/v1/rerank"),
+        ("https://a.example/v1beta/openai", "https://a.example/v1beta/openai", "https://a.example/v1beta/openai/v1/rerank"),
+    ],
+)
+def test_base_urls_are_completed(given: str, base: str, rerank: str) -> None:
+    assert openai_base(given) == base
+    assert rerank_url(given) == rerank
+
+
+@pytest.mark.parametrize("ending", ["/v1/rerank", "/rerank", "/api/v1/rerank", "/compatible-api/v1/reranks", "/v1/ranking"])
+def test_a_published_rerank_url_is_used_as_it_stands(ending: str) -> None:
+    assert rerank_url(f"https://a.example{ending}") == f"https://a.example{ending}"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error": {"message": "no such model", "code": "model_not_found"}}', "no such model (model_not_found)"),
+        (b'{"error": "overloaded", "error_type": "Overloaded"}', "overloaded"),
+        (b'{"detail": [{"msg": "field required"}, {"msg": "too long"}]}', "field required; too long"),
+        (b'{"success": false, "code": "500", "message": "bad\\nday"}', "bad day"),
+        (b"<html><body>login</body></html>", "a web page instead of JSON"),
+        (b"x" * 900, "x" * 300),
+        (b"", ""),
+    ],
+    ids=["openai", "tei", "fastapi", "envelope", "html", "text", "empty"],
+)
+def test_an_error_body_of_any_shape_becomes_one_line(body: bytes, message: str) -> None:
+    assert error_message(body) == message
