@@ -1,5 +1,6 @@
 """The page: ask, read the answer, and see what reranking did to it. Run: `streamlit run streamlit_app.py`."""
 
+import logging
 import re
 from collections.abc import Iterator
 
@@ -27,7 +28,10 @@ STAGES = ("embed", "retrieve", "rerank")
 @st.cache_resource(show_spinner="Starting the models")
 def start() -> Pipeline:
     """Return the one pipeline that all sessions share."""
-    return Pipeline(load_settings())
+    settings = load_settings()
+    logging.basicConfig(level="ERROR", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("rag_app").setLevel(settings.log_level.upper())
+    return Pipeline(settings)
 
 
 def plain(text: str) -> str:
@@ -182,6 +186,8 @@ def show_receipt(search: Search) -> None:
         st.error(plain(search.rerank.line))
     else:
         st.caption(plain(search.rerank.line))
+    for warning in search.rerank.warnings:
+        st.warning(plain(warning))
 
 
 def stage_line(ms: dict[str, float], running: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.chunk import chunks
 from ingest.load import READERS, UnreadableError, read
-from rag_app.embeddings import Embeddings, requests_for
+from rag_app.embeddings import Embeddings
 from rag_app.store import Store, Stored
 from rag_app.types import Chunk, RagError, Record
 
@@ -113,7 +113,7 @@ def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, progress
     return Report(
         documents=documents,
         chunks=ChunkCounts(embedded=embedded, stored=store.count(), deleted=len(stale)),
-        embedding_requests=requests_for(embedded, embeddings.batch_size),
+        embedding_requests=embeddings.n_requests,
         seconds=round(time.perf_counter() - start, 3),
         languages=plan.languages,
     )

@@ -19,84 +19,118 @@ _OPEN_MARKER = re.compile(r"\s*[\[【][\d\s,;，、–-]{0,24}$|\s+$")
 _THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
-class Chat:
-    """A client of one `/v1/chat/completions` endpoint."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.client = openai_client.connect(endpoint)
-
-    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> "Answering":
-        """Return the answer as a stream; nothing is sent before it is iterated."""
-        return Answering(self, messages, passages)
-
-
 class Answering:
-    """An answer under way: iterate it for pieces of text, then read `answer`, `ms` and `tokens`."""
+    """An answer under way: iterate it for pieces of text, then read `answer`, `ms` and `tokens`.
 
-    def __init__(self, chat: Chat, messages: Sequence[Message], passages: Sequence[Candidate]) -> None:
-        self.chat = chat
-        self.messages = messages
-        self.passages = passages
+    `retracted` is true if what was streamed turned out, at a late </think>, to be the model's thinking: then only
+    `answer.text` is the answer.
+    """
+
+    def __init__(self, pieces: Iterable[str] = (), answer: Answer | None = None) -> None:
+        self.pieces = pieces
+        self.answer = answer
         self.finish: Literal["stop", "length", "cut_short"] = "cut_short"
-        self.answer: Answer | None = None
+        self.retracted = False
         self.tokens: tuple[int | None, int | None] = (None, None)
         self.first_token_ms: float | None = None
         self.ms = 0.0
 
     def __iter__(self) -> Iterator[str]:
         start = time.perf_counter()
-        markers = Markers(len(self.passages))
-        pieces: list[str] = []
-        for piece in markers.check(without_thinking(self._received())):
+        for piece in self.pieces:
             if self.first_token_ms is None:
                 self.first_token_ms = (time.perf_counter() - start) * 1000
-            pieces.append(piece)
             yield piece
         self.ms = (time.perf_counter() - start) * 1000
-        text = "".join(pieces).strip()
+
+
+class Chat:
+    """A client of one `/v1/chat/completions` endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.client = openai_client.connect(endpoint)
+        # Learned: this model's thoughts come without <think> before them, so nothing is shown before </think>.
+        self.thinks_aloud = False
+
+    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
+        """Return the answer as a stream; nothing is sent before it is iterated."""
+        answering = Answering()
+        answering.pieces = self._checked(answering, messages, passages)
+        return answering
+
+    def _checked(self, answering: Answering, messages: Sequence[Message], passages: Sequence[Candidate]) -> Iterator[str]:
+        """Yield the answer without thinking and with its markers checked; at its end `answering.answer` is set."""
+        received: list[str] = []
+        shown: list[str] = []
+        markers = Markers(len(passages))
+        pieces = _kept(self._received(answering, messages), received)
+        for piece in markers.check(without_thinking(pieces, self.thinks_aloud)):
+            shown.append(piece)
+            yield piece
+        text = "".join(shown).strip()
+        if "</think>" in text:
+            self.thinks_aloud = answering.retracted = True
+            markers = Markers(len(passages))
+            text = "".join(markers.check(["".join(received).rpartition("</think>")[2]])).strip()
         if not text:
-            raise self.chat.endpoint.error("an empty answer came back", "ask again, or try another RAG_CHAT_MODEL")
-        citations = tuple(
-            Citation(marker=n, id=self.passages[n - 1].id, document=self.passages[n - 1].document) for n in markers.cited
-        )
-        self.answer = Answer(
+            raise self.endpoint.error("reply", "an empty answer came back", "ask again, or try another RAG_CHAT_MODEL")
+        citations = tuple(Citation(marker=n, id=passages[n - 1].id, document=passages[n - 1].document) for n in markers.cited)
+        answering.answer = Answer(
             text=text,
             citations=citations,
-            finish=self.finish,
-            model=self.chat.endpoint.model,
+            finish=answering.finish,
+            model=self.endpoint.model,
             dropped=tuple(markers.dropped),
         )
 
-    def _received(self) -> Iterator[str]:
-        endpoint = self.chat.endpoint
-        body = {"model": endpoint.model, "messages": list(self.messages), "stream": True, "temperature": 0}
+    def _received(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
+        endpoint = self.endpoint
+        body = {"model": endpoint.model, "messages": list(messages), "stream": True, "temperature": 0}
         try:
-            with openai_client.stream(self.chat.client, "/chat/completions", body) as events:
+            with openai_client.stream(self.client, "/chat/completions", body) as events:
                 kind = events.response.headers.get("content-type", "")
-                if "json" in kind or "html" in kind:
-                    raise endpoint.error(f"answered {kind} instead of a stream", "check RAG_CHAT_URL or RAG_BASE_URL")
+                if "html" in kind:
+                    raise endpoint.error("url", f"answered {kind} instead of a stream")
+                if "application/json" in kind:
+                    # A server that does not stream answers all at once.
+                    yield from self._read(json.loads(events.response.read()), answering)
                 for event in events:
-                    yield from self._read(event)
+                    yield from self._read(event, answering)
         except openai.OpenAIError as error:
             raise openai_client.failure(endpoint, error) from error
-        except ValueError as error:
-            raise endpoint.error(f"the answer is not a JSON stream ({error})", "check RAG_CHAT_URL") from error
+        except (ValueError, RecursionError) as error:
+            raise endpoint.error("reply", f"the answer is not a JSON stream ({error})") from error
 
-    def _read(self, event: Any) -> Iterator[str]:
+    def _read(self, event: Any, answering: Answering) -> Iterator[str]:
         if not isinstance(event, dict):
             return
         if error := event.get("error"):
-            raise self.chat.endpoint.error(error_message(json.dumps(error).encode()), "ask again")
+            raise self.endpoint.error("server", error_message(json.dumps(error).encode()) or "an error without a message")
         if isinstance(usage := event.get("usage"), dict):
-            self.tokens = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+            answering.tokens = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
+        choices = event.get("choices")
         # Some servers send a last event with usage and no choices.
-        for choice in event.get("choices") or ():
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
             if choice.get("finish_reason"):
-                self.finish = "length" if choice["finish_reason"] == "length" else "stop"
-            content = (choice.get("delta") or {}).get("content")
+                answering.finish = "length" if choice["finish_reason"] == "length" else "stop"
+            said = choice.get("delta") or choice.get("message")
+            content = said.get("content") if isinstance(said, dict) else None
             if isinstance(content, str) and content:
                 yield content
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _kept(pieces: Iterable[str], store: list[str]) -> Iterator[str]:
+    """Yield pieces, keeping each as it came."""
+    for piece in pieces:
+        store.append(piece)
+        yield piece
 
 
 class Markers:
@@ -145,8 +179,11 @@ def _numbers(inside: str) -> Iterator[int]:
             yield from ends
 
 
-def without_thinking(pieces: Iterable[str]) -> Iterator[str]:
-    """Yield the text without <think>…</think> at its start; what a model thinks is not its answer."""
+def without_thinking(pieces: Iterable[str], hold: bool = False) -> Iterator[str]:
+    """Yield the text without <think>…</think> at its start; what a model thinks is not its answer.
+
+    With `hold` everything before </think> is thinking, whether <think> came or not; without </think> all is the answer.
+    """
     held = ""
     started = False
     for piece in pieces:
@@ -155,10 +192,10 @@ def without_thinking(pieces: Iterable[str]) -> Iterator[str]:
             continue
         held += piece
         text = held.lstrip()
-        if "<think>".startswith(text[:7]) and "</think>" not in text:
+        if "</think>" not in text and (hold or "<think>".startswith(text[:7])):
             continue
         started = True
-        if rest := _THINKING.sub("", text, count=1):
+        if rest := text.partition("</think>")[2].lstrip() if hold else _THINKING.sub("", text, count=1):
             yield rest
     if not started and held and (rest := _THINKING.sub("", held.lstrip(), count=1)):
         yield rest

@@ -1,5 +1,6 @@
 """The command line: rag-app ingest, ask, search, gateway."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -146,6 +147,9 @@ def ask(
     if as_json:
         out.print(result.model_dump_json(indent=2))
         return
+    if answering.retracted:
+        out.print("\n\n— so far the model was thinking; its answer: —\n", style="yellow")
+        out.print(printable(result.answer.text), end="")
     out.print("\n")
     show_sources(result)
     show(result, show_all)
@@ -185,6 +189,8 @@ def gateway(
 def configure(**options: object) -> Settings:
     """Return the settings with the options on top, and say on stderr what is unlikely to serve."""
     settings = load_settings(**options)
+    logging.basicConfig(level="ERROR", format="%(levelname)s %(name)s: %(message)s", force=True)
+    logging.getLogger("rag_app").setLevel(settings.log_level.upper())
     for line in settings.advice():
         err.print(f"note: {line}", style="yellow")
     return settings

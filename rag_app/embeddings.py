@@ -1,7 +1,7 @@
 """The embeddings endpoint: texts in, vectors out, in the same order."""
 
+import base64
 import json
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,13 +11,13 @@ import numpy as np
 import openai
 
 from rag_app import openai_client
-from rag_app.endpoint import Endpoint
+from rag_app.endpoint import Endpoint, error_message
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Embeddings:
-    """A client of one `/v1/embeddings` endpoint."""
+    """A client of one `/v1/embeddings` endpoint; `n_requests` counts what it answered."""
 
     def __init__(
         self, endpoint: Endpoint, question_prefix: str, passage_prefix: str, batch_size: int, concurrency: int
@@ -28,6 +28,7 @@ class Embeddings:
         self.batch_size = batch_size
         self.concurrency = concurrency
         self.client = openai_client.connect(endpoint)
+        self.n_requests = 0
 
     def question(self, text: str) -> tuple[Vectors, int | None]:
         """Return the vector of a question, shape (dim,), and the tokens it took if the endpoint says."""
@@ -58,43 +59,53 @@ class Embeddings:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _request(self, texts: Sequence[str]) -> tuple[Vectors, int | None]:
+        """Return the vectors of a batch; a batch that the server finds too large is halved, and later ones are too."""
+        if len(texts) > self.batch_size:
+            half = (len(texts) + 1) // 2
+            first, second = self._request(texts[:half]), self._request(texts[half:])
+            return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
         try:
-            body = openai_client.post(
-                self.client,
-                "/embeddings",
-                # Said outright, since the openai package would ask for base64, which some servers answer with nothing.
-                {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"},
-            )
+            # Said outright, since the openai package would ask for base64, which some servers answer with nothing.
+            body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
+            reply = openai_client.post(self.client, "/embeddings", body)
         except openai.OpenAIError as error:
-            raise openai_client.failure(self.endpoint, error) from error
-        return self._parse(body, len(texts))
+            failure = openai_client.failure(self.endpoint, error)
+            if failure.kind in ("too_many", "too_long") and len(texts) > 1:
+                self.batch_size = min(self.batch_size, (len(texts) + 1) // 2)
+                return self._request(texts)
+            raise failure from error
+        self.n_requests += 1
+        return self._parse(reply, len(texts))
 
     def _parse(self, body: bytes, n: int) -> tuple[Vectors, int | None]:
         try:
             reply = json.loads(body)
-            rows = reply["data"]
             # The API promises an index per row, not an order.
-            vectors = [row["embedding"] for row in sorted(rows, key=lambda row: row["index"])]
-            indices = sorted(row["index"] for row in rows)
-        except (ValueError, KeyError, TypeError):
-            start = body[:80].decode("utf-8", "replace")
-            raise self.endpoint.error(
-                f"the answer is not a JSON list of embeddings ({start!r}…)",
-                "check RAG_EMBEDDING_URL or RAG_BASE_URL (is /v1 missing?)",
-            ) from None
+            rows = sorted(reply["data"], key=lambda row: row["index"])
+            indices = [row["index"] for row in rows]
+            vectors = [_numbers(row["embedding"]) for row in rows]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            reason = "the answer is not a JSON list of embeddings"
+            raise self.endpoint.error("reply", f"{reason}: {error_message(body)[:80]}") from None
         if indices != list(range(n)):
-            raise self.endpoint.error(f"{len(indices)} embeddings came back for {n} texts", "try a smaller batch size")
+            raise self.endpoint.error("reply", f"{len(indices)} embeddings came back for {n} texts, or not one for each")
         try:
             array = np.array(vectors, dtype=np.float32)
-        except (ValueError, TypeError):
-            raise self.endpoint.error("the embeddings differ in length or are not numbers") from None
+        except (ValueError, TypeError, OverflowError):
+            raise self.endpoint.error("reply", "the embeddings differ in length or are not numbers") from None
         if array.ndim != 2 or array.shape[1] == 0 or not np.isfinite(array).all():
-            raise self.endpoint.error("the embeddings hold something other than finite numbers")
-        usage = reply.get("usage") if isinstance(reply, dict) else None
+            raise self.endpoint.error("reply", "the embeddings hold something other than finite numbers")
+        usage = reply.get("usage")
         tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return array, tokens if isinstance(tokens, int) else None
 
 
-def requests_for(n_texts: int, batch_size: int) -> int:
-    """Return how many requests `passages` makes for so many texts."""
-    return math.ceil(n_texts / batch_size)
+def _numbers(embedding: Any) -> Any:
+    """Return the numbers of an embedding; some servers send base64 (little-endian float32) whatever was asked for."""
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+    return embedding
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second

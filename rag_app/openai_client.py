@@ -7,8 +7,7 @@ from typing import Any
 import httpx2
 import openai
 
-from rag_app.endpoint import Endpoint
-from rag_app.types import RagError
+from rag_app.endpoint import Endpoint, EndpointError
 
 RETRIES = 2
 
@@ -38,17 +37,23 @@ def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[o
     events = client.post(path, cast_to=object, body=body, stream=True, stream_cls=openai.Stream[object])
     try:
         yield events
+    except httpx2.HTTPError as error:
+        raise openai.APIConnectionError(request=events.response.request) from error
     finally:
         events.close()
 
 
-def failure(endpoint: Endpoint, error: openai.OpenAIError) -> RagError:
+def failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
     """Return our error for one of the openai package."""
     if isinstance(error, openai.APIStatusError):
         response = error.response
         return endpoint.status_error(
-            response.status_code, response.reason_phrase, response.content, response.headers.get("retry-after")
+            response.status_code,
+            response.reason_phrase,
+            response.content,
+            response.headers.get("retry-after"),
+            response.headers.get("location"),
         )
     if isinstance(error, openai.APIConnectionError):
         return endpoint.transport_error(error, timed_out=isinstance(error, openai.APITimeoutError))
-    return endpoint.error(str(error) or type(error).__name__)
+    return endpoint.error("reply", str(error) or type(error).__name__)

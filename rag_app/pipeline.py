@@ -12,7 +12,7 @@ from rag_app.endpoint import Endpoint
 from rag_app.rerank import Reranker
 from rag_app.settings import Settings, Stage
 from rag_app.store import Store
-from rag_app.types import Ask, AskMs, Candidate, RagError, Search, SearchMs, Tokens, after_rerank
+from rag_app.types import Answer, Ask, AskMs, Candidate, RagError, Search, SearchMs, Tokens, after_rerank
 
 OnStage = Callable[[str, float], None]
 
@@ -49,28 +49,29 @@ class Pipeline:
         candidates = self.store.nearest(vector, n_candidates or self.settings.n_candidates)
         watch.lap("retrieve")
         reason = unsuited(self.reranker.endpoint, question, candidates) if rerank else "switched off for this question"
-        rerank_tokens = None
         if reason:
             receipt = self.reranker.skipped(reason)
         else:
-            candidates, receipt, rerank_tokens = self.reranker.rerank(question, candidates)
+            candidates, receipt = self.reranker.rerank(question, candidates)
         watch.lap("rerank")
         return Search(
             question=question,
-            candidates=choose(candidates, n_passages or self.settings.n_passages),
+            candidates=choose(candidates, n_passages or self.settings.n_passages, self.settings.rerank_min_score),
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
-            tokens=Tokens(embed=embed_tokens, rerank=rerank_tokens),
+            tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
         )
 
     def answer(self, search: Search) -> Answering:
-        """Return the answer from a search's passages, as a stream to iterate."""
+        """Return the answer from a search's passages, as a stream to iterate; without passages nobody is asked."""
+        if not search.passages:
+            return nothing_relevant(search, self.settings.rerank_min_score)
         return self.chat.answer(prompt.messages(search.question, search.passages), search.passages)
 
     @property
     def reranker(self) -> Reranker:
         if self._reranker is None:
-            self._reranker = Reranker(connect(self.settings, "RERANK"))
+            self._reranker = Reranker(connect(self.settings, "RERANK"), self.settings)
         return self._reranker
 
     @property
@@ -80,12 +81,24 @@ class Pipeline:
         return self._chat
 
 
-def choose(candidates: Sequence[Candidate], n: int) -> tuple[Candidate, ...]:
-    """Mark the top n after reranking as passages, and the top n of retrieval as passages without reranking."""
-    chosen = {candidate.id for candidate in sorted(candidates, key=after_rerank)[:n]}
+def choose(candidates: Sequence[Candidate], n: int, min_score: float | None = None) -> tuple[Candidate, ...]:
+    """Mark the top n after reranking as passages, and the top n of retrieval as passages without reranking.
+
+    `min_score` keeps out what the reranker scored below it; it says nothing of candidates without a rerank score.
+    """
+    eligible = [c for c in candidates if min_score is None or c.rerank is None or c.rerank.score >= min_score]
+    chosen = {candidate.id for candidate in sorted(eligible, key=after_rerank)[:n]}
     return tuple(
         c.model_copy(update={"passage": c.id in chosen, "passage_without_rerank": c.retrieval.rank <= n}) for c in candidates
     )
+
+
+def nothing_relevant(search: Search, min_score: float | None) -> Answering:
+    """Return the answer to a question none of whose candidates the reranker scored high enough."""
+    best = search.reranked[0].rerank
+    found = f"the best of {len(search.candidates)} candidates scored {best.score:.3f}" if best else "there are no candidates"
+    text = f"Nothing relevant enough was found: {found}, and RAG_RERANK_MIN_SCORE asks for {min_score}."
+    return Answering([text], Answer(text=text, citations=(), finish="stop", model="none"))
 
 
 def asked(search: Search, answering: Answering) -> Ask:

@@ -1,149 +1,397 @@
-"""The rerank endpoint: candidates in, the same candidates out with rerank ranks, and a receipt of what happened."""
+"""The rerank endpoint: candidates in, the same candidates out with rerank ranks, and a receipt of what happened.
+
+The order is ours: whatever a server answers is read as row → raw score, and sorted here.
+"""
 
 import json
+import logging
 import math
 import random
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
-from rag_app.endpoint import Endpoint
-from rag_app.types import Candidate, RagError, Ranking, Receipt
+from rag_app.endpoint import Endpoint, EndpointError, error_message, message_in
+from rag_app.settings import Settings
+from rag_app.types import Candidate, Ranking, Receipt
+
+log = logging.getLogger(__name__)
 
 RETRIES = 2
-RETRIED = {408, 429, 500, 502, 503, 504}
+# What may pass by itself; everything else is told at once.
+PASSING = ("unreachable", "timeout", "rate", "server")
 MAX_WAIT = 30.0
+CONNECT_TIMEOUT = 5.0
+MAX_REPLY = 50_000_000
+# After so many failures in a row the endpoint is left alone for so many seconds.
+CIRCUIT_FAILURES = 2
+CIRCUIT_SECONDS = 10.0
+# Documents are cut to this many tokens, if no budget is set, when a server says that they are too long.
+CUT_TOKENS = 400
+BATCHES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is reranked: a text, or the picture that it is the caption of."""
+
+    text: str
+    image: str = ""
+
+    @property
+    def item(self) -> dict[str, str]:
+        return {"image": self.image} if self.image else {"text": self.text}
+
+
+Build = Callable[[str, str, list[Document]], dict[str, Any]]
+
+
+def _flat(documents_field: str, limit_field: str) -> Build:
+    def build(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
+        n = len(documents)
+        if any(document.image for document in documents):
+            # The multimodal form of the same gateways.
+            return {"model": model, "input": {"query": query, "documents": [d.item for d in documents]}, limit_field: n}
+        return {"model": model, "query": query, documents_field: [d.text for d in documents], limit_field: n}
+
+    return build
+
+
+def _dashscope(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
+    pictures = any(document.image for document in documents)
+    items = [document.item if pictures else document.text for document in documents]
+    parameters = {"top_n": len(documents), "return_documents": False}
+    return {"model": model, "input": {"query": query, "documents": items}, "parameters": parameters}
+
+
+def _tei(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
+    return {"query": query, "texts": [document.text for document in documents], "truncate": True}
+
+
+def _nim(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
+    passages = [{"text": document.text} for document in documents]
+    return {"model": model, "query": {"text": query}, "passages": passages, "truncate": "END"}
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a server wants its request, where it can be told by its URL, and how many documents it takes by default."""
+
+    build: Build
+    recognise: Callable[[str], bool] = lambda url: False
+    max_documents: int = 0
+
+
+# A new dialect is one entry here (and its name in the setting). "auto" takes the first that knows the URL, else "flat".
+DIALECTS = {
+    "nim": Dialect(_nim, lambda url: url.endswith("/ranking") or "/retrieval/nvidia/" in url, 512),
+    "dashscope": Dialect(_dashscope, lambda url: url.endswith("/text-rerank")),
+    "mixedbread": Dialect(_flat("input", "top_k"), lambda url: url.endswith("/v1/reranking")),
+    "top_k": Dialect(_flat("documents", "top_k"), lambda url: "voyageai.com" in url),
+    "tei": Dialect(_tei, max_documents=32),
+    "flat": Dialect(_flat("documents", "top_n")),
+}
+
+
+@dataclass
+class _Tally:
+    """What happened on the way, for the receipt."""
+
+    deadline: float
+    attempts: int = 0
+    dropped: int = 0
+    truncated: set[int] = field(default_factory=set)
+    usage: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    @property
+    def left(self) -> float:
+        return self.deadline - time.monotonic()
 
 
 class Reranker:
-    """A client of one rerank endpoint, with one pool of connections."""
+    """A client of one rerank endpoint, with one pool of connections, and what it has learned of the endpoint."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self.endpoint = endpoint
-        key = endpoint.key.get_secret_value()
-        self.http = httpx.Client(
-            timeout=httpx.Timeout(endpoint.timeout, connect=5.0),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-        )
+        self.settings = settings
+        known = (name for name, dialect in DIALECTS.items() if dialect.recognise(endpoint.url))
+        auto = settings.rerank_dialect == "auto"
+        self.dialect = next(known, "flat") if auto else settings.rerank_dialect
+        self.max_documents = settings.rerank_max_documents or DIALECTS[self.dialect].max_documents
+        self.http = httpx.Client(headers=_auth(settings.rerank_auth, endpoint.key.get_secret_value()))
+        self.failures = 0
+        self.open_until = 0.0
+        self.last_reason = ""
 
-    def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt, int | None]:
+    def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
         """Return the candidates in the order given, each with its rerank rank and raw score where it got one.
 
-        Never raises for what the endpoint does: a failure leaves every candidate as it was and stands in the receipt.
-        The third value is the tokens used, if the endpoint says.
+        What the endpoint does wrong never raises: every candidate stays as it was and the receipt says `fallback`. Only
+        with RAG_RERANK_ON_FAILURE=error is it an EndpointError.
         """
-        start = time.perf_counter()
+        start = time.monotonic()
         # A blank document makes some servers reject the whole request.
         sent = [i for i, candidate in enumerate(candidates) if candidate.text.strip()]
         if not sent:
-            return list(candidates), self.skipped("there are no candidates"), None
+            return list(candidates), self.skipped("there is no text to rerank")
+        tally = _Tally(start + self.settings.rerank_deadline)
         try:
-            reply = self._post(question, [candidates[i].text_in_context for i in sent])
-            scores, warnings = self._scores(reply, len(sent))
-        except RagError as error:
-            ms = (time.perf_counter() - start) * 1000
-            return list(candidates), self._receipt("fallback", sent=len(sent), reason=str(error), ms=ms), None
+            self._refuse_while_open()
+            scores = self._scores(question, [self._document(candidates[i]) for i in sent], tally)
+        except EndpointError as error:
+            self._failed(error)
+            if self.settings.rerank_on_failure == "error":
+                raise
+            receipt = self._receipt("fallback", tally, start, sent=len(sent), reason=str(error))
+            log.warning(receipt.line)
+            return list(candidates), receipt
+        self.failures = 0
         # Stable: equal scores keep the order of retrieval.
         order = sorted(scores, key=lambda row: -scores[row])
         ranking = {sent[row]: Ranking(rank=rank, score=scores[row]) for rank, row in enumerate(order, 1)}
-        reranked = [candidate.model_copy(update={"rerank": ranking.get(i)}) for i, candidate in enumerate(candidates)]
+        reranked = [c.model_copy(update={"rerank": ranking.get(i)}) for i, c in enumerate(candidates)]
         unscored = len(candidates) - len(ranking)
-        receipt = self._receipt(
-            "partial" if unscored else "applied",
-            sent=len(sent),
-            scored=len(ranking),
-            reason=f"{unscored} of {len(candidates)} candidates got no score" if unscored else "",
-            ms=(time.perf_counter() - start) * 1000,
-            warnings=tuple(warnings),
-        )
-        return reranked, receipt, _tokens(reply)
+        reason = f"{unscored} of {len(candidates)} candidates got no score and follow in retrieval order" if unscored else ""
+        status = "partial" if unscored else "applied"
+        receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason)
+        log.info(receipt.line)
+        return reranked, receipt
 
     def skipped(self, reason: str) -> Receipt:
         """Return the receipt of a rerank that was not asked for."""
-        return self._receipt("skipped", reason=reason)
+        return Receipt(status="skipped", model=self.endpoint.model, endpoint=self.endpoint.address, reason=reason)
 
-    def _receipt(self, status: str, **fields: Any) -> Receipt:
+    def _receipt(self, status: str, tally: _Tally, start: float, **fields: Any) -> Receipt:
         return Receipt.model_validate(
-            {"status": status, "model": self.endpoint.model, "endpoint": self.endpoint.address, **fields}
+            {
+                "status": status,
+                "model": self.endpoint.model,
+                "endpoint": self.endpoint.address,
+                "dialect": self.dialect,
+                "dropped": tally.dropped,
+                "truncated": len(tally.truncated),
+                "attempts": tally.attempts,
+                "usage": tally.usage,
+                "warnings": tally.warnings,
+                "ms": (time.monotonic() - start) * 1000,
+                **fields,
+            }
         )
 
-    def _post(self, question: str, documents: list[str]) -> Any:
-        """Return the decoded reply, after at most two retries of what may pass; RagError otherwise."""
-        body = {
-            "model": self.endpoint.model,
-            "query": question,
-            "documents": documents,
-            # All of them: the page shows where every candidate went, and the cut is ours.
-            "top_n": len(documents),
-        }
+    def _document(self, candidate: Candidate) -> Document:
+        pictures = self.settings.rerank_images and self.dialect not in ("tei", "nim")
+        return Document(candidate.text_in_context, candidate.image if pictures else "")
+
+    def _refuse_while_open(self) -> None:
+        left = self.open_until - time.monotonic()
+        if left > 0:
+            reason = f"not tried: it failed {self.failures} times in a row ({self.last_reason}); tried again in {left:.0f} s"
+            raise _CircuitOpenError(f"{self.endpoint.name}: {reason}", "unreachable", reason, "")
+
+    def _failed(self, error: EndpointError) -> None:
+        if isinstance(error, _CircuitOpenError):
+            return
+        self.failures += 1
+        self.last_reason = error.reason
+        if self.failures >= CIRCUIT_FAILURES:
+            self.open_until = time.monotonic() + CIRCUIT_SECONDS
+
+    def _scores(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
+        """Return row → raw score, in row order, for the documents that got one; EndpointError if none did."""
+        if budget := self.settings.rerank_max_tokens:
+            documents = _cut(documents, range(len(documents)), budget, tally)
+        try:
+            scores = self._in_batches(question, documents, tally)
+        except EndpointError as error:
+            # TEI answers an ordinary request so; its own URL, /rerank, is one that others serve too.
+            if self.settings.rerank_dialect != "auto" or "missing field `texts`" not in error.reason:
+                raise
+            self.dialect = "tei"
+            self.max_documents = self.max_documents or DIALECTS["tei"].max_documents
+            scores = self._in_batches(question, documents, tally)
+        if not scores:
+            raise self.endpoint.error("reply", "no result has a valid index and a numeric score")
+        if tally.dropped:
+            tally.warn(f"{tally.dropped} results without a valid index or score were dropped")
+        if len(scores) > 1 and len(set(scores.values())) == 1:
+            tally.warn("every score is the same: the order is that of retrieval")
+        return scores
+
+    def _in_batches(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
+        size = self.max_documents or len(documents)
+        batches = [range(start, min(start + size, len(documents))) for start in range(0, len(documents), size)]
+        if len(batches) == 1:
+            found = [self._batch(question, documents, batches[0], tally)]
+        else:
+            tally.warn(f"scored in {len(batches)} batches: comparable only if the model scores each document by itself")
+            with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+                found = list(pool.map(lambda rows: self._batch(question, documents, rows, tally), batches))
+        return {row: score for batch in found for row, score in sorted(batch.items())}
+
+    def _batch(self, question: str, documents: list[Document], rows: range, tally: _Tally) -> dict[int, float]:
+        """Return row → score for some rows; halved if they are too many, cut once if they are too long."""
+        part = [documents[row] for row in rows]
+        try:
+            reply = self._post(question, part, tally)
+        except EndpointError as error:
+            if error.kind == "too_many" and len(rows) > 1:
+                half = (len(rows) + 1) // 2
+                self.max_documents = min(self.max_documents or half, half)
+                tally.warn(f"the endpoint takes fewer documents at once: set RAG_RERANK_MAX_DOCUMENTS={half}")
+                first = self._batch(question, documents, rows[:half], tally)
+                return first | self._batch(question, documents, rows[half:], tally)
+            if error.kind != "too_long":
+                raise
+            budget = self.settings.rerank_max_tokens // 2 or CUT_TOKENS
+            reply = self._post(question, _cut(part, rows, budget, tally), tally)
+            tally.warn(f"documents were too long and were cut: set RAG_RERANK_MAX_TOKENS={budget}")
+        return {rows[i]: score for i, score in self._read(reply, len(part), tally).items()}
+
+    def _post(self, question: str, documents: list[Document], tally: _Tally) -> Any:
+        """Return the decoded reply, after at most two retries of what may pass, within the deadline."""
+        body = DIALECTS[self.dialect].build(self.endpoint.model, question, documents)
+        content = json.dumps(_merged(body, self.settings.rerank_parameters)).encode()
         for attempt in range(RETRIES + 1):
             retry_after = None
             try:
-                response = self.http.post(self.endpoint.url, json=body)
+                with tally.lock:
+                    tally.attempts += 1
+                response = self._send(content, tally)
+                retry_after = _seconds_asked(response)
                 if response.is_success:
-                    return self._decode(response)
-                retry_after = response.headers.get("retry-after")
+                    return self._decode(response, tally)
                 failure = self.endpoint.status_error(
-                    response.status_code, response.reason_phrase, response.content, retry_after
+                    response.status_code,
+                    response.reason_phrase,
+                    response.content,
+                    None if retry_after is None else f"{retry_after:g}",
+                    response.headers.get("location"),
                 )
-                passing = response.status_code in RETRIED and b"model_not_found" not in response.content
             except httpx.TimeoutException as error:
-                raise self.endpoint.transport_error(error, timed_out=True) from error
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                failure = self.endpoint.transport_error(error, timed_out=True)
+            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 failure = self.endpoint.transport_error(error, timed_out=False)
-                passing = isinstance(error, httpx.TransportError)
-            wait = _wait(attempt, retry_after)
-            if attempt == RETRIES or not passing or wait > MAX_WAIT:
+            wait = random.uniform(0, 2.0**attempt) if retry_after is None else retry_after
+            # A person is waiting: what would take longer than that is told at once.
+            if attempt == RETRIES or failure.kind not in PASSING or wait > min(MAX_WAIT, tally.left):
                 raise failure
             time.sleep(wait)
         raise AssertionError("unreachable")
 
-    def _decode(self, response: httpx.Response) -> Any:
+    def _send(self, content: bytes, tally: _Tally) -> httpx.Response:
+        """Post, and read the reply to its end within the deadline, however slowly it drips."""
+        left = max(0.01, tally.left)
+        timeout = httpx.Timeout(min(self.endpoint.timeout, left), connect=min(CONNECT_TIMEOUT, left))
+        headers = {"content-type": "application/json"}
+        with self.http.stream("POST", self.endpoint.url, content=content, headers=headers, timeout=timeout) as response:
+            received = bytearray()
+            for piece in response.iter_bytes():
+                received += piece
+                if tally.left < 0:
+                    raise httpx.ReadTimeout("the deadline passed while the answer came in")
+                if len(received) > MAX_REPLY:
+                    raise self.endpoint.error("reply", f"the answer is longer than {MAX_REPLY:,} bytes")
+        # Already decoded: the headers of the encoding must not decode it again.
+        kept = {name: value for name, value in response.headers.items() if name not in ("content-encoding", "content-length")}
+        return httpx.Response(response.status_code, headers=kept, content=bytes(received))
+
+    def _decode(self, response: httpx.Response, tally: _Tally) -> Any:
         try:
-            return json.loads(response.content)
-        except ValueError:
+            reply = json.loads(response.content)
+        except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
             raise self.endpoint.error(
-                f"the answer is not JSON but {kind}", "check RAG_RERANK_URL or RAG_BASE_URL (is /v1 missing?)"
+                "url" if "html" in kind else "reply",
+                f"the answer is not JSON but {kind}: {error_message(response.content)[:80]}",
             ) from None
+        with tally.lock:
+            for name, count in _usage(reply).items():
+                tally.usage[name] = tally.usage.get(name, 0) + count
+        return reply
 
-    def _scores(self, reply: Any, n: int) -> tuple[dict[int, float], list[str]]:
-        """Return row → raw score for the rows that got a sound one, in row order, and warnings about the rest."""
+    def _read(self, reply: Any, n: int, tally: _Tally) -> dict[int, float]:
+        """Return row → raw score for the rows of one reply that got a sound one."""
         rows = _rows(reply)
         if rows is None:
-            message = f" ({reply['message']})" if isinstance(reply, dict) and reply.get("message") else ""
-            raise self.endpoint.error(f"the answer holds no list of results{message}", "check RAG_RERANK_URL")
+            message = message_in(reply) if isinstance(reply, dict) else ""
+            reason = "the answer holds no results" + (f": {' '.join(message.split())[:300]}" if message else "")
+            raise self.endpoint.error("reply", reason)
         scores: dict[int, float] = {}
-        unusable = 0
         for row in rows:
             index, score = _index(row, n), _score(row)
             if index is None or score is None:
-                unusable += 1
-            else:
-                scores[index] = max(score, scores.get(index, -math.inf))
-        if not scores:
-            raise self.endpoint.error("no result has a valid index and a numeric score", "check RAG_RERANK_MODEL")
-        warnings = [f"{unusable} results without a valid index or score were dropped"] if unusable else []
-        if len(scores) > 1 and len(set(scores.values())) == 1:
-            warnings.append("every score is the same: the order is that of retrieval")
-        return dict(sorted(scores.items())), warnings
+                with tally.lock:
+                    tally.dropped += 1
+                continue
+            if index in scores:
+                tally.warn("a document came back twice: its better score counts")
+            scores[index] = max(score, scores.get(index, -math.inf))
+        return scores
+
+
+class _CircuitOpenError(EndpointError):
+    """The endpoint is being left alone."""
+
+
+def _auth(scheme: str, key: str) -> dict[str, str]:
+    if not key:
+        return {}
+    if scheme in ("bearer", "raw"):
+        return {"Authorization": f"Bearer {key}" if scheme == "bearer" else key}
+    return {scheme: key}
+
+
+def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return a request with the user's parameters in it, objects joined, other values replaced."""
+    merged = dict(body)
+    for name, value in extra.items():
+        old = merged.get(name)
+        merged[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _cut(documents: list[Document], rows: range, tokens: int, tally: _Tally) -> list[Document]:
+    """Return documents cut to a budget of tokens, estimated: one a Chinese character, one for three others."""
+    cut = []
+    for row, document in zip(rows, documents, strict=True):
+        left = float(tokens)
+        for end, character in enumerate(document.text):
+            left -= 1 if character > "\u2e7f" else 1 / 3
+            if left < 0:
+                tally.truncated.add(row)
+                document = Document(document.text[:end], document.image)
+                break
+        cut.append(document)
+    return cut
 
 
 def _rows(reply: Any) -> list[Any] | None:
-    """Return the list of results in any of the shapes that servers answer, or None."""
+    """Return the list of results in any of the shapes that servers answer, or None if there is none or it is empty."""
     if isinstance(reply, dict):
         if reply.get("success") is False:
             return None
-        for field in ("data", "output"):
-            if isinstance(reply.get(field), dict):
-                reply = reply[field]
-        reply = next((reply[field] for field in ("results", "data", "rankings") if reply.get(field)), None)
+        for name in ("data", "output"):
+            if isinstance(reply.get(name), dict):
+                reply = reply[name]
+        reply = next((reply[name] for name in ("results", "data", "rankings") if isinstance(reply.get(name), list)), None)
     return reply if isinstance(reply, list) and reply else None
 
 
 def _index(row: Any, n: int) -> int | None:
+    """Return a row's index if it is a whole number from 0 to n - 1, be it written 1, 1.0 or "1"."""
     value = row.get("index") if isinstance(row, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -155,24 +403,46 @@ def _index(row: Any, n: int) -> int | None:
 
 
 def _score(row: Any) -> float | None:
-    value = next((row[field] for field in ("relevance_score", "score", "logit") if field in row), None)
+    """Return a row's score if it is a finite number."""
+    names = ("relevance_score", "score", "logit") if isinstance(row, dict) else ()
+    value = next((row[name] for name in names if name in row), None)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value) if math.isfinite(float(value)) else None
+        score = float(value)
     except (ValueError, OverflowError):
         return None
+    return score if math.isfinite(score) else None
 
 
-def _tokens(reply: Any) -> int | None:
-    usage = reply.get("usage") if isinstance(reply, dict) else None
-    tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
-    return tokens if isinstance(tokens, int) else None
+def _usage(reply: Any) -> dict[str, float]:
+    """Return the numbers that a reply reports as usage, nested names joined with a dot."""
+    if not isinstance(reply, dict):
+        return {}
+    found: dict[str, float] = {}
+
+    def collect(prefix: str, value: Any, depth: int) -> None:
+        if isinstance(value, dict) and depth < 4:
+            for name, inner in list(value.items())[:20]:
+                collect(f"{prefix}.{name}" if prefix else str(name), inner, depth + 1)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
+            found[prefix] = value
+
+    for name in ("usage", "meta", "tokens"):
+        collect("" if name == "usage" else name, reply.get(name), 0)
+    return found
 
 
-def _wait(attempt: int, retry_after: str | None) -> float:
-    """Return the seconds before the next attempt: what the server asks for, else full jitter up to 1 s, 2 s."""
+def _seconds_asked(response: httpx.Response) -> float | None:
+    """Return the seconds that a server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date)."""
     try:
-        return float(retry_after or "")
+        if milliseconds := response.headers.get("retry-after-ms"):
+            return max(0.0, float(milliseconds) / 1000)
+        if after := response.headers.get("retry-after"):
+            return max(0.0, float(after))
     except ValueError:
-        return random.uniform(0, 2.0**attempt)
+        try:
+            return max(0.0, (parsedate_to_datetime(response.headers["retry-after"]) - datetime.now(UTC)).total_seconds())
+        except (KeyError, ValueError, TypeError):
+            return None
+    return None

@@ -2,13 +2,15 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as JsonError
 
 from rag_app import builtin
 from rag_app.endpoint import Endpoint, openai_base, rerank_url
@@ -16,6 +18,7 @@ from rag_app.types import SettingsError
 
 PREFIX = "RAG_"
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
+RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
 # Stage: its name in messages, its built-in model.
 STAGES: dict[Stage, tuple[str, str]] = {
     "EMBEDDING": ("embeddings", builtin.EMBEDDING_MODEL),
@@ -51,7 +54,16 @@ class Settings(BaseSettings):
     rerank_model: str = Field("", description="Rerank model.")
     rerank_url: str = Field("", description="Another address for rerank only, base or full URL; `builtin` works too.")
     rerank_api_key: SecretStr = Field(SecretStr(""), description="Another key for rerank only.")
-    rerank_timeout: float = Field(30, gt=0, description="Seconds to wait for the rerank request.")
+    rerank_timeout: float = Field(30, gt=0, description="Seconds to wait for a rerank request.")
+    rerank_deadline: float = Field(45, gt=0, description="Seconds that a rerank may take in all, with its retries.")
+    rerank_dialect: RerankDialect = Field("auto", description="auto, flat, top_k, mixedbread, tei, dashscope or nim.")
+    rerank_auth: str = Field("bearer", description="How the key is sent: bearer, raw, or the name of a header for it.")
+    rerank_parameters: dict[str, Any] = Field({}, description="JSON object that is merged into the rerank request.")
+    rerank_max_documents: int = Field(0, ge=0, description="Documents in one rerank request; 0 = all (TEI: 32).")
+    rerank_max_tokens: int = Field(0, ge=0, description="Tokens of a document, estimated, to send at most; 0 = whole.")
+    rerank_min_score: float | None = Field(None, description="Raw rerank score that a passage must reach; empty = any.")
+    rerank_images: bool = Field(False, description="Send pictures as pictures: true for multimodal rerank models.")
+    rerank_on_failure: Literal["fallback", "error"] = Field("fallback", description="fallback (retrieval order) or error.")
 
     chat_model: str = Field("", description="Chat model.")
     chat_url: str = Field("", description="Another address for chat only, e.g. an Ollama; `builtin` works too.")
@@ -62,6 +74,10 @@ class Settings(BaseSettings):
     chroma_url: str = Field("", description="A Chroma server instead, e.g. http://localhost:8000.")
     collection: str = Field(
         "handbook", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$", description="Chroma collection."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="debug, info (one line a rerank), warning or error; on stderr."
     )
 
     n_candidates: int = Field(30, ge=1, le=1000, description="Candidates retrieved and reranked; 20-50 is advised.")
@@ -97,6 +113,20 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable():
             raise ValueError("the key has characters that no HTTP header carries: copy it again")
         return SecretStr(text)
+
+    @field_validator("rerank_auth")
+    @classmethod
+    def _is_a_header(cls, scheme: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", scheme):
+            raise ValueError("bearer, raw, or the name of a header such as x-api-key")
+        return scheme.lower() if scheme.lower() in ("bearer", "raw") else scheme
+
+    @field_validator("rerank_parameters")
+    @classmethod
+    def _leaves_the_question_alone(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if taken := {"model", "query", "documents", "texts", "passages"} & set(parameters):
+            raise ValueError(f"{', '.join(sorted(taken))} cannot be set here: the program fills it in")
+        return parameters
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Self:
@@ -172,6 +202,10 @@ def load_settings(**overrides: object) -> Settings:
             raise SettingsError(f"{name} is not a setting: {hint}")
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except JsonError as error:
+        field = re.search(r'"(\w+)"', str(error))
+        name = f"{PREFIX}{field[1].upper()}" if field else "a setting"
+        raise SettingsError(f'{name} is not a JSON object: write it like {{"return_documents": false}}') from None
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):

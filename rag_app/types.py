@@ -24,7 +24,10 @@ class Record(BaseModel):
 
 
 class Chunk(Record):
-    """A piece of a document as it was cut, under an id that lasts while its text does."""
+    """A piece of a document as it was cut, under an id that lasts while its text does.
+
+    `image` is the URL or data URI of a picture whose caption is the text.
+    """
 
     id: str
     document: str
@@ -34,6 +37,7 @@ class Chunk(Record):
     position: int
     language: str
     text: str
+    image: str = ""
 
     @property
     def text_in_context(self) -> str:
@@ -66,16 +70,22 @@ class Receipt(Record):
     """What the reranker did to one question.
 
     applied: every candidate was scored; partial: some were, the others follow in retrieval order; skipped: not asked, for
-    the reason given; fallback: it failed, for the reason given, and retrieval order was used.
+    the reason given; fallback: it failed, for the reason given, and retrieval order was used. `dropped` counts rows of the
+    reply that named no candidate or no number, `truncated` documents sent cut; `usage` is what the endpoint reported.
     """
 
     status: Literal["applied", "skipped", "fallback", "partial"]
     model: str
     endpoint: str
+    dialect: str = ""
     sent: int = 0
     scored: int = 0
+    dropped: int = 0
+    truncated: int = 0
+    attempts: int = 0
     reason: str = ""
     ms: float = 0.0
+    usage: dict[str, float] = {}
     warnings: tuple[str, ...] = ()
 
     @property
@@ -86,8 +96,19 @@ class Receipt(Record):
             return f"rerank skipped: {self.reason}"
         if self.status == "fallback":
             return f"RERANK FAILED, retrieval order used: {self.reason}"
-        counts = f"{self.scored} of {self.sent} scored"
-        return " · ".join([f"rerank {self.status}", where, counts, seconds(self.ms), *self.warnings])
+        parts = [f"rerank {self.status}", where, f"{self.scored} of {self.sent} scored", seconds(self.ms)]
+        if self.attempts > 1:
+            parts.append(f"{self.attempts} requests")
+        if self.truncated:
+            parts.append(f"{self.truncated} documents sent cut")
+        return " · ".join([*parts, *filter(None, [self.reason]), *self.warnings])
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens used, if the endpoint reported more than zero."""
+        names = ("total_tokens", "prompt_tokens", "input_tokens", "tokens")
+        counts = (int(count) for name, count in self.usage.items() if name.rpartition(".")[2] in names and count > 0)
+        return max(counts, default=None)
 
 
 class Tokens(Record):

@@ -1,6 +1,6 @@
 """The three endpoints, through real HTTP on loopback: what they answer, and what a person then gets."""
 
-from collections.abc import Callable
+import base64
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from rag_app import prompt
 from rag_app.chat import Chat, Markers, without_thinking
 from rag_app.embeddings import Embeddings
 from rag_app.endpoint import Endpoint
-from rag_app.rerank import Reranker
-from rag_app.types import Candidate, RagError, Ranking, Receipt
-from tests.wire import Reply, Wire, chat, vector
+from rag_app.types import Candidate, RagError, Ranking
+from tests.wire import Reply, Wire, chat, embeddings, vector
 
 
 def endpoint(wire: Wire, setting: str, path: str = "", key: str = "sk-secret") -> Endpoint:
@@ -62,6 +61,7 @@ class TestEmbeddings:
             (Reply({"data": [{"index": 0, "embedding": [float("nan")]}]}), "other than finite numbers"),
             (Reply({"data": [{"index": 0, "embedding": []}]}), "other than finite numbers"),
             (Reply({"data": [{"index": 0, "embedding": ["a"]}]}), "not numbers"),
+            (Reply({"data": [{"index": 0, "embedding": "!"}]}), "is not a JSON list of embeddings"),
             (Reply(b"<html>", kind="text/html"), "is not a JSON list of embeddings"),
             (
                 Reply({"error": {"message": "bad key"}}, 401),
@@ -69,7 +69,7 @@ class TestEmbeddings:
             ),
             (Reply({"error": {"message": "The model `m` does not exist"}}, 404), "does not exist; check RAG_EMBEDDING_MODEL"),
         ],
-        ids=["too many", "none", "NaN", "empty vector", "strings", "HTML", "wrong key", "unknown model"],
+        ids=["too many", "none", "NaN", "empty vector", "strings", "bad base64", "HTML", "wrong key", "unknown model"],
     )
     def test_an_odd_reply_is_one_error_with_a_remedy(self, wire: Wire, reply: Reply, says: str) -> None:
         wire.on("/embeddings", lambda body: reply)
@@ -78,130 +78,27 @@ class TestEmbeddings:
         assert says in str(caught.value)
         assert f"(m at {wire.url})" in str(caught.value) and "sk-secret" not in str(caught.value)
 
+    def test_base64_is_read_whatever_was_asked_for(self, wire: Wire) -> None:
+        packed = base64.b64encode(np.array([1.0, 2.0], dtype="<f4").tobytes()).decode()
+        wire.on("/embeddings", lambda body: Reply({"data": [{"index": 0, "embedding": packed}]}))
+        assert self.client(wire).question("q")[0].tolist() == [1.0, 2.0]
+
+    @pytest.mark.parametrize("status", [400, 413, 422])
+    def test_a_batch_that_is_too_large_is_halved_and_later_ones_are_too(self, wire: Wire, status: int) -> None:
+        def at_most_three(body: Any) -> Reply:
+            return embeddings(body) if len(body["input"]) <= 3 else Reply({"error": "batch size must be at most 3"}, status)
+
+        wire.on("/embeddings", at_most_three)
+        client = self.client(wire, batch_size=10)
+        texts = [f"text number {i}" for i in range(30)]
+        rows = [row for batch in client.passages(texts) for row in batch.tolist()]
+        assert np.array(rows) == pytest.approx(np.array([vector("doc: " + text) for text in texts]))
+        assert client.batch_size == 3
+
     def test_an_endpoint_that_is_down_is_named(self) -> None:
         down = Endpoint("embeddings", "EMBEDDING", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
         with pytest.raises(RagError, match=r"127.0.0.1:9/v1\): cannot be reached .*check RAG_EMBEDDING_URL"):
             Embeddings(down, "", "", 2, 1).question("q")
-
-
-class TestRerank:
-    def rerank(self, wire: Wire, *texts: str, question: str = "blue sky") -> tuple[list[Candidate], Receipt]:
-        reranked, receipt, _ = Reranker(endpoint(wire, "RERANK", "/rerank")).rerank(question, candidates(*texts))
-        return reranked, receipt
-
-    def test_ranks_follow_raw_scores_and_retrieval_stays(self, wire: Wire) -> None:
-        reranked, receipt = self.rerank(wire, "grey wall", "blue sea", "the blue sky")
-        assert [(c.rerank.rank, c.rerank.score) for c in reranked if c.rerank] == [(3, 0.0), (2, 0.5), (1, 1.0)]
-        assert [c.retrieval.rank for c in reranked] == [1, 2, 3]
-        assert (receipt.status, receipt.sent, receipt.scored, receipt.reason) == ("applied", 3, 3, "")
-        assert receipt.endpoint == f"{wire.url}/rerank" and receipt.ms > 0
-
-    def test_what_is_sent_is_text_under_its_headings_and_a_limit(self, wire: Wire) -> None:
-        self.rerank(wire, "a", "b")
-        assert wire.sent[0].body == {
-            "model": "m",
-            "query": "blue sky",
-            "documents": ["Document 0 › Part\na", "Document 1 › Part\nb"],
-            "top_n": 2,
-        }
-
-    def test_equal_scores_keep_retrieval_order(self, wire: Wire) -> None:
-        wire.on("/rerank", lambda body: Reply({"results": [{"index": i, "relevance_score": 0.5} for i in (2, 0, 1)]}))
-        reranked, receipt = self.rerank(wire, "a", "b", "c")
-        assert [c.rerank.rank for c in reranked if c.rerank] == [1, 2, 3]
-        assert "every score is the same" in receipt.warnings[0]
-
-    def test_candidates_without_a_score_follow_and_the_receipt_says_partial(self, wire: Wire) -> None:
-        wire.on("/rerank", lambda body: Reply({"results": [{"index": 2, "relevance_score": -3.0}]}))
-        reranked, receipt = self.rerank(wire, "a", "b", "c")
-        assert [c.rerank for c in reranked] == [None, None, Ranking(rank=1, score=-3.0)]
-        assert (receipt.status, receipt.scored, receipt.reason) == ("partial", 1, "2 of 3 candidates got no score")
-
-    @pytest.mark.parametrize(
-        "shape",
-        [
-            lambda rows: rows,
-            lambda rows: {"results": rows},
-            lambda rows: {"data": rows},
-            lambda rows: {"success": True, "code": "200", "data": {"results": rows}},
-            lambda rows: {"output": {"results": rows}},
-            lambda rows: {"rankings": [{"index": r["index"], "logit": r["relevance_score"]} for r in rows]},
-        ],
-        ids=["bare list", "results", "data", "envelope", "output", "rankings"],
-    )
-    def test_every_shape_of_reply_is_read(self, wire: Wire, shape: Callable[[Any], Any]) -> None:
-        rows = [{"index": 0, "relevance_score": 0.1}, {"index": 1, "relevance_score": 0.9}]
-        wire.on("/rerank", lambda body: Reply(shape(rows)))
-        reranked, receipt = self.rerank(wire, "a", "b")
-        assert receipt.status == "applied"
-        assert [c.rerank.rank for c in reranked if c.rerank] == [2, 1]
-
-    @pytest.mark.parametrize(
-        ("row", "counts"),
-        [
-            ({"index": "1", "relevance_score": 0.9}, True),
-            ({"index": 1.0, "relevance_score": "0.9"}, True),
-            ({"index": 2, "relevance_score": 0.9}, False),
-            ({"index": -1, "relevance_score": 0.9}, False),
-            ({"index": True, "relevance_score": 0.9}, False),
-            ({"index": 1, "relevance_score": None}, False),
-            ({"index": 1, "relevance_score": float("nan")}, False),
-            ({"index": 1, "relevance_score": float("inf")}, False),
-            ({"relevance_score": 0.9}, False),
-            ("row", False),
-        ],
-        ids=[
-            "text index",
-            "float index",
-            "out of range",
-            "negative",
-            "bool",
-            "null",
-            "NaN",
-            "infinite",
-            "no index",
-            "not a row",
-        ],
-    )
-    def test_a_row_counts_only_with_a_valid_index_and_score(self, wire: Wire, row: Any, counts: bool) -> None:
-        wire.on("/rerank", lambda body: Reply({"results": [{"index": 0, "relevance_score": 0.5}, row]}))
-        reranked, receipt = self.rerank(wire, "a", "b")
-        assert (reranked[1].rerank is not None) == counts
-        assert receipt.status == ("applied" if counts else "partial")
-        assert ("1 results without a valid index or score were dropped" in receipt.warnings) == (not counts)
-
-    @pytest.mark.parametrize(
-        ("reply", "says"),
-        [
-            (Reply({"error": {"message": "invalid key"}}, 401), "401 Unauthorized: invalid key; check RAG_RERANK_API_KEY"),
-            (Reply({"success": False, "code": "500", "message": "quota"}), "no list of results (quota)"),
-            (Reply({"results": []}), "no list of results"),
-            (Reply(b"null"), "no list of results"),
-            (Reply(b"<html>x</html>", kind="text/html"), "not JSON but text/html"),
-            (Reply(b"", 302, headers={"location": "https://a.example/"}), "302 Found"),
-            (Reply({"results": [{"index": 9, "relevance_score": 1}]}), "no result has a valid index"),
-        ],
-        ids=["wrong key", "failure inside 200", "empty", "null", "HTML", "redirect", "nothing valid"],
-    )
-    def test_a_failed_rerank_leaves_retrieval_order_and_says_why(self, wire: Wire, reply: Reply, says: str) -> None:
-        wire.on("/rerank", lambda body: reply)
-        reranked, receipt = self.rerank(wire, "a", "b")
-        assert [c.rerank for c in reranked] == [None, None]
-        assert receipt.status == "fallback" and says in receipt.reason and "sk-secret" not in receipt.reason
-
-    def test_a_passing_failure_is_tried_again_and_a_lasting_one_is_not(self, wire: Wire) -> None:
-        replies = [Reply(b"", 503, headers={"retry-after": "0"}), Reply({"results": [{"index": 0, "relevance_score": 1}]})]
-        wire.on("/rerank", lambda body: replies.pop(0))
-        assert self.rerank(wire, "a")[1].status == "applied"
-        wire.on("/rerank", lambda body: Reply({"error": {"code": "model_not_found", "message": "no channel"}}, 503))
-        assert "check RAG_RERANK_MODEL" in self.rerank(wire, "a")[1].reason
-        assert wire.count("/rerank") == 3
-
-    def test_a_blank_candidate_is_not_sent_and_comes_last(self, wire: Wire) -> None:
-        reranked, receipt = self.rerank(wire, " ", "blue sky")
-        assert len(wire.sent[0].body["documents"]) == 1
-        assert reranked[0].rerank is None and reranked[1].rerank == Ranking(rank=1, score=1.0)
-        assert receipt.status == "partial"
 
 
 class TestChat:
@@ -236,6 +133,21 @@ class TestChat:
     def test_the_end_of_a_stream_is_told(self, wire: Wire, reply: Reply, finish: str) -> None:
         assert self.ask(wire, reply).answer.finish == finish
 
+    def test_thoughts_without_an_opening_tag_are_retracted_and_held_back_from_then_on(self, wire: Wire) -> None:
+        wire.on("/chat/completions", lambda body: chat("I wonder [9]", " a lot.</think>", "It is so [1]."))
+        passages = candidates("text")
+        client = Chat(endpoint(wire, "CHAT"))
+        first = client.answer(prompt.messages("q?", passages), passages)
+        assert "wonder" in "".join(first)
+        assert first.retracted and first.answer and first.answer.text == "It is so [1]." and first.answer.dropped == ()
+        second = client.answer(prompt.messages("q?", passages), passages)
+        assert "".join(second) == "It is so [1]." and not second.retracted
+
+    def test_a_server_that_does_not_stream_is_read_all_the_same(self, wire: Wire) -> None:
+        choice = {"message": {"role": "assistant", "content": "So [1]."}, "finish_reason": "stop"}
+        answering = self.ask(wire, Reply({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}))
+        assert answering.answer.text == "So [1]." and answering.tokens == (1, 2)
+
     def test_events_with_usage_only_and_thoughts_do_no_harm(self, wire: Wire) -> None:
         usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}
         thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "hmm"}}]}
@@ -246,12 +158,13 @@ class TestChat:
         ("reply", "says"),
         [
             (chat("a", {"error": {"message": "overloaded"}}), "overloaded"),
+            (chat("a", {"error": True}), "An error occurred during streaming"),
             (Reply({"error": {"message": "no"}}, 401), "401 Unauthorized: no; check RAG_CHAT_API_KEY"),
             (Reply(b"<html>", kind="text/html"), "text/html instead of a stream"),
             (Reply(b"data: {broken\n\n", kind="text/event-stream"), "not a JSON stream"),
             (chat(""), "an empty answer"),
         ],
-        ids=["error in the stream", "wrong key", "HTML", "broken JSON", "nothing"],
+        ids=["error in the stream", "error without words", "wrong key", "HTML", "broken JSON", "nothing"],
     )
     def test_a_failed_answer_is_one_error(self, wire: Wire, reply: Reply, says: str) -> None:
         with pytest.raises(RagError) as caught:
