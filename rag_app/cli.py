@@ -177,6 +177,38 @@ def search(
 
 
 @app.command()
+def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
+    """Try the three endpoints and Chroma with questions of known answer, and say what to do where one fails.
+
+    Exit code 1 if anything failed.
+    """
+    from rag_app.doctor import Diagnosis, examine
+
+    settings = configure(collection=collection)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "part", "check"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("found, and what to do", overflow="fold")
+    findings = []
+    with err.status("asking") as status:
+        for finding in examine(settings):
+            findings.append(finding)
+            status.update(f"asking: {finding.part}")
+            mark, style = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}[finding.status]
+            text = Text(printable(finding.detail))
+            if finding.remedy:
+                text.append(f"\n→ {printable(finding.remedy)}", style="bold")
+            table.add_row(Text(mark, style=style), finding.part, finding.check, text)
+    diagnosis = Diagnosis(healthy=all(f.status != "fail" for f in findings), findings=tuple(findings))
+    if as_json:
+        out.print(diagnosis.model_dump_json(indent=2))
+    else:
+        Console(highlight=False).print(table)
+    if not diagnosis.healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
 def gateway(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8399,
 ) -> None:

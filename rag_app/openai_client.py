@@ -43,6 +43,14 @@ def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[o
         events.close()
 
 
+def models(endpoint: Endpoint) -> list[str]:
+    """Return the names of the models that the endpoint lists; an endpoint that lists none has none to tell."""
+    try:
+        return [model.id for model in connect(endpoint).with_options(max_retries=0).models.list().data]
+    except (openai.OpenAIError, AttributeError, TypeError, ValueError):
+        return []
+
+
 def failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
     """Return our error for one of the openai package."""
     if isinstance(error, openai.APIStatusError):

@@ -35,6 +35,10 @@ class Stored:
     language: str
 
 
+class EmptyCollectionError(RagError):
+    """There is nothing to retrieve from yet."""
+
+
 class Store:
     """One collection of one Chroma, embedded (a folder) or a server (a URL)."""
 
@@ -54,9 +58,9 @@ class Store:
                 if not create:
                     raise self.empty() from None
 
-    def empty(self) -> RagError:
+    def empty(self) -> EmptyCollectionError:
         """Return the error for a collection without chunks."""
-        return RagError(f"collection {self.name} in {self.place} is empty: run `rag-app ingest PATH` first")
+        return EmptyCollectionError(f"collection {self.name} in {self.place} is empty: run `rag-app ingest PATH` first")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -88,6 +92,12 @@ class Store:
         model = (self._collection.metadata or {}).get("embedding_model")
         return str(model) if model else None
 
+    @property
+    def dimension(self) -> int | None:
+        """The dimension of the collection's vectors, or None while there is no collection."""
+        recorded = (self._collection.metadata or {}).get("dimension") if self._collection else None
+        return recorded if isinstance(recorded, int) else None
+
     def require_model(self, model: str) -> None:
         """RagError unless the collection is new or was made with this embedding model."""
         if self._collection is not None and self.model != model:
@@ -110,10 +120,9 @@ class Store:
         return self
 
     def _require_dimension(self, dimension: int) -> None:
-        recorded = (self.collection.metadata or {}).get("dimension")
-        if recorded != dimension:
+        if self.dimension != dimension:
             raise RagError(
-                f"collection {self.name} has {recorded} dimensions, but {self.model} returned {dimension}: "
+                f"collection {self.name} has {self.dimension} dimensions, but {self.model} returned {dimension}: "
                 "the endpoint serves another model; embed anew with `rag-app ingest --rebuild PATH`"
             )
 

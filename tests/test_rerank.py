@@ -2,12 +2,14 @@
 
 import json
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -20,8 +22,10 @@ from rag_app.endpoint import Endpoint, EndpointError, rerank_url
 from rag_app.rerank import DIALECTS, Reranker
 from rag_app.settings import RerankDialect, Settings, load_settings
 from rag_app.types import Candidate, Ranking, Receipt
+from tests.conftest import ROOT
+from tests.test_cli import run
 from tests.test_endpoints import candidates
-from tests.wire import RESET, Reply, Wire, serve
+from tests.wire import RESET, Reply, Wire, chat, rerank, serve
 
 SCORES = [0.1, 0.9, 0.5]
 TEXTS = ("grey wall", "the blue sky", "blue sea")
@@ -577,3 +581,51 @@ def test_a_thousand_questions_with_a_reranker_that_fails_at_random(wire: Wire, m
     assert sum(counts.values()) == 1000 and min(counts["applied"], counts["fallback"], counts["partial"]) > 0
     assert attempts == len(wire.sent)
     assert slowest < 2.5
+
+
+def profiles() -> list[dict[str, str]]:
+    """Return the blocks of settings under the README's heading "Rerank profiles"."""
+    section = (ROOT / "README.md").read_text("utf-8").partition("### Rerank profiles")[2].partition("\n###")[0]
+    return [dict(line.split("=", 1) for line in block.split()) for block in section.split("```")[1::2]]
+
+
+def envelope(body: Any) -> Reply:
+    plain = json.loads(rerank(body).content)["results"]
+    return Reply({"success": True, "code": "200", "message": "successful", "data": {"results": plain}})
+
+
+def echoing(body: Any) -> Reply:
+    plain = json.loads(rerank(body).content)["results"]
+    found = [{"document": {"text": body["documents"][row["index"]]}, **row} for row in plain]
+    usage = {
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "total_tokens": 0,
+        "prompt_tokens_details": {"cached_tokens_details": {}},
+    }
+    return Reply({"results": sorted(found, key=lambda row: -row["relevance_score"]), "usage": usage})
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"),
+    [(0, echoing), (1, echoing), (2, envelope), (3, rerank)],
+    ids=["DMXAPI bge", "DMXAPI qwen3", "the /api/v1 gateway", "QHAIGC"],
+)
+def test_the_readmes_profile_of_each_seed_works_from_a_dotenv_alone(
+    wire: Wire, corpus: Path, number: int, answer: Callable[[Any], Reply]
+) -> None:
+    lines = []
+    for name, value in profiles()[number].items():
+        address = re.sub(r"^https://[^/]+", wire.url.removesuffix("/v1"), value)
+        lines.append(f"{name}={address.replace('sk-…', 'sk-secret').replace('…', 'given')}")
+    Path(".env").write_text("\n".join(lines))
+    wire.on("/rerank", answer)
+    wire.on("/chat/completions", lambda body: chat("It is kestrel [1]."))
+    assert run("ingest", "docs").exit_code == 0
+    asked = json.loads(run("ask", "What does dinner cost in France?", "--json").stdout)
+    assert asked["rerank"]["status"] == "applied" and asked["rerank"]["scored"] == 5
+    assert asked["answer"]["citations"]
+    doctor = run("doctor", "--json")
+    assert json.loads(doctor.stdout)["healthy"] is True, doctor.stdout
+    assert all(sent.headers["authorization"] in ("Bearer sk-secret", "Bearer given") for sent in wire.sent)
+    assert "sk-secret" not in doctor.stdout

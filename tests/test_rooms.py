@@ -27,6 +27,7 @@ ROOMS = [
     "rag_app.builtin.app",
     "rag_app.builtin.server",
     "rag_app.pipeline",
+    "rag_app.doctor",
     "ingest.load",
     "ingest.chunk",
     "ingest.sync",

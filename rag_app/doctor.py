@@ -1,0 +1,292 @@
+"""The doctor: asks each endpoint something with a known answer, and says what to do where it does not come."""
+
+import difflib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+
+from rag_app import openai_client, prompt
+from rag_app.chat import Chat
+from rag_app.endpoint import Endpoint, EndpointError
+from rag_app.pipeline import connect, embeddings
+from rag_app.rerank import Reranker
+from rag_app.settings import Settings, Stage
+from rag_app.store import EmptyCollectionError, Store
+from rag_app.types import Candidate, RagError, Ranking, Record, seconds
+
+QUESTION = "What is the capital of France?"
+# Most to least relevant.
+KNOWN = (
+    "Paris is the capital of France.",
+    "France has many cities, Lyon among them.",
+    "Bananas are yellow when they are ripe.",
+)
+CODE_QUESTION, CODE_PASSAGE, CODE_WORD = "What is the code word of the day?", "The code word of the day is kestrel.", "kestrel"
+
+
+class Finding(Record):
+    """One thing looked at; `remedy` says what to do unless it is ok."""
+
+    part: Literal["embeddings", "rerank", "chat", "chroma"]
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    remedy: str = ""
+
+
+class Diagnosis(Record):
+    """All findings; healthy if none failed."""
+
+    healthy: bool
+    findings: tuple[Finding, ...]
+
+
+# What a kind of failure says about the endpoint.
+_CHECKS = {
+    "unreachable": "reachable",
+    "timeout": "reachable",
+    "auth": "key",
+    "quota": "key",
+    "rate": "key",
+    "model": "model",
+    "url": "address",
+    "redirect": "address",
+    "too_many": "limits",
+    "too_long": "limits",
+    "request": "shape",
+    "reply": "shape",
+    "server": "reachable",
+}
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found, part by part, as it is found; never raises for what an endpoint or the store does."""
+    dimension: list[int] = []
+    yield from _part("embeddings", lambda: _embeddings(settings, dimension))
+    yield from _part("rerank", lambda: _rerank(settings))
+    yield from _part("chat", lambda: _chat(settings))
+    yield from _part("chroma", lambda: _chroma(settings, dimension[0] if dimension else None))
+
+
+def _part(
+    part: Literal["embeddings", "rerank", "chat", "chroma"], look: Callable[[], Iterator[tuple[str, ...]]]
+) -> Iterator[Finding]:
+    """Turn a part's (check, status, detail, remedy) into findings, and an error that ends it into the last of them."""
+    try:
+        for check, status, *rest in look():
+            yield Finding.model_validate(
+                {"part": part, "check": check, "status": status, "detail": rest[0], "remedy": "".join(rest[1:])}
+            )
+    except EndpointError as error:
+        yield Finding(part=part, check=_CHECKS[error.kind], status="fail", detail=error.reason, remedy=error.remedy)
+    except RagError as error:
+        detail, _, remedy = str(error).partition(": " if part != "chroma" else "; ")
+        check = "collection" if part == "chroma" else "settings"
+        yield Finding(part=part, check=check, status="fail", detail=detail, remedy=remedy)
+
+
+def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str, ...]]:
+    yield from _address(settings, "EMBEDDING")
+    client = embeddings(settings)
+    with _explained(client.endpoint):
+        start = time.perf_counter()
+        asked, _ = client.question(QUESTION)
+        ms = (time.perf_counter() - start) * 1000
+    dimension.append(len(asked))
+    yield "answers", "ok", f"{client.endpoint.model} at {client.endpoint.address}, {len(asked)} dimensions, {seconds(ms)}"
+    vectors = np.concatenate(list(client.passages(KNOWN)))
+    cosines = (vectors @ asked) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked))
+    if int(np.argmax(cosines)) == 0 and float(np.ptp(cosines)) > 1e-6:
+        yield "order", "ok", "a known question is nearest to its answer"
+    else:
+        yield (
+            "order",
+            "fail",
+            f"a known question is not nearest to its answer (cosines {', '.join(f'{c:.3f}' for c in cosines)})",
+            "check RAG_EMBEDDING_MODEL and its prefixes RAG_EMBEDDING_QUESTION_PREFIX, RAG_EMBEDDING_PASSAGE_PREFIX",
+        )
+    size = settings.embedding_batch_size
+    list(client.passages(["A short text."] * size))
+    if client.batch_size < size:
+        yield "limits", "warn", f"takes fewer than {size} texts at once", f"set RAG_EMBEDDING_BATCH_SIZE={client.batch_size}"
+    else:
+        yield "limits", "ok", f"takes {size} texts at once"
+
+
+def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
+    yield from _address(settings, "RERANK")
+    settings = settings.model_copy(update={"rerank_on_failure": "error"})
+    endpoint = connect(settings, "RERANK")
+    client = Reranker(endpoint, settings)
+    try:
+        with _explained(endpoint):
+            # The best comes last, so that a server that only keeps the order is found out.
+            reranked, receipt = client.rerank(QUESTION, _candidates(KNOWN[::-1]))
+    except EndpointError as error:
+        if error.kind in ("url", "request", "reply", "redirect") and (found := _elsewhere(endpoint, settings)):
+            yield _CHECKS[error.kind], "fail", error.reason, found
+            return
+        raise
+    yield "answers", "ok", f"{endpoint.model} at {endpoint.address}, {seconds(receipt.ms)}"
+    if client.dialect != settings.rerank_dialect and client.dialect == "tei":
+        yield "shape", "ok", "tei, recognised by its answer; RAG_RERANK_DIALECT=tei saves the first try"
+    else:
+        yield "shape", "ok", client.dialect
+    scores = [c.rerank.score for c in reranked if c.rerank]
+    shown = ", ".join(f"{score:.4g}" for score in scores[::-1])
+    if len(scores) < len(KNOWN):
+        remedy = "the reply leaves documents out: check RAG_RERANK_PARAMETERS for a limit"
+        yield "order", "fail", f"{len(scores)} of {len(KNOWN)} documents got a score", remedy
+    elif len(set(scores)) == 1:
+        remedy = "check that RAG_RERANK_MODEL is a reranker, and the gateway's mapping of its scores"
+        yield "order", "fail", f"every document gets the same score ({shown})", remedy
+    elif reranked[-1].rerank and reranked[-1].rerank.rank == 1:
+        yield "order", "ok", f"a known answer comes first (scores {shown})"
+    else:
+        remedy = "check that RAG_RERANK_MODEL is a reranker for this language; with it ranking gets worse"
+        yield "order", "fail", f"a known answer does not come first (scores {shown})", remedy
+    n = settings.n_candidates
+    allowed = client.max_documents
+    client.rerank(QUESTION, _candidates(KNOWN[i % len(KNOWN)] for i in range(n)))
+    if client.max_documents and client.max_documents < n and client.max_documents != allowed:
+        yield (
+            "limits",
+            "warn",
+            f"takes fewer than {n} documents at once",
+            f"set RAG_RERANK_MAX_DOCUMENTS={client.max_documents}",
+        )
+    elif client.max_documents and client.max_documents < n:
+        yield "limits", "ok", f"takes {n} documents in batches of {client.max_documents}"
+    else:
+        yield "limits", "ok", f"takes {n} documents at once"
+
+
+def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
+    yield from _address(settings, "CHAT")
+    client = Chat(connect(settings, "CHAT"))
+    passages = list(_candidates((CODE_PASSAGE, KNOWN[-1])))
+    answering = client.answer(prompt.messages(CODE_QUESTION, passages), passages)
+    with _explained(client.endpoint):
+        list(answering)
+    answer = answering.answer
+    if answer is None:
+        raise client.endpoint.error("reply", "the answer did not come to its end")
+    first = seconds(answering.first_token_ms or answering.ms)
+    yield "answers", "ok", f"{answer.model} at {client.endpoint.address}, first words after {first}"
+    if CODE_WORD not in answer.text.lower():
+        yield (
+            "order",
+            "fail",
+            f"does not find an answer that its passages hold: {answer.text[:80]!r}",
+            "try another RAG_CHAT_MODEL",
+        )
+    elif [citation.marker for citation in answer.citations] != [1]:
+        yield "citations", "warn", f"answers without the right [1]: {answer.text[:80]!r}", "try another RAG_CHAT_MODEL"
+    else:
+        yield "citations", "ok", "answers from its passage and cites it"
+    if answer.finish != "stop":
+        yield (
+            "shape",
+            "warn",
+            f"the stream ends with {answer.finish!r}",
+            "answers may be cut short: check the server's token limit",
+        )
+
+
+def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ...]]:
+    start = time.perf_counter()
+    try:
+        store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    except EmptyCollectionError:
+        place = settings.chroma_url or settings.chroma_path
+        yield "collection", "warn", f"{settings.collection} in {place} is empty", "run `rag-app ingest PATH`"
+        return
+    n = store.count()
+    ms = (time.perf_counter() - start) * 1000
+    yield "collection", "ok", f"{settings.collection} in {store.place}, {n} chunks, {seconds(ms)}"
+    model = settings.endpoint("EMBEDDING").model
+    rebuild = "set the old model again, or run `rag-app ingest --rebuild PATH`"
+    if store.model != model:
+        yield "model", "fail", f"the collection was embedded with {store.model}, not with {model}", rebuild
+    elif dimension is not None and store.dimension != dimension:
+        yield "dimension", "fail", f"the collection has {store.dimension} dimensions, {model} returns {dimension}", rebuild
+    else:
+        yield "dimension", "ok", f"{store.dimension} dimensions, by {model}"
+
+
+def _address(settings: Settings, stage: Stage) -> Iterator[tuple[str, ...]]:
+    """Yield a warning where a URL was put right before it was used."""
+    name = f"RAG_{stage}_URL" if getattr(settings, f"{stage.lower()}_url") else "RAG_BASE_URL"
+    given = getattr(settings, f"{stage.lower()}_url") or settings.base_url
+    path = urlsplit(given).path
+    if any(f"/v{n}/v{n}" in path for n in (1, 2)):
+        yield (
+            "address",
+            "warn",
+            f"{name} has its version twice",
+            f"it is read as {settings.endpoint(stage).address}: write it so",
+        )
+
+
+@contextmanager
+def _explained(endpoint: Endpoint) -> Iterator[None]:
+    """Add to an error what can be found out about it: that no key is set, or the models that the endpoint lists."""
+    try:
+        yield
+    except EndpointError as error:
+        if error.kind == "auth" and not endpoint.key.get_secret_value():
+            remedy = f"no key is set: set RAG_API_KEY or RAG_{endpoint.setting}_API_KEY"
+            raise endpoint.error("auth", error.reason, remedy) from error
+        if error.kind == "model" and (listed := _models(endpoint)):
+            near = difflib.get_close_matches(endpoint.model, listed, 3, 0.3) or listed[:5]
+            raise endpoint.error("model", error.reason, f"{error.remedy}: it has {', '.join(near)}") from error
+        raise
+
+
+def _models(endpoint: Endpoint) -> list[str]:
+    """Return the models that an endpoint lists, or nothing if it lists none."""
+    parts = urlsplit(endpoint.url)
+    path = parts.path.rpartition("/")[0] if endpoint.setting == "RERANK" else parts.path
+    base = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return openai_client.models(replace(endpoint, url=base, timeout=5.0))
+
+
+def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
+    """Return the settings with which the same host does rerank, or ""."""
+    parts = urlsplit(endpoint.url)
+    for path in ("/v1/rerank", "/rerank", "/api/v1/rerank"):
+        for dialect in ("auto", "tei"):
+            if (path, dialect) == (parts.path, settings.rerank_dialect):
+                continue
+            url = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+            changed = settings.model_copy(update={"rerank_dialect": dialect, "rerank_deadline": 5.0})
+            client = Reranker(replace(endpoint, url=url), changed)
+            try:
+                client.rerank(QUESTION, _candidates(KNOWN))
+            except EndpointError:
+                continue
+            tei = client.dialect == "tei"
+            return f"{'it is a TEI: ' if tei else ''}set RAG_RERANK_URL={url}" + (" and RAG_RERANK_DIALECT=tei" if tei else "")
+    return ""
+
+
+def _candidates(texts: Iterable[str]) -> list[Candidate]:
+    return [
+        Candidate(
+            id=str(i),
+            document="doctor",
+            title="",
+            headings=(),
+            page=None,
+            position=i,
+            language="en",
+            text=text,
+            retrieval=Ranking(rank=i + 1, score=0.0),
+        )
+        for i, text in enumerate(texts)
+    ]
