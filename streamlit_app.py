@@ -11,7 +11,7 @@ import streamlit as st
 from rag_app import builtin
 from rag_app.pipeline import Pipeline, asked
 from rag_app.settings import load_settings
-from rag_app.types import SEPARATOR, Ask, Candidate, RagError, Search, seconds
+from rag_app.types import SEPARATOR, Ask, RagError, Search, arrow, seconds
 
 TITLE = "Ask the handbook"
 EXAMPLES = (
@@ -20,8 +20,8 @@ EXAMPLES = (
     "How early must I announce parental leave in Germany for a baby?",
 )
 # Blue, green and vermilion of Okabe & Ito, told apart by colour-blind people too; grey for the rest.
-FATES = {"promoted into the answer": "#0072B2", "kept": "#009E73", "lost its place": "#D55E00", "not used": "#B8BCC4"}
-INK = "#30343B"
+COLOURS = {"promoted into the answer": "#0072B2", "kept": "#009E73", "lost its place": "#D55E00", "not used": "#B8BCC4"}
+FATES = dict(zip(("promoted", "kept", "lost", "unused"), COLOURS, strict=True))
 STAGES = ("embed", "retrieve", "rerank")
 
 
@@ -42,18 +42,6 @@ def plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", unlinked).replace("\n", "  \n")
 
 
-def fate(candidate: Candidate) -> str:
-    """Return the legend entry of a candidate: what reranking meant for its place among the passages."""
-    if candidate.passage:
-        return "kept" if candidate.passage_without_rerank else "promoted into the answer"
-    return "lost its place" if candidate.passage_without_rerank else "not used"
-
-
-def moved(distance: int) -> str:
-    """Return ▲5, ▼13 or nothing for a distance up, down or none."""
-    return f"▲{distance}" if distance > 0 else f"▼{-distance}" if distance < 0 else ""
-
-
 def movement(search: Search) -> alt.LayerChart:
     """Return the slope chart: rank before on the left, rank after on the right, one line a candidate."""
     rows = []
@@ -62,7 +50,7 @@ def movement(search: Search) -> alt.LayerChart:
         before = candidate.retrieval.rank
         common = {
             "id": candidate.id,
-            "fate": fate(candidate),
+            "fate": FATES[candidate.fate],
             "label": SEPARATOR.join((candidate.title, *candidate.headings[-1:])),
             "document": candidate.document,
             "text": candidate.text[:300],
@@ -73,8 +61,9 @@ def movement(search: Search) -> alt.LayerChart:
             "cited": candidate.id in cited,
         }
         rows.append({**common, "side": "before", "rank": before, "place": str(before)})
-        rows.append({**common, "side": "after", "rank": after, "place": f"{after} {moved(before - after)}"})
+        rows.append({**common, "side": "after", "rank": after, "place": f"{after} {arrow(before - after)}"})
     n = len(search.candidates)
+    ink = "#E8EAED" if st.context.theme.type == "dark" else "#30343B"
     ranks = alt.Scale(domain=[n + 0.5, 0.5], nice=False)
     base = alt.Chart(pd.DataFrame(rows)).encode(
         # The lines take two fifths of the width, the labels the rest: they shorten first when it is narrow.
@@ -87,7 +76,7 @@ def movement(search: Search) -> alt.LayerChart:
         y=alt.Y("rank:Q", scale=ranks, axis=None),
         color=alt.Color(
             "fate:N",
-            scale=alt.Scale(domain=list(FATES), range=list(FATES.values())),
+            scale=alt.Scale(domain=list(COLOURS), range=list(COLOURS.values())),
             legend=alt.Legend(orient="top", title=None, columns=2),
         ),
         tooltip=[
@@ -117,7 +106,7 @@ def movement(search: Search) -> alt.LayerChart:
                 fontSize=12,
                 limit=alt.ExprRef(limit),
             )
-            .encode(text=field, color=alt.value(INK), opacity=alt.condition(used, alt.value(1), alt.value(0.6)))
+            .encode(text=field, color=alt.value(ink), opacity=alt.condition(used, alt.value(1), alt.value(0.6)))
             .transform_filter(alt.datum.side == side)
         )
 
@@ -128,7 +117,7 @@ def movement(search: Search) -> alt.LayerChart:
         text("after", "label:N", 58, "width * 0.3 - 60"),
     ]
     cut = pd.DataFrame({"cut": [len(search.passages) + 0.5]})
-    rule = alt.Chart(cut).mark_rule(strokeDash=[5, 4], color=INK).encode(y=alt.Y("cut:Q", scale=ranks, axis=None))
+    rule = alt.Chart(cut).mark_rule(strokeDash=[5, 4], color=ink).encode(y=alt.Y("cut:Q", scale=ranks, axis=None))
     return alt.layer(rule, lines, points, rings, *labels).properties(height=max(240, 20 * n))
 
 
@@ -138,18 +127,23 @@ def show_rankings(search: Search) -> None:
     chart.altair_chart(movement(search), width="stretch")
     before, after = lists.columns(2)
     before.markdown("**Before reranking** (cosine similarity)")
+    columns = {
+        name: st.column_config.NumberColumn(format="%.3f" if name != "rank" else None, width="small")
+        for name in ("rank", "cosine", "rerank")
+    }
     before.dataframe(
         [
             {
                 "rank": c.retrieval.rank,
                 "": "●" if c.passage_without_rerank else "",
-                "document": c.heading_path,
                 "cosine": c.retrieval.score,
+                "document": c.heading_path,
             }
             for c in search.candidates
         ],
         hide_index=True,
-        column_config={"cosine": st.column_config.NumberColumn(format="%.3f")},
+        height="content",
+        column_config=columns,
     )
     after.markdown("**After reranking** (raw rerank score)")
     after.dataframe(
@@ -157,14 +151,15 @@ def show_rankings(search: Search) -> None:
             {
                 "rank": rank,
                 "": "●" if c.passage else "",
-                "moved": moved(c.retrieval.rank - rank),
-                "document": c.heading_path,
+                "moved": arrow(c.retrieval.rank - rank),
                 "rerank": c.rerank.score if c.rerank else None,
+                "document": c.heading_path,
             }
             for rank, c in enumerate(search.reranked, 1)
         ],
         hide_index=True,
-        column_config={"rerank": st.column_config.NumberColumn(format="%.3f")},
+        height="content",
+        column_config=columns,
     )
     lists.caption("● a passage that the chat model gets. The two scores have different units: compare ranks, not scores.")
 
@@ -196,8 +191,9 @@ def stage_line(ms: dict[str, float], running: str = "") -> str:
     return " ▸ ".join([*done, f"{running} …"] if running else done)
 
 
-def answer(pipeline: Pipeline, question: str, rerank: bool, n_candidates: int, n_passages: int) -> Ask:
-    """Ask, showing each stage as it ends and the answer as it comes."""
+def answer(pipeline: Pipeline, question: str, rerank: bool, n_candidates: int, n_passages: int) -> None:
+    """Ask, showing each stage as it ends and the answer as it comes; the result is kept in the session."""
+    st.session_state.pop("result", None)
     stages, text = st.empty(), st.empty()
     ms: dict[str, float] = {}
 
@@ -208,6 +204,8 @@ def answer(pipeline: Pipeline, question: str, rerank: bool, n_candidates: int, n
 
     stages.caption("embed …")
     search = pipeline.search(question, rerank=rerank, n_candidates=n_candidates, n_passages=n_passages, on_stage=on_stage)
+    # Kept before the chat model is asked: the rankings are worth seeing without an answer too.
+    st.session_state["result"] = search
     answering = pipeline.answer(search)
 
     def pieces() -> Iterator[str]:
@@ -218,29 +216,47 @@ def answer(pipeline: Pipeline, question: str, rerank: bool, n_candidates: int, n
         st.write_stream(pieces())
     stages.empty()
     text.empty()
-    return asked(search, answering)
+    st.session_state["result"] = asked(search, answering)
 
 
-def show(result: Ask) -> None:
-    """Show a finished answer with everything that led to it."""
+def show(result: Search) -> None:
+    """Show a search, with its answer if there is one, and everything that led to it."""
+    st.subheader(plain(result.question))
     ms = result.ms
-    st.caption(stage_line({"embed": ms.embed, "retrieve": ms.retrieve, "rerank": ms.rerank, "answer": ms.chat}))
-    st.markdown(plain(result.answer.text))
-    notes = []
-    if result.answer.model == builtin.CHAT_MODEL:
-        notes.append("Built-in extractive model: sentences quoted from the passages, no language model.")
-    if result.answer.dropped:
-        notes.append(f"Taken out of the answer: {', '.join(f'[{n}]' for n in result.answer.dropped)}, which no passage has.")
-    if result.answer.finish != "stop":
-        notes.append(
-            "The answer may be cut short: " + ("token limit." if result.answer.finish == "length" else "its stream broke off.")
-        )
-    for note in notes:
-        st.caption(plain(note))
+    stages = {"embed": ms.embed, "retrieve": ms.retrieve, "rerank": ms.rerank}
+    if isinstance(result, Ask):
+        st.caption(stage_line({**stages, "answer": result.ms.chat}))
+        show_answer(result)
+    else:
+        st.caption(stage_line(stages))
     show_receipt(result)
     show_rankings(result)
     st.markdown("#### Passages as sent")
     show_passages(result)
+
+
+def show_answer(result: Ask) -> None:
+    """Show the answer, and what is to be known about it."""
+    st.markdown(plain(result.answer.text))
+    notes = []
+    if result.answer.model == builtin.CHAT_MODEL:
+        notes.append("Built-in extractive model: it quotes from the passages or declines, no language model.")
+    if result.answer.dropped:
+        notes.append(f"Taken out of the answer: {', '.join(f'[{n}]' for n in result.answer.dropped)}, which no passage has.")
+    if result.answer.finish == "length":
+        notes.append("The answer stops at the model's token limit.")
+    if result.answer.finish == "cut_short":
+        notes.append("The answer may be cut short: its stream broke off.")
+    for note in notes:
+        st.caption(plain(note))
+
+
+def pick_example() -> None:
+    """Put the example that was clicked into the question box, and ask it."""
+    if example := st.session_state["example"]:
+        st.session_state["question"] = example
+        st.session_state["ask"] = True
+        st.session_state["example"] = None
 
 
 def main() -> None:
@@ -248,32 +264,40 @@ def main() -> None:
     st.set_page_config(page_title=TITLE, layout="wide")
     st.title(TITLE)
     try:
-        pipeline = start()
+        page()
     except RagError as error:
+        # A pipeline that cannot go on is made anew for the next question.
+        start.clear()  # type: ignore[attr-defined]
         st.error(plain(str(error)))
-        st.stop()
+
+
+def page() -> None:
+    """Show the sidebar, the question box and the last result."""
+    pipeline = start()
     settings = pipeline.settings
     with st.sidebar:
-        n_candidates = st.slider("Candidates", 20, 50, min(max(settings.n_candidates, 20), 50))
-        n_passages = st.slider("Passages", 3, 5, min(max(settings.n_passages, 3), 5))
+        n, top = settings.n_candidates, settings.n_passages
+        n_candidates = st.slider("Candidates", min(20, n), max(50, n), n)
+        n_passages = st.slider("Passages", min(3, top), max(5, top, 1), top)
         rerank = st.toggle("Rerank", value=True)
         st.caption(f"Collection {plain(settings.collection)}, {pipeline.store.count()} chunks")
-    with st.form("ask", border=False):
+        for line in settings.advice():
+            st.caption(plain(line))
+    with st.form("ask_form", border=False):
         left, right = st.columns([6, 1], vertical_alignment="bottom")
-        question = left.text_input("Question", placeholder=EXAMPLES[0])
+        question = left.text_input("Question", placeholder=EXAMPLES[0], key="question")
         pressed = right.form_submit_button("Ask", type="primary", width="stretch")
-    example = st.pills("Examples", EXAMPLES, label_visibility="collapsed", key="example")
-    if not pressed and example and st.session_state.get("shown") != example:
-        question, pressed = example, True
-        st.session_state["shown"] = example
-    if pressed and question.strip():
+    st.pills("Examples", EXAMPLES, label_visibility="collapsed", key="example", on_change=pick_example)
+    chosen = (question, rerank, n_candidates, n_passages)
+    if pressed or st.session_state.pop("ask", False):
+        st.session_state["asked"] = chosen
         try:
-            st.session_state["result"] = answer(pipeline, question, rerank, n_candidates, n_passages)
+            answer(pipeline, *chosen)
         except RagError as error:
-            st.session_state.pop("result", None)
             st.error(plain(str(error)))
+    elif question and "result" in st.session_state and st.session_state.get("asked") != chosen:
+        st.info("The settings have changed since this was asked: press Ask to see the difference.")
     if result := st.session_state.get("result"):
-        st.subheader(plain(result.question))
         show(result)
 
 

@@ -4,6 +4,7 @@ Vectors are random but the same for the same text; rerank scores fall with the p
 """
 
 import json
+import multiprocessing
 import threading
 import time
 import zlib
@@ -73,6 +74,18 @@ def events() -> Iterator[str]:
         yield json.dumps({"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]})
     yield json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     yield "[DONE]"
+
+
+def start_process() -> str:
+    """Start the gateway in a process of its own, so that it does not share our interpreter, and return its base URL."""
+    here, there = multiprocessing.Pipe()
+    multiprocessing.Process(target=_serve, args=(there,), daemon=True).start()
+    return str(here.recv())
+
+
+def _serve(connection: Any) -> None:
+    connection.send(start())
+    threading.Event().wait()
 
 
 def start() -> str:

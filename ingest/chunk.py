@@ -20,8 +20,8 @@ def chunks(path: str, document: Document, size: int = SIZE) -> list[Chunk]:
     seen: Counter[str] = Counter()
     cut: list[Chunk] = []
     for headings, blocks in _sections(document):
-        for text, page in _pack(blocks, size, spoken):
-            key = "\0".join((path, document.title, *headings, text))
+        for text, page, image in _pack(blocks, size, spoken):
+            key = "\0".join((path, document.title, *headings, text, image))
             seen[key] += 1
             identity = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32]
             cut.append(
@@ -34,6 +34,7 @@ def chunks(path: str, document: Document, size: int = SIZE) -> list[Chunk]:
                     position=len(cut),
                     language=spoken,
                     text=text,
+                    image=image,
                 )
             )
     return cut
@@ -60,21 +61,30 @@ def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[Block]
         yield headings(), blocks
 
 
-def _pack(blocks: list[Block], size: int, spoken: str) -> Iterator[tuple[str, int | None]]:
-    """Yield texts of at most `size` characters, with the page they start on, filled with whole blocks where those fit."""
+def _pack(blocks: list[Block], size: int, spoken: str) -> Iterator[tuple[str, int | None, str]]:
+    """Yield texts of at most `size` characters, filled with whole blocks where those fit, with the page they start on.
+
+    A picture's caption stands alone, with the picture's address as the third value.
+    """
     text, page = "", None
     for block in blocks:
+        if block.kind == "picture":
+            if text:
+                yield text, page, ""
+            text = ""
+            yield block.text[:size], block.page, block.image
+            continue
         for piece in _pieces(block, size, spoken):
             joint = "\n" if block.kind in ("item", "row") else "\n\n"
             if text and len(text) + len(joint) + len(piece) > size:
-                yield text, page
+                yield text, page, ""
                 text = ""
             if not text:
                 text, page = piece, block.page
             else:
                 text += joint + piece
     if text:
-        yield text, page
+        yield text, page, ""
 
 
 def _pieces(block: Block, size: int, spoken: str) -> Iterator[str]:

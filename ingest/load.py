@@ -4,7 +4,8 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median_low
 from typing import Literal
@@ -20,12 +21,16 @@ from markdown_it import MarkdownIt
 
 @dataclass(frozen=True)
 class Block:
-    """A heading, a paragraph, a list item, a table row or a piece of code, kept whole as far as its size allows."""
+    """A heading, a paragraph, a list item, a table row or a piece of code, kept whole as far as its size allows.
 
-    kind: Literal["heading", "paragraph", "item", "row", "code"]
+    A picture is a block of its own: `text` is its caption, `image` its URL or data URI.
+    """
+
+    kind: Literal["heading", "paragraph", "item", "row", "code", "picture"]
     text: str
     level: int = 0
     page: int | None = None
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,15 @@ def read(path: Path, content: bytes) -> Document:
         # A reader meets whatever a file holds; whatever it raises is this file's failure and no one else's.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UnreadableError(f"not a readable {path.suffix.lower()} file ({reason})") from error
-    blocks = [block for block in blocks if block.text.strip()]
+    blocks = [replace(block, text=_sound(block.text)) for block in blocks if block.text.strip()]
     title = title or next((b.text for b in blocks if b.kind == "heading" and b.level == 1), "")
-    return Document(" ".join(title.split()) or path.stem.replace("-", " ").replace("_", " "), tuple(blocks))
+    title = " ".join(title.split()) or path.stem.replace("-", " ").replace("_", " ")
+    return Document(_sound(title), tuple(blocks))
+
+
+def _sound(text: str) -> str:
+    """Return text that can be stored and sent: a lone surrogate, as of a file name that is no text, becomes "?"."""
+    return text.encode("utf-8", "replace").decode()
 
 
 Read = tuple[str, list[Block]]
@@ -71,7 +82,7 @@ def read_markdown(content: bytes) -> Read:
     if match := re.match(r"---\s*\n(.*?)\n(?:---|\.\.\.)\s*(?:\n|$)", text, re.DOTALL):
         try:
             front = yaml.safe_load(match[1])
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             front = None
         if isinstance(front, dict):
             title = str(front.get("title") or "")
@@ -85,10 +96,11 @@ def read_html(content: bytes) -> Read:
     soup = bs4.BeautifulSoup(decode(content, declared=True), "lxml")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     heading = soup.find("h1")
-    for tag in soup(["script", "style", "noscript", "template", "nav", "footer", "aside", "form", "button", "svg", "head"]):
+    title = (heading.get_text(" ", strip=True) if heading else "") or title
+    for tag in soup(["script", "style", "noscript", "template", "nav", "footer", "aside", "button", "select", "svg", "head"]):
         tag.decompose()
-    main = soup.find("main") or soup.find("article") or soup
-    return heading.get_text(" ", strip=True) if heading else title, list(html_blocks(main))
+    articles = soup.find_all("article")
+    return title, list(html_blocks(soup.find("main") or (articles[0] if len(articles) == 1 else soup)))
 
 
 def read_docx(content: bytes) -> Read:
@@ -205,6 +217,8 @@ def _join(lines: Iterator[str]) -> str:
     return text
 
 
+# Characters of a picture's address; a data URI of about 75 kB.
+MAX_IMAGE = 100_000
 # Stands for <br> until white space is squeezed; no text holds it.
 _BREAK = "\0"
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
@@ -224,7 +238,13 @@ def html_blocks(tag: bs4.Tag) -> Iterator[Block]:
         inline.clear()
 
     for child in tag.children:
-        if isinstance(child, bs4.Tag) and child.name not in _INLINE:
+        if isinstance(child, bs4.Tag) and child.name == "img" and (caption := _squeeze(str(child.get("alt") or ""))):
+            source = str(child.get("src") or "")
+            # Files beside the document stay out: a rerank endpoint could not reach them.
+            if source.startswith(("http://", "https://", "data:image/")) and len(source) <= MAX_IMAGE:
+                yield from flush()
+                yield Block("picture", caption, image=source)
+        elif isinstance(child, bs4.Tag) and child.name not in _INLINE:
             yield from flush()
             yield from _element_blocks(child)
         elif isinstance(child, bs4.Tag):
@@ -280,21 +300,31 @@ def _squeeze(text: str) -> str:
 
 def decode(content: bytes, *, declared: bool = False) -> str:
     """Return bytes as text: by BOM, as UTF-8, by what HTML declares, else by detection. UnreadableError if binary."""
-    try:
+    if b"\0" in content[:4000]:
+        return _decode_wide(content)
+    with suppress(UnicodeDecodeError):
         return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        pass
     if declared:
         markup = bs4.dammit.EncodingDetector.find_declared_encoding(content, is_html=True)
         if markup:
-            try:
+            with suppress(LookupError, UnicodeDecodeError):
                 return content.decode(markup)
-            except (LookupError, UnicodeDecodeError):
-                declared = False
     best = from_bytes(content).best()
     if best is None:
         raise UnreadableError("its encoding cannot be told, it may be a binary file: save it as UTF-8")
     return str(best)
+
+
+def _decode_wide(content: bytes) -> str:
+    """Return UTF-16 text, with or without a BOM; other content with NULs is no text."""
+    for encoding in (
+        ("utf-16", "utf-16-le", "utf-16-be") if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-16-le", "utf-16-be")
+    ):
+        with suppress(UnicodeDecodeError):
+            text = content.decode(encoding)
+            if "\0" not in text and sum(character.isascii() or character.isalpha() for character in text) > 0.9 * len(text):
+                return text
+    raise UnreadableError("it holds NUL bytes, so it is no text: give it the suffix of what it is")
 
 
 READERS: dict[str, Callable[[bytes], Read]] = {

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,75 +71,134 @@ class Progress:
     chunks: Callable[[int, int], None] = lambda done, total: None
 
 
-def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, progress: Progress | None = None) -> Report:
+def ingest(
+    paths: Sequence[Path],
+    store: Store,
+    embeddings: Embeddings,
+    progress: Progress | None = None,
+    *,
+    force: bool = False,
+) -> Report:
     """Make the store equal to the files below the paths, and return what was done.
 
     Only what lies below these paths is touched: documents from elsewhere stay. RagError if a path is missing, nothing is
     there to read, or the endpoint or the store fails; what was stored by then stays and the next run goes on from it.
+    A folder that is gone or empty, but has documents in the store, is emptied there only with `force`.
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    files, skipped = find(paths)
     known = store.stored()
+    roots = {Path(stored.root) for stored in known.values()}
+    files, skipped = find(paths, roots, gone_is_empty=force)
+    in_scope = {identity for identity, stored in known.items() if _below(_file(stored), paths)}
+    if not files and not (force and in_scope):
+        held = f", but {len({known[i].document for i in in_scope})} documents of it are stored: --force removes them"
+        remedy = f": put {' '.join(READERS)} files there"
+        names = ", ".join(str(path) for path in paths)
+        raise RagError(f"nothing to read in {names}{held if in_scope else remedy}")
     _refuse_collisions(files, known)
 
     plan = _plan(files, known, progress)
     to_embed = [pair for pair in plan.wanted if pair[0].id not in known]
     to_update = [pair for pair in plan.wanted if pair[0].id in known and known[pair[0].id] != pair[1]]
+    requests_before = embeddings.n_requests
     embedded = 0
     progress.chunks(0, len(to_embed))
-    for vectors in embeddings.passages(chunk.text_in_context for chunk, _ in to_embed):
-        store.create(embeddings.endpoint.model, vectors.shape[1])
-        store.put(to_embed[embedded : embedded + len(vectors)], vectors)
-        embedded += len(vectors)
-        progress.chunks(embedded, len(to_embed))
+    done = 0
+    for batch in embeddings.passages(chunk.text_in_context for chunk, _ in to_embed):
+        pairs = to_embed[done : done + len(batch.vectors)]
+        accepted = [row for row in range(len(pairs)) if row not in batch.refused]
+        if accepted:
+            store.create(embeddings.recipe, batch.vectors.shape[1])
+            store.put([pairs[row] for row in accepted], batch.vectors[accepted])
+        for row, reason in batch.refused.items():
+            plan.refuse(pairs[row][0].document, reason)
+        embedded += len(accepted)
+        done += len(pairs)
+        progress.chunks(done, len(to_embed))
     store.update(to_update)
 
     # Last, so that a run that breaks off leaves old chunks beside new ones rather than a gap.
     wanted_ids = plan.kept.union(chunk.id for chunk, _ in plan.wanted)
     documents_found = {file.document for file in files}
-    folders = {_root_name(path) for path in paths if path.is_dir()}
-    stale = [
-        identity
-        for identity, stored in known.items()
-        if identity not in wanted_ids and (stored.document in documents_found or stored.root in folders)
-    ]
+    stale = [i for i, s in known.items() if i not in wanted_ids and (i in in_scope or s.document in documents_found)]
     store.delete(stale)
+    if plan.wanted or stale:
+        store.touch()
     removed = {known[identity].document for identity in stale} - documents_found
 
+    states = Counter(plan.states.values())
     documents = Documents(
-        **plan.counts, removed=len(removed), empty=tuple(plan.empty), skipped=tuple(skipped), failed=tuple(plan.failed)
+        added=states["added"],
+        changed=states["changed"],
+        unchanged=states["unchanged"],
+        removed=len(removed),
+        empty=tuple(plan.empty),
+        skipped=tuple(skipped),
+        failed=tuple(plan.failed),
     )
     return Report(
         documents=documents,
         chunks=ChunkCounts(embedded=embedded, stored=store.count(), deleted=len(stale)),
-        embedding_requests=embeddings.n_requests,
+        embedding_requests=embeddings.n_requests - requests_before,
         seconds=round(time.perf_counter() - start, 3),
         languages=plan.languages,
     )
 
 
-def find(paths: Sequence[Path]) -> tuple[list[File], list[Failure]]:
+def rebuild(
+    paths: Sequence[Path],
+    old: Store,
+    new: Store,
+    embeddings: Embeddings,
+    progress: Progress | None = None,
+    *,
+    force: bool = False,
+) -> Report:
+    """Embed everything anew into another collection, then let it take the old one's place; questions go on meanwhile.
+
+    RagError, and the old collection stays, if the new one would hold less: documents from other folders, or documents
+    whose file fails now. `force` takes that loss.
+    """
+    known = old.stored()
+    elsewhere = sorted({stored.root for stored in known.values() if not _below(_file(stored), paths)})
+    if elsewhere and not force:
+        raise RagError(f"{old.name} also holds documents from {', '.join(elsewhere)}: name that too, or drop them with --force")
+    # One that was broken off is gone on with.
+    if new.recipe != embeddings.recipe:
+        new.drop()
+    report = ingest(paths, new, embeddings, progress)
+    lost = {stored.document for stored in known.values()} & {failure.path for failure in report.documents.failed}
+    if (lost or not new.count()) and not force:
+        names = ", ".join(sorted(lost)) or "every document"
+        new.drop()
+        raise RagError(f"{names} cannot be read now, so the old collection stays: repair that, or go on with --force")
+    new.replace(old.name)
+    return report
+
+
+def find(paths: Sequence[Path], roots: Iterable[Path] = (), *, gone_is_empty: bool = False) -> tuple[list[File], list[Failure]]:
     """Return the files below the paths that have a reader, in order, and those that have none.
 
-    RagError for a path that is not there, or where nothing is to be read.
+    A file below several roots, these paths or earlier ones, belongs to the outermost. RagError for a path that is not there.
     """
     files: dict[Path, File] = {}
     skipped: list[Failure] = []
+    outermost_first = sorted({*roots, *(_folder(path) for path in paths)}, key=lambda root: len(root.parts))
     for path in paths:
         if not path.exists():
-            raise RagError(f"no such file or folder: {path}")
-        root = path if path.is_dir() else path.parent
+            if gone_is_empty:
+                continue
+            raise RagError(f"no such file or folder: {path} (--force removes what is stored of it)")
         # The folder itself may be hidden or be reached over a link: it was named. What lies below it is not followed.
-        for file in sorted(_walk(path)) if path.is_dir() else [path]:
-            document = file.relative_to(root).as_posix()
+        for file in _walk(path) if path.is_dir() else [path]:
+            whole = file.resolve()
+            root = next(root for root in outermost_first if whole.is_relative_to(root))
+            document = whole.relative_to(root).as_posix().encode("utf-8", "replace").decode()
             if file.suffix.lower() in READERS:
-                files.setdefault(file.resolve(), File(file, _root_name(root), document))
+                files.setdefault(whole, File(file, root.as_posix(), document))
             else:
                 skipped.append(Failure(path=document, reason=f"no reader for {file.suffix or 'a file without a suffix'}"))
-    if not files:
-        names = ", ".join(str(path) for path in paths)
-        raise RagError(f"nothing to read in {names}: put {' '.join(READERS)} files there")
     return list(files.values()), skipped
 
 
@@ -157,23 +216,29 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def _root_name(root: Path) -> str:
-    """Return the root as the store remembers it: below the working directory relative to it, so that a project can move."""
-    root = root.resolve()
-    here = Path.cwd()
-    return root.relative_to(here).as_posix() if root.is_relative_to(here) else root.as_posix()
+def _folder(path: Path) -> Path:
+    return path.resolve() if path.is_dir() else path.resolve().parent
+
+
+def _file(stored: Stored) -> Path:
+    return Path(stored.root) / stored.document
+
+
+def _below(file: Path, paths: Sequence[Path]) -> bool:
+    return any(file.is_relative_to(path.resolve()) for path in paths)
 
 
 def _refuse_collisions(files: Sequence[File], known: dict[str, Stored]) -> None:
-    owner: dict[str, str] = {}
-    for stored in known.values():
-        # A root that is gone gives its documents to whoever brings them again.
-        if Path(stored.root).exists():
-            owner[stored.document] = stored.root
+    # A stored document gives its name to another only if its own file is gone, or is the same one under another root.
+    owner = {stored.document: stored for stored in known.values()}
+    seen: dict[str, File] = {}
     for file in files:
-        if owner.setdefault(file.document, file.root) != file.root:
+        other = seen.setdefault(file.document, file)
+        stored = owner.get(file.document)
+        if other.root != file.root or (stored and stored.root != file.root and _file(stored).exists()):
+            root = other.root if other.root != file.root or not stored else stored.root
             raise RagError(
-                f"{file.document} is in {owner[file.document]} and in {file.root}: ingest the folder that holds both, "
+                f"{file.document} is in {root} and in {file.root}: ingest the folder that holds both, "
                 "or give one of them a collection of its own with --collection"
             )
 
@@ -183,10 +248,16 @@ class _Plan:
         self.wanted: list[tuple[Chunk, Stored]] = []
         # Ids that stay as they are: of unchanged documents, and of those whose file cannot be read now.
         self.kept: set[str] = set()
-        self.counts = {"added": 0, "changed": 0, "unchanged": 0}
+        # Document → added, changed or unchanged.
+        self.states: dict[str, str] = {}
         self.empty: list[Failure] = []
         self.failed: list[Failure] = []
         self.languages: dict[str, int] = {}
+
+    def refuse(self, document: str, reason: str) -> None:
+        """Count a document as failed whose text the embeddings endpoint refuses; the next run tries it again."""
+        if self.states.pop(document, None):
+            self.failed.append(Failure(path=document, reason=reason))
 
 
 def _plan(files: Sequence[File], known: dict[str, Stored], progress: Progress) -> _Plan:
@@ -201,13 +272,14 @@ def _plan(files: Sequence[File], known: dict[str, Stored], progress: Progress) -
             content = file.path.read_bytes()
             document_hash = hashlib.sha256(RECIPE + content).hexdigest()
             if _complete(before, file.root, document_hash):
-                plan.counts["unchanged"] += 1
+                plan.states[file.document] = "unchanged"
                 plan.kept.update(before)
                 languages[next(iter(before.values())).language] += 1
                 continue
             document = read(file.path, content)
         except (UnreadableError, OSError) as error:
             reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+            reason += "; what was stored of it before stays" if before else ""
             plan.failed.append(Failure(path=file.document, reason=reason))
             plan.kept.update(before)
             continue
@@ -218,7 +290,7 @@ def _plan(files: Sequence[File], known: dict[str, Stored], progress: Progress) -
             plan.empty.append(Failure(path=file.document, reason="it holds no text"))
             continue
         languages[cut[0].language] += 1
-        plan.counts["changed" if before else "added"] += 1
+        plan.states[file.document] = "changed" if before else "added"
         plan.wanted.extend((chunk, _as_stored(chunk, file, document_hash, len(cut))) for chunk in cut)
     plan.languages = dict(languages.most_common())
     return plan

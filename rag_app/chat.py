@@ -4,18 +4,17 @@ import json
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
-
-import openai
+from typing import Any
 
 from rag_app import openai_client
-from rag_app.endpoint import Endpoint, error_message
+from rag_app.endpoint import Endpoint, EndpointError, error_message
 from rag_app.prompt import Message
-from rag_app.types import Answer, Candidate, Citation
+from rag_app.types import Answer, Candidate, Citation, Finish
 
 # [1], [1, 2], [1-3] and their full-width forms.
 _MARKER = re.compile(r"[\[【]\s*(\d{1,3}(?:\s*[,;，、–-]\s*\d{1,3})*)\s*[\]】]")
 _OPEN_MARKER = re.compile(r"\s*[\[【][\d\s,;，、–-]{0,24}$|\s+$")
+_FINISH: dict[Any, Finish] = {"length": "length", "content_filter": "cut_short"}
 _THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
@@ -29,7 +28,7 @@ class Answering:
     def __init__(self, pieces: Iterable[str] = (), answer: Answer | None = None) -> None:
         self.pieces = pieces
         self.answer = answer
-        self.finish: Literal["stop", "length", "cut_short"] = "cut_short"
+        self.finish: Finish = "cut_short"
         self.retracted = False
         self.tokens: tuple[int | None, int | None] = (None, None)
         self.first_token_ms: float | None = None
@@ -87,8 +86,12 @@ class Chat:
     def _received(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
         endpoint = self.endpoint
         body = {"model": endpoint.model, "messages": list(messages), "stream": True, "temperature": 0}
+        started = False
         try:
-            with openai_client.stream(self.client, "/chat/completions", body) as events:
+            with (
+                openai_client.translated(endpoint),
+                openai_client.stream(self.client, "/chat/completions", body) as events,
+            ):
                 kind = events.response.headers.get("content-type", "")
                 if "html" in kind:
                     raise endpoint.error("url", f"answered {kind} instead of a stream")
@@ -96,9 +99,13 @@ class Chat:
                     # A server that does not stream answers all at once.
                     yield from self._read(json.loads(events.response.read()), answering)
                 for event in events:
-                    yield from self._read(event, answering)
-        except openai.OpenAIError as error:
-            raise openai_client.failure(endpoint, error) from error
+                    for piece in self._read(event, answering):
+                        started = True
+                        yield piece
+        except EndpointError as error:
+            # What has come of an answer stays, and is told to be cut short.
+            if not started or error.kind not in ("unreachable", "timeout"):
+                raise
         except (ValueError, RecursionError) as error:
             raise endpoint.error("reply", f"the answer is not a JSON stream ({error})") from error
 
@@ -115,7 +122,7 @@ class Chat:
             if not isinstance(choice, dict):
                 continue
             if choice.get("finish_reason"):
-                answering.finish = "length" if choice["finish_reason"] == "length" else "stop"
+                answering.finish = _FINISH.get(choice["finish_reason"], "stop")
             said = choice.get("delta") or choice.get("message")
             content = said.get("content") if isinstance(said, dict) else None
             if isinstance(content, str) and content:

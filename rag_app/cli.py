@@ -1,5 +1,6 @@
 """The command line: rag-app ingest, ask, search, gateway."""
 
+import io
 import logging
 import os
 import sys
@@ -19,14 +20,15 @@ from typer.core import TyperGroup
 
 from rag_app import builtin, language
 from rag_app.settings import Settings, load_settings
-from rag_app.types import Ask, Candidate, RagError, Search, SettingsError, seconds
+from rag_app.types import SEPARATOR, Ask, Candidate, RagError, Search, SettingsError, arrow, seconds
 
-out = Console(highlight=False, markup=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 # Blue, green, vermilion of Okabe & Ito: told apart by colour-blind people too.
-PROMOTED, KEPT, LOST = "#0072B2", "#009E73", "#D55E00"
+COLOURS = {"promoted": "#0072B2", "kept": "#009E73", "lost": "#D55E00"}
 ROWS = 10
+RUN_AGAIN = ": nothing is half-written; run the same command again to complete it"
 
 
 class Commands(TyperGroup):
@@ -39,7 +41,7 @@ class Commands(TyperGroup):
             err.print(f"error: {printable(str(error))}", style="red")
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
         except KeyboardInterrupt:
-            err.print("\ninterrupted: nothing is half-written; run the same command again to complete it", style="yellow")
+            err.print("\ninterrupted" + (RUN_AGAIN if "ingest" in sys.argv else ""), style="yellow")
             sys.stdout.flush()
             # Requests under way would hold the process until they are answered.
             os._exit(130)
@@ -65,6 +67,13 @@ AllOption = Annotated[bool, typer.Option("--all", help=f"Show every candidate in
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
 
 
+def named_path(text: str) -> Path:
+    """Return a path; an empty one, as of an unset variable, would be the working directory."""
+    if not text.strip():
+        raise typer.BadParameter("a path is empty: name a folder, or . for this one")
+    return Path(text).expanduser()
+
+
 @app.callback(invoke_without_command=True)
 def about(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
@@ -76,10 +85,14 @@ def about(
 
 @app.command()
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Folders and files.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(help="Folders and files.", show_default=False, parser=named_path)],
     collection: CollectionOption = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Embed everything anew, beside the old collection, then replace it.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also where it removes documents: of a folder that is gone or empty, or by a rebuild."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,24 +106,24 @@ def ingest(
     from rag_app.store import Store
 
     settings = configure(collection=collection)
-    name = f"{settings.collection}-rebuild" if rebuild else settings.collection
-    for path in paths:
-        if not path.exists():
-            raise RagError(f"no such file or folder: {path}")
-    store = Store(settings.chroma_path, settings.chroma_url, name, create=True)
-    if rebuild:
-        store.drop()
-    store.require_model(settings.endpoint("EMBEDDING").model)
+    # Looked at before anything is made or started.
+    sync.find(paths, gone_is_empty=force)
+    store = Store(settings.chroma_path, settings.chroma_url, settings.collection, create=True)
     with progress_bars() as progress:
-        report = sync.ingest(paths, store, pipeline.embeddings(settings), progress)
-    if rebuild and store.count():
-        store.rename(settings.collection)
+        if rebuild:
+            beside = Store(settings.chroma_path, settings.chroma_url, f"{settings.collection}-rebuild", create=True)
+            report = sync.rebuild(paths, store, beside, pipeline.embeddings(settings), progress, force=force)
+        else:
+            embeddings = pipeline.embeddings(settings)
+            store.require(embeddings.recipe)
+            report = sync.ingest(paths, store, embeddings, progress, force=force)
     if as_json:
-        out.print(report.model_dump_json(indent=2))
+        typer.echo(report.model_dump_json(indent=2))
     else:
         told(report, settings)
-    for failure in report.documents.failed:
-        err.print(printable(f"failed: {failure.path}: {failure.reason}"), style="red")
+    for state, style in (("empty", "dim"), ("skipped", "dim"), ("failed", "red")):
+        for failure in getattr(report.documents, state):
+            err.print(printable(f"{state}: {failure.path}: {failure.reason}"), style=style)
     if settings.endpoint("EMBEDDING").builtin:
         warn_of_languages(report.languages)
     if report.documents.failed:
@@ -131,6 +144,8 @@ def ask(
     from rag_app.pipeline import Pipeline, asked
 
     pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    # A chat model without a name is found out before anything is paid for.
+    pipeline.settings.endpoint("CHAT")
     search = searched(pipeline, question, rerank)
     answering = pipeline.answer(search)
     try:
@@ -139,13 +154,15 @@ def ask(
                 out.print(printable(piece), end="")
     except RagError:
         # The rankings were paid for and are worth seeing without an answer too.
-        if not as_json:
+        if as_json:
+            typer.echo(search.model_dump_json(indent=2))
+        else:
             out.print()
             show(search, show_all)
         raise
     result = asked(search, answering)
     if as_json:
-        out.print(result.model_dump_json(indent=2))
+        typer.echo(result.model_dump_json(indent=2))
         return
     if answering.retracted:
         out.print("\n\n— so far the model was thinking; its answer: —\n", style="yellow")
@@ -171,7 +188,7 @@ def search(
     pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
     result = searched(pipeline, question, rerank)
     if as_json:
-        out.print(result.model_dump_json(indent=2))
+        typer.echo(result.model_dump_json(indent=2))
     else:
         show(result, show_all)
 
@@ -201,9 +218,9 @@ def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> 
             table.add_row(Text(mark, style=style), finding.part, finding.check, text)
     diagnosis = Diagnosis(healthy=all(f.status != "fail" for f in findings), findings=tuple(findings))
     if as_json:
-        out.print(diagnosis.model_dump_json(indent=2))
+        typer.echo(diagnosis.model_dump_json(indent=2))
     else:
-        Console(highlight=False).print(table)
+        Console(highlight=False, emoji=False).print(table)
     if not diagnosis.healthy:
         raise typer.Exit(1)
 
@@ -247,22 +264,22 @@ def show(result: Search, show_all: bool) -> None:
     table.add_column("document", no_wrap=True, overflow="ellipsis", ratio=1)
     hidden = 0
     for after, candidate in enumerate(result.reranked, 1):
-        fate, style = fates(candidate)
+        fate = "" if candidate.fate == "unused" else candidate.fate
         if after > ROWS and not fate and not show_all:
             hidden += 1
             continue
         table.add_row(
             str(after),
             str(candidate.retrieval.rank),
-            moved(candidate.retrieval.rank - after),
+            arrow(candidate.retrieval.rank - after) or "=",
             f"{candidate.rerank.score:.3f}" if candidate.rerank else "–",
             f"{candidate.retrieval.score:.3f}",
             fate,
             Text(printable(place(candidate)), style="" if fate else "dim"),
-            style=style,
+            style=COLOURS.get(candidate.fate, ""),
             end_section=after == n_passages,
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)
     if hidden:
         out.print(f"… and {hidden} more candidates; --all shows them", style="dim")
     loud = "bold red" if result.rerank.status == "fallback" else "dim"
@@ -281,7 +298,7 @@ def show_sources(result: Ask) -> None:
         out.print(printable(f"[{citation.marker}] {place(by_id[citation.id])}"), style="dim")
     notes = []
     if result.answer.model == builtin.CHAT_MODEL:
-        notes.append("answered by the built-in extractive model: sentences quoted from the passages, no language model")
+        notes.append("answered by the built-in extractive model: it quotes from the passages or declines, no language model")
     if result.answer.dropped:
         markers = ", ".join(f"[{n}]" for n in result.answer.dropped)
         notes.append(f"taken out of the answer: {markers}, which no passage has")
@@ -294,26 +311,10 @@ def show_sources(result: Ask) -> None:
     out.print()
 
 
-def fates(candidate: Candidate) -> tuple[str, str]:
-    """Return in words, and as a colour, what reranking meant for a candidate's place among the passages."""
-    if candidate.passage and candidate.passage_without_rerank:
-        return "kept", KEPT
-    if candidate.passage:
-        return "promoted", PROMOTED
-    if candidate.passage_without_rerank:
-        return "lost", LOST
-    return "", ""
-
-
-def moved(distance: int) -> str:
-    """Return ▲5, ▼13 or = for a distance up, down or none."""
-    return f"▲{distance}" if distance > 0 else f"▼{-distance}" if distance < 0 else "="
-
-
 def place(candidate: Candidate) -> str:
     """Return document, heading path and page of a chunk on one line."""
     page = (f"p. {candidate.page}",) if candidate.page else ()
-    return " › ".join((candidate.document, *candidate.headings, *page))
+    return " ".join(SEPARATOR.join((candidate.document, *candidate.headings, *page)).split())
 
 
 def printable(text: str) -> str:
@@ -339,7 +340,7 @@ def warn_of_languages(languages: dict[str, int]) -> None:
     """Say on stderr when documents are not in the language of the built-in models."""
     total = sum(languages.values())
     for code, count in languages.items():
-        if code not in (builtin.LANGUAGE, language.UNDETERMINED) and 5 * count >= total:
+        if code not in (builtin.LANGUAGE, language.UNDETERMINED):
             err.print(
                 f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
                 "set RAG_BASE_URL to a gateway with multilingual models",
@@ -372,6 +373,10 @@ def progress_bars() -> Iterator[Any]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows another, rather than fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app(args=argv, prog_name="rag-app")
 
 

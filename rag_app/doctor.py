@@ -99,7 +99,7 @@ def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str,
         ms = (time.perf_counter() - start) * 1000
     dimension.append(len(asked))
     yield "answers", "ok", f"{client.endpoint.model} at {client.endpoint.address}, {len(asked)} dimensions, {seconds(ms)}"
-    vectors = np.concatenate(list(client.passages(KNOWN)))
+    vectors = np.concatenate([batch.vectors for batch in client.passages(KNOWN)])
     cosines = (vectors @ asked) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked))
     if int(np.argmax(cosines)) == 0 and float(np.ptp(cosines)) > 1e-6:
         yield "order", "ok", "a known question is nearest to its answer"
@@ -211,8 +211,13 @@ def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ..
     yield "collection", "ok", f"{settings.collection} in {store.place}, {n} chunks, {seconds(ms)}"
     model = settings.endpoint("EMBEDDING").model
     rebuild = "set the old model again, or run `rag-app ingest --rebuild PATH`"
-    if store.model != model:
-        yield "model", "fail", f"the collection was embedded with {store.model}, not with {model}", rebuild
+    if store.recipe.get("embedding_model") != model:
+        yield (
+            "model",
+            "fail",
+            f"the collection was embedded with {store.recipe.get('embedding_model')}, not with {model}",
+            rebuild,
+        )
     elif dimension is not None and store.dimension != dimension:
         yield "dimension", "fail", f"the collection has {store.dimension} dimensions, {model} returns {dimension}", rebuild
     else:

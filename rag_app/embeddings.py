@@ -5,15 +5,23 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import openai
 
 from rag_app import openai_client
-from rag_app.endpoint import Endpoint, error_message
+from rag_app.endpoint import Endpoint, EndpointError, error_message
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors of a batch of texts, shape (n, dim), and why some of the texts, by row, were refused."""
+
+    vectors: Vectors
+    refused: dict[int, str]
 
 
 class Embeddings:
@@ -30,33 +38,64 @@ class Embeddings:
         self.client = openai_client.connect(endpoint)
         self.n_requests = 0
 
+    @property
+    def recipe(self) -> dict[str, str]:
+        """What vectors depend on, for the collection to remember."""
+        return {"embedding_model": self.endpoint.model, "passage_prefix": self.passage_prefix}
+
     def question(self, text: str) -> tuple[Vectors, int | None]:
         """Return the vector of a question, shape (dim,), and the tokens it took if the endpoint says."""
         vectors, tokens = self._request([self.question_prefix + text])
         return vectors[0], tokens
 
-    def passages(self, texts: Iterable[str]) -> Iterator[Vectors]:
-        """Yield the vectors of the texts batch by batch, shape (≤ batch_size, dim), in the order given.
+    def passages(self, texts: Iterable[str]) -> Iterator[Embedded]:
+        """Yield the texts' vectors batch by batch, in the order given, with the texts that the endpoint refused.
 
         `concurrency` requests are under way at once, and no more than twice as many batches are held.
         """
         batch: list[str] = []
-        waiting: deque[Future[tuple[Vectors, int | None]]] = deque()
+        waiting: deque[Future[Embedded]] = deque()
         pool = ThreadPoolExecutor(self.concurrency)
         try:
             for text in texts:
                 batch.append(self.passage_prefix + text)
-                if len(batch) == self.batch_size:
-                    waiting.append(pool.submit(self._request, batch))
+                if len(batch) >= self.batch_size:
+                    waiting.append(pool.submit(self._batch, batch))
                     batch = []
                     if len(waiting) == 2 * self.concurrency:
-                        yield waiting.popleft().result()[0]
+                        yield waiting.popleft().result()
             if batch:
-                waiting.append(pool.submit(self._request, batch))
+                waiting.append(pool.submit(self._batch, batch))
             while waiting:
-                yield waiting.popleft().result()[0]
+                yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _batch(self, texts: Sequence[str]) -> Embedded:
+        """Embed a batch; if the endpoint refuses it for what it holds, each text by itself.
+
+        EndpointError if it refuses them all: then it is not the texts.
+        """
+        try:
+            return Embedded(self._request(texts)[0], {})
+        except EndpointError as error:
+            if error.kind not in ("request", "too_long"):
+                raise
+            refused = {0: str(error)}
+            if len(texts) == 1:
+                return Embedded(np.zeros((1, 0), dtype=np.float32), refused)
+        rows: dict[int, Vectors] = {}
+        refused = {}
+        for i, text in enumerate(texts):
+            try:
+                rows[i] = self._request([text])[0][0]
+            except EndpointError as error:
+                if error.kind not in ("request", "too_long") or (not rows and i == len(texts) - 1):
+                    raise
+                refused[i] = str(error)
+        dimension = len(next(iter(rows.values())))
+        empty = np.zeros(dimension, dtype=np.float32)
+        return Embedded(np.array([rows.get(i, empty) for i in range(len(texts))]), refused)
 
     def _request(self, texts: Sequence[str]) -> tuple[Vectors, int | None]:
         """Return the vectors of a batch; a batch that the server finds too large is halved, and later ones are too."""
@@ -64,16 +103,16 @@ class Embeddings:
             half = (len(texts) + 1) // 2
             first, second = self._request(texts[:half]), self._request(texts[half:])
             return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
+        # Said outright, since the openai package would ask for base64, which some servers answer with nothing.
+        body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
         try:
-            # Said outright, since the openai package would ask for base64, which some servers answer with nothing.
-            body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
-            reply = openai_client.post(self.client, "/embeddings", body)
-        except openai.OpenAIError as error:
-            failure = openai_client.failure(self.endpoint, error)
-            if failure.kind in ("too_many", "too_long") and len(texts) > 1:
-                self.batch_size = min(self.batch_size, (len(texts) + 1) // 2)
-                return self._request(texts)
-            raise failure from error
+            with openai_client.translated(self.endpoint):
+                reply = openai_client.post(self.client, "/embeddings", body)
+        except EndpointError as error:
+            if error.kind != "too_many" or len(texts) == 1:
+                raise
+            self.batch_size = min(self.batch_size, (len(texts) + 1) // 2)
+            return self._request(texts)
         self.n_requests += 1
         return self._parse(reply, len(texts))
 

@@ -63,6 +63,9 @@ class Endpoint:
 
     def error(self, kind: Kind, reason: str, remedy: str = "") -> EndpointError:
         """Return the one error for this endpoint: who, what, what to do next."""
+        # Some servers repeat the key that they refuse.
+        if key := self.key.get_secret_value():
+            reason = reason.replace(key, "…")
         remedy = remedy or self.remedy(kind)
         return EndpointError(f"{self.name}: {reason}; {remedy}", kind, reason, remedy)
 
@@ -98,7 +101,7 @@ class Endpoint:
             "rate": "wait and try again",
             "quota": "top up the account, or use another key",
             "too_many": "lower RAG_EMBEDDING_BATCH_SIZE" if self.setting == "EMBEDDING" else "lower RAG_RERANK_MAX_DOCUMENTS",
-            "too_long": "lower RAG_RERANK_MAX_TOKENS" if self.setting == "RERANK" else "send less text",
+            "too_long": "shorten the question" + (", or lower RAG_RERANK_MAX_TOKENS" if self.setting == "RERANK" else ""),
             "request": "check RAG_RERANK_DIALECT and RAG_RERANK_PARAMETERS" if self.setting == "RERANK" else f"check {model}",
             "reply": f"{at} and {model}",
             "server": "try again; if it stays, look at the server's log",
@@ -132,8 +135,7 @@ def status_kind(status: int, body: bytes) -> Kind:
 def openai_base(url: str) -> str:
     """Return the base URL for an OpenAI-style client: the call's own path taken off, /v1 added where no version is."""
     parts = urlsplit(url)
-    path = re.sub(r"/(embeddings|chat/completions|models)$", "", parts.path.rstrip("/"))
-    path = re.sub(r"(/v\d+)\1$", r"\1", path)
+    path = _without_call(parts.path)
     if not re.search(r"/v\d", path):
         path += "/v1"
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
@@ -142,10 +144,16 @@ def openai_base(url: str) -> str:
 def rerank_url(url: str) -> str:
     """Return the full rerank URL: a path that already names a rerank call stands, else /rerank under its version."""
     parts = urlsplit(url)
-    path = re.sub(r"(/v\d+)\1(?=/|$)", r"\1", parts.path.rstrip("/"))
+    path = _without_call(parts.path)
     if not path.endswith(RERANK_PATHS):
         path += "/rerank" if re.search(r"/v\d+$", path) else "/v1/rerank"
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def _without_call(path: str) -> str:
+    """Return a path without the name of another call at its end, and with a doubled version made one."""
+    path = re.sub(r"/(embeddings|chat/completions|models)$", "", path.rstrip("/"))
+    return re.sub(r"(/v\d+)\1(?=/|$)", r"\1", path)
 
 
 def is_html(body: bytes) -> bool:

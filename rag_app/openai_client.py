@@ -1,5 +1,6 @@
 """The openai package: one client per endpoint, its exceptions turned into our one error."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import openai
 from rag_app.endpoint import Endpoint, EndpointError
 
 RETRIES = 2
+_JSON: Any = {"headers": {"Content-Type": "application/json"}}
 
 
 def connect(endpoint: Endpoint) -> openai.OpenAI:
@@ -23,18 +25,28 @@ def connect(endpoint: Endpoint) -> openai.OpenAI:
     )
 
 
+@contextmanager
+def translated(endpoint: Endpoint) -> Iterator[None]:
+    """Turn what the openai package raises into our one error."""
+    try:
+        yield
+    except openai.OpenAIError as error:
+        raise _failure(endpoint, error) from error
+
+
 def post(client: openai.OpenAI, path: str, body: dict[str, Any]) -> bytes:
     """Return the body of the answer to a POST below the base URL.
 
     The client's own methods would check every message and build an object per number: a third of a question's own time.
     """
-    return client.post(path, cast_to=httpx2.Response, body=body).content
+    return client.post(path, cast_to=httpx2.Response, content=json.dumps(body).encode(), options=_JSON).content
 
 
 @contextmanager
 def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[openai.Stream[object]]:
     """Give the events of a streamed POST as decoded JSON, and close the stream after."""
-    events = client.post(path, cast_to=object, body=body, stream=True, stream_cls=openai.Stream[object])
+    content = json.dumps(body).encode()
+    events = client.post(path, cast_to=object, content=content, options=_JSON, stream=True, stream_cls=openai.Stream[object])
     try:
         yield events
     except httpx2.HTTPError as error:
@@ -51,7 +63,7 @@ def models(endpoint: Endpoint) -> list[str]:
         return []
 
 
-def failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
+def _failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
     """Return our error for one of the openai package."""
     if isinstance(error, openai.APIStatusError):
         response = error.response

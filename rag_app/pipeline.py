@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rag_app import language, prompt
+from rag_app import builtin, language, prompt
 from rag_app.chat import Answering, Chat
 from rag_app.embeddings import Embeddings
 from rag_app.endpoint import Endpoint
 from rag_app.rerank import Reranker
 from rag_app.settings import Settings, Stage
 from rag_app.store import Store
-from rag_app.types import Answer, Ask, AskMs, Candidate, RagError, Search, SearchMs, Tokens, after_rerank
+from rag_app.types import Answer, Ask, AskMs, Candidate, RagError, Receipt, Search, SearchMs, Tokens, after_rerank
 
 OnStage = Callable[[str, float], None]
 
@@ -26,7 +26,7 @@ class Pipeline:
         self._reranker: Reranker | None = None
         self.store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
         self.embeddings = embeddings(settings)
-        self.store.require_model(self.embeddings.endpoint.model)
+        self.store.require(self.embeddings.recipe)
 
     def search(
         self,
@@ -41,6 +41,8 @@ class Pipeline:
 
         RagError if the question cannot be embedded or the store not read; a failed rerank stands in the receipt instead.
         """
+        # Bytes of a command line that are no text cannot be sent.
+        question = question.encode("utf-8", "replace").decode()
         if not question.strip():
             raise RagError("the question is empty: ask something")
         watch = Stopwatch(on_stage)
@@ -48,8 +50,9 @@ class Pipeline:
         watch.lap("embed")
         candidates = self.store.nearest(vector, n_candidates or self.settings.n_candidates)
         watch.lap("retrieve")
-        reason = unsuited(self.reranker.endpoint, question, candidates) if rerank else "switched off for this question"
-        if reason:
+        if not rerank:
+            receipt = Receipt(status="skipped", model=self.settings.rerank_model, reason="switched off for this question")
+        elif reason := unsuited(self.reranker.endpoint, question, candidates):
             receipt = self.reranker.skipped(reason)
         else:
             candidates, receipt = self.reranker.rerank(question, candidates)
@@ -89,7 +92,11 @@ def choose(candidates: Sequence[Candidate], n: int, min_score: float | None = No
     eligible = [c for c in candidates if min_score is None or c.rerank is None or c.rerank.score >= min_score]
     chosen = {candidate.id for candidate in sorted(eligible, key=after_rerank)[:n]}
     return tuple(
-        c.model_copy(update={"passage": c.id in chosen, "passage_without_rerank": c.retrieval.rank <= n}) for c in candidates
+        # Most are neither, which is what they come as.
+        c.model_copy(update={"passage": c.id in chosen, "passage_without_rerank": c.retrieval.rank <= n})
+        if c.id in chosen or c.retrieval.rank <= n
+        else c
+        for c in candidates
     )
 
 
@@ -121,7 +128,7 @@ def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate])
     It was trained on English. Measured on XQuAD it still helps on German, and makes a Chinese ranking worse: what is not
     in Latin letters is left in retrieval order.
     """
-    if not endpoint.builtin:
+    if endpoint.model != builtin.RERANK_MODEL:
         return ""
     reads = f"the built-in {endpoint.model} reads English and makes such a ranking worse"
     if not language.is_latin(question):

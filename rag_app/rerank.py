@@ -269,14 +269,14 @@ class Reranker:
             try:
                 with tally.lock:
                     tally.attempts += 1
-                response = self._send(content, tally)
+                response, received = self._send(content, tally)
                 retry_after = _seconds_asked(response)
                 if response.is_success:
-                    return self._decode(response, tally)
+                    return self._decode(response, received, tally)
                 failure = self.endpoint.status_error(
                     response.status_code,
                     response.reason_phrase,
-                    response.content,
+                    received,
                     None if retry_after is None else f"{retry_after:g}",
                     response.headers.get("location"),
                 )
@@ -291,8 +291,8 @@ class Reranker:
             time.sleep(wait)
         raise AssertionError("unreachable")
 
-    def _send(self, content: bytes, tally: _Tally) -> httpx.Response:
-        """Post, and read the reply to its end within the deadline, however slowly it drips."""
+    def _send(self, content: bytes, tally: _Tally) -> tuple[httpx.Response, bytes]:
+        """Post, and read the reply to its end within the deadline, however slowly it drips; return it and its body."""
         left = max(0.01, tally.left)
         timeout = httpx.Timeout(min(self.endpoint.timeout, left), connect=min(CONNECT_TIMEOUT, left))
         headers = {"content-type": "application/json"}
@@ -304,18 +304,16 @@ class Reranker:
                     raise httpx.ReadTimeout("the deadline passed while the answer came in")
                 if len(received) > MAX_REPLY:
                     raise self.endpoint.error("reply", f"the answer is longer than {MAX_REPLY:,} bytes")
-        # Already decoded: the headers of the encoding must not decode it again.
-        kept = {name: value for name, value in response.headers.items() if name not in ("content-encoding", "content-length")}
-        return httpx.Response(response.status_code, headers=kept, content=bytes(received))
+        return response, bytes(received)
 
-    def _decode(self, response: httpx.Response, tally: _Tally) -> Any:
+    def _decode(self, response: httpx.Response, body: bytes, tally: _Tally) -> Any:
         try:
-            reply = json.loads(response.content)
+            reply = json.loads(body)
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
             raise self.endpoint.error(
                 "url" if "html" in kind else "reply",
-                f"the answer is not JSON but {kind}: {error_message(response.content)[:80]}",
+                f"the answer is not JSON but {kind}: {error_message(body)[:80]}",
             ) from None
         with tally.lock:
             for name, count in _usage(reply).items():

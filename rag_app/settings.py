@@ -1,13 +1,14 @@
 """Every knob, read once at the door from the environment and `.env`, then passed inward."""
 
 import difflib
+import io
 import os
 import re
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as JsonError
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -72,9 +73,7 @@ class Settings(BaseSettings):
 
     chroma_path: Path = Field(Path("data/chroma"), description="Folder of the embedded Chroma.")
     chroma_url: str = Field("", description="A Chroma server instead, e.g. http://localhost:8000.")
-    collection: str = Field(
-        "handbook", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$", description="Chroma collection."
-    )
+    collection: str = Field("handbook", description="Chroma collection.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="debug, info (one line a rerank), warning or error; on stderr."
@@ -95,6 +94,8 @@ class Settings(BaseSettings):
                 complete = False
             if not complete:
                 raise ValueError("not a whole URL: write it with its scheme, such as https://api.example.com/v1")
+            if "@" in parts.netloc or parts.query:
+                raise ValueError("a user, password or query in it is not sent: keys have settings of their own")
         return url
 
     @field_validator("base_url", "chroma_url")
@@ -103,6 +104,23 @@ class Settings(BaseSettings):
         if url == "builtin":
             raise ValueError("leave it empty for the built-in one")
         return url
+
+    @field_validator("collection")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,490}[a-zA-Z0-9]", name):
+            raise ValueError(
+                "3 to 492 letters, digits, dots, underscores and hyphens; it starts and ends with a letter or digit"
+            )
+        return name
+
+    @field_validator("chroma_path")
+    @classmethod
+    def _is_a_folder(cls, path: Path) -> Path:
+        path = path.expanduser()
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file: name a folder")
+        return path
 
     @field_validator("api_key", "embedding_api_key", "rerank_api_key", "chat_api_key")
     @classmethod
@@ -158,16 +176,21 @@ class Settings(BaseSettings):
             return Endpoint(name, stage, "", builtin_model, SecretStr(""), timeout, builtin=True)
         if not model:
             raise SettingsError(f"RAG_{stage}_MODEL is not set: name the {name} model to use at {url}")
-        # The common key goes to the common host only, so that it is not shown to a server it was not made for.
-        common = not own or not self.base_url or urlsplit(own).hostname == urlsplit(self.base_url).hostname
-        key = own_key if own_key else self.api_key if common else SecretStr("")
+        # The common key goes to one server only, so that it is not shown to another that it was not made for.
+        key = own_key or (self.api_key if self._origins() == {_origin(url)} else SecretStr(""))
         url = rerank_url(url) if stage == "RERANK" else openai_base(url)
         return Endpoint(name, stage, url, model, key, timeout)
 
+    def _origins(self) -> set[tuple[str, str]]:
+        """Return where the common key may go: the base URL's server, without a base URL that of all others, if it is one."""
+        own = (self.embedding_url, self.rerank_url, self.chat_url)
+        return {_origin(url) for url in ([self.base_url] if self.base_url else own) if url not in ("", "builtin")}
+
     @property
     def question_prefix(self) -> str:
-        """The prefix for questions; the built-in model brings its own."""
-        own = self.endpoint("EMBEDDING").builtin and "embedding_question_prefix" not in self.model_fields_set
+        """The prefix for questions; the built-in model brings its own, from wherever it is served."""
+        builtin_model = self.endpoint("EMBEDDING").model == builtin.EMBEDDING_MODEL
+        own = builtin_model and "embedding_question_prefix" not in self.model_fields_set
         return builtin.QUESTION_PREFIX if own else self.embedding_question_prefix
 
     def advice(self) -> list[str]:
@@ -189,17 +212,20 @@ def load_settings(**overrides: object) -> Settings:
 
     SettingsError in one line for a misspelt RAG_ variable or a value that cannot work; a key is never repeated in it.
     """
-    env_file = Path(".env")
-    try:
-        names = [*os.environ, *(dotenv_values(env_file) if env_file.is_file() else ())]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f".env cannot be read ({error}): save it as UTF-8 text") from None
     known = [PREFIX + field.upper() for field in Settings.model_fields]
-    for name in names:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, 1)
+    in_file = _names_in(Path(".env"))
+    for name in (*os.environ, *in_file):
+        near = difflib.get_close_matches(name.upper(), known, 1)
+        # In our own file a name that is nearly one of ours is meant to be it, whatever it starts with.
+        ours = name.upper().startswith(PREFIX) or (near and name in in_file)
+        if ours and name.upper() not in known:
             hint = f"did you mean {near[0]}?" if near else "see .env.example for the settings there are"
             raise SettingsError(f"{name} is not a setting: {hint}")
+    # No proxy stands between a machine and itself.
+    for name in ("NO_PROXY", "no_proxy"):
+        hosts = os.environ.get(name, "")
+        if "127.0.0.1" not in hosts:
+            os.environ[name] = ",".join(filter(None, (hosts, "127.0.0.1", "localhost")))
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except JsonError as error:
@@ -212,3 +238,22 @@ def load_settings(**overrides: object) -> Settings:
             where = f"{PREFIX}{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
             lines.append(where + problem["msg"].removeprefix("Value error, "))
         raise SettingsError("; ".join(lines)) from None
+
+
+def _names_in(env_file: Path) -> list[str]:
+    """Return the names that a .env file sets; SettingsError if it is not such a file."""
+    if not env_file.is_file():
+        return []
+    try:
+        lines = list(parse_stream(io.StringIO(env_file.read_text("utf-8-sig"))))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read ({error}): save it as UTF-8 text") from None
+    for line in lines:
+        if line.error or (line.key and line.value is None):
+            raise SettingsError(f".env, line {line.original.line}: write NAME=value")
+    return [line.key for line in lines if line.key]
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()

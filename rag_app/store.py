@@ -1,7 +1,10 @@
 """Chroma: the only file that knows it. A collection holds chunks with their vectors, and the recipe they were made by."""
 
+import json
 import shutil
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ import chromadb
 import httpx
 import numpy as np
 from chromadb.api.models.Collection import Collection
+from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings as ChromaSettings
 from chromadb.errors import ChromaError, NotFoundError
 
@@ -20,6 +24,7 @@ from rag_app.embeddings import Vectors
 from rag_app.types import Candidate, Chunk, RagError, Ranking
 
 _PAGE = 5000
+_OLD = "-replaced"
 _LITTLE_ROOM = 10_000_000
 
 
@@ -44,19 +49,33 @@ class Store:
 
     def __init__(self, path: Path, url: str, collection: str, *, create: bool = False) -> None:
         """Open the collection. RagError if Chroma or the collection is not there; `create` makes what is missing."""
+        self.path = path
+        self.url = url
         self.place = url or str(path)
         self.name = collection
         self._collection: Collection | None = None
+        self._refreshing = threading.Lock()
+        self._seen: list[tuple[int, int]] = []
+        self._touched = 0.0
         if not url and not create and not (path / "chroma.sqlite3").is_file():
             raise self.empty()
         with self._errors():
             self.client = _client(path, url)
             try:
-                # The vectors come from our own endpoint: Chroma must not bring a model.
-                self._collection = self.client.get_collection(collection, embedding_function=None)
+                self._collection = self._get()
             except NotFoundError:
                 if not create:
                     raise self.empty() from None
+
+    def _get(self) -> Collection:
+        # The vectors come from our own endpoint: Chroma must not bring a model.
+        try:
+            found: Collection = self.client.get_collection(self.name, embedding_function=None)
+        except NotFoundError:
+            # A rebuild was broken off between its two renames.
+            found = self.client.get_collection(f"{self.name}{_OLD}", embedding_function=None)
+            found.modify(name=self.name)
+        return found
 
     def empty(self) -> EmptyCollectionError:
         """Return the error for a collection without chunks."""
@@ -85,12 +104,10 @@ class Store:
         return self._collection
 
     @property
-    def model(self) -> str | None:
-        """The embedding model that the collection was made with, or None while there is no collection."""
-        if self._collection is None:
-            return None
-        model = (self._collection.metadata or {}).get("embedding_model")
-        return str(model) if model else None
+    def recipe(self) -> dict[str, str]:
+        """What the collection's vectors were made by, as `create` was told; empty while there is no collection."""
+        known = (self._collection.metadata or {}) if self._collection else {}
+        return {name: str(known[name]) for name in ("embedding_model", "passage_prefix") if name in known}
 
     @property
     def dimension(self) -> int | None:
@@ -98,40 +115,53 @@ class Store:
         recorded = (self._collection.metadata or {}).get("dimension") if self._collection else None
         return recorded if isinstance(recorded, int) else None
 
-    def require_model(self, model: str) -> None:
-        """RagError unless the collection is new or was made with this embedding model."""
-        if self._collection is not None and self.model != model:
-            raise RagError(
-                f"collection {self.name} was embedded with {self.model or 'an unknown model'}, not with {model}: "
-                f"set RAG_EMBEDDING_MODEL={self.model} again, or embed it anew with `rag-app ingest --rebuild PATH`"
-            )
+    def require(self, recipe: dict[str, str]) -> None:
+        """RagError unless the collection is new or its vectors were made by this recipe."""
+        if self._collection is None or self.recipe == recipe:
+            return
+        phrases = {"embedding_model": "embedded with {}, not with {}", "passage_prefix": "embedded with prefix {!r}, not {!r}"}
+        for name, phrase in phrases.items():
+            old, new = self.recipe.get(name, "something else"), recipe[name]
+            if old != new:
+                how = phrase.format(old, new)
+                raise RagError(
+                    f"collection {self.name} was {how}: "
+                    "put the settings back as they were, or embed it anew with `rag-app ingest --rebuild PATH`"
+                )
 
-    def create(self, model: str, dimension: int) -> Self:
+    def create(self, recipe: dict[str, str], dimension: int) -> Self:
         """Make the collection, cosine, with its recipe, if it is not there."""
         if self._collection is None:
             with self._errors():
-                self._collection = self.client.create_collection(
+                # Another ingest may have made it a moment ago: then that one's recipe stands, and is checked below.
+                self._collection = self.client.get_or_create_collection(
                     self.name,
                     embedding_function=None,
-                    metadata={"embedding_model": model, "dimension": dimension},
+                    metadata={**recipe, "dimension": dimension},
                     configuration={"hnsw": {"space": "cosine"}},
                 )
+            self.require(recipe)
         self._require_dimension(dimension)
         return self
 
     def _require_dimension(self, dimension: int) -> None:
         if self.dimension != dimension:
             raise RagError(
-                f"collection {self.name} has {self.dimension} dimensions, but {self.model} returned {dimension}: "
+                f"collection {self.name} has {self.dimension} dimensions, but its model now returned {dimension}: "
                 "the endpoint serves another model; embed anew with `rag-app ingest --rebuild PATH`"
             )
 
-    def rename(self, name: str) -> None:
-        """Give the collection another name; a collection that has it already is deleted first."""
+    def replace(self, name: str) -> None:
+        """Take the name of another collection, which is deleted; broken off midway, the next opening repairs it."""
+        old = f"{name}{_OLD}"
         with self._errors():
             with suppress(NotFoundError):
-                self.client.delete_collection(name)
+                self.client.delete_collection(old)
+            with suppress(NotFoundError):
+                self.client.get_collection(name, embedding_function=None).modify(name=old)
             self.collection.modify(name=name)
+            with suppress(NotFoundError):
+                self.client.delete_collection(old)
         self.name = name
 
     def drop(self) -> None:
@@ -145,11 +175,13 @@ class Store:
         """Return the number of chunks."""
         if self._collection is None:
             return 0
+        self._refresh()
         with self._errors():
             return self._collection.count()
 
     def nearest(self, vector: Vectors, n: int) -> list[Candidate]:
         """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity."""
+        self._refresh()
         self._require_dimension(len(vector))
         with self._errors():
             found = self.collection.query(
@@ -159,10 +191,46 @@ class Store:
         metadatas, distances = (found["metadatas"] or [[]])[0], (found["distances"] or [[]])[0]
         if not ids:
             raise self.empty()
+        if None in metadatas:
+            raise RagError(f"collection {self.name} is being changed: ask again")
         return [
             Candidate(**_chunk_fields(identity, text, metadata), retrieval=Ranking(rank=rank, score=1.0 - float(distance)))
             for rank, (identity, text, metadata, distance) in enumerate(zip(ids, texts, metadatas, distances, strict=True), 1)
         ]
+
+    def _refresh(self) -> None:
+        """See what other processes wrote: an embedded Chroma goes on with the index that it has in memory."""
+        stamps = self._stamps()
+        if stamps == self._seen and not self.url:
+            return
+        with self._refreshing, self._errors():
+            try:
+                now = self._get()
+                if self._collection is None or (now.id, now.metadata) != (self._collection.id, self._collection.metadata):
+                    if not self.url:
+                        SharedSystemClient.clear_system_cache()
+                        self.client = _client(self.path, self.url)
+                    self._collection = self._get()
+                # Those of before: what is written meanwhile is seen by the next question.
+                self._seen = stamps
+            except NotFoundError:
+                raise self.empty() from None
+
+    def _stamps(self) -> list[tuple[int, int]]:
+        """Return time and size of the files that an embedded Chroma writes first."""
+        stamps = []
+        for name in ("chroma.sqlite3", "chroma.sqlite3-wal"):
+            with suppress(OSError):
+                state = (self.path / name).stat()
+                stamps.append((state.st_mtime_ns, state.st_size))
+        return stamps
+
+    def touch(self, every: float = 0.0) -> None:
+        """Tell other processes that the collection has changed, at most once in so many seconds."""
+        if self._collection is not None and time.monotonic() - self._touched >= every:
+            self._touched = time.monotonic()
+            with self._errors():
+                self._collection.modify(metadata={**(self._collection.metadata or {}), "written": time.time_ns()})
 
     def stored(self) -> dict[str, Stored]:
         """Return what is stored, chunk id → Stored."""
@@ -192,6 +260,7 @@ class Store:
             )
 
         self._in_parts(len(chunks), write)
+        self.touch(every=2.0)
 
     def update(self, chunks: Sequence[tuple[Chunk, Stored]]) -> None:
         """Write anew what is known of chunks whose text, and so whose vector, stays."""
@@ -228,41 +297,35 @@ def _client(path: Path, url: str) -> Any:
     )
 
 
-def _metadata(chunk: Chunk, stored: Stored) -> dict[str, str | int]:
-    metadata: dict[str, str | int] = {
-        "document": chunk.document,
-        "title": chunk.title,
-        "headings": "\n".join(chunk.headings),
-        "position": chunk.position,
-        "language": chunk.language,
-        "root": stored.root,
-        "document_hash": stored.document_hash,
-        "n_chunks": stored.n_chunks,
-    }
-    # Chroma knows no null: page 0 is "no page", so that an update can take a page away.
-    metadata["page"] = chunk.page or 0
-    return metadata
+def _metadata(chunk: Chunk, stored: Stored) -> dict[str, str]:
+    # Chroma keeps and reads a row per key: what is never filtered by goes into one.
+    chunk_fields = {name: getattr(chunk, name) for name in ("title", "headings", "page", "position", "image")}
+    stored_fields = {name: getattr(stored, name) for name in ("root", "document_hash", "n_chunks")}
+    return {"document": chunk.document, "language": chunk.language, "rest": json.dumps(chunk_fields | stored_fields)}
 
 
 def _chunk_fields(identity: str, text: str | None, metadata: Any) -> dict[str, Any]:
+    rest = json.loads(metadata["rest"])
     return {
         "id": identity,
         "document": metadata["document"],
-        "title": metadata["title"],
-        "headings": tuple(metadata["headings"].split("\n")) if metadata["headings"] else (),
-        "page": metadata["page"] or None,
-        "position": metadata["position"],
+        "title": rest["title"],
+        "headings": tuple(rest["headings"]),
+        "page": rest["page"],
+        "position": rest["position"],
         "language": metadata["language"],
+        "image": rest["image"],
         "text": text or "",
     }
 
 
 def _stored(metadata: Any) -> Stored:
+    rest = json.loads(metadata["rest"])
     return Stored(
         document=metadata["document"],
-        root=metadata["root"],
-        document_hash=metadata["document_hash"],
-        n_chunks=metadata["n_chunks"],
-        position=metadata["position"],
+        root=rest["root"],
+        document_hash=rest["document_hash"],
+        n_chunks=rest["n_chunks"],
+        position=rest["position"],
         language=metadata["language"],
     )

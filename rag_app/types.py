@@ -50,6 +50,9 @@ class Chunk(Record):
         return SEPARATOR.join((self.title, *self.headings))
 
 
+Fate = Literal["promoted", "kept", "lost", "unused"]
+
+
 class Ranking(Record):
     """A place in one ranking: rank from 1, and the raw score it comes from."""
 
@@ -65,6 +68,13 @@ class Candidate(Chunk):
     passage: bool = False
     passage_without_rerank: bool = False
 
+    @property
+    def fate(self) -> Fate:
+        """What reranking meant for its place among the passages."""
+        if self.passage:
+            return "kept" if self.passage_without_rerank else "promoted"
+        return "lost" if self.passage_without_rerank else "unused"
+
 
 class Receipt(Record):
     """What the reranker did to one question.
@@ -76,7 +86,7 @@ class Receipt(Record):
 
     status: Literal["applied", "skipped", "fallback", "partial"]
     model: str
-    endpoint: str
+    endpoint: str = ""
     dialect: str = ""
     sent: int = 0
     scored: int = 0
@@ -175,6 +185,9 @@ class Search(Record):
         return "Reranking kept the same passages and changed their order."
 
 
+Finish = Literal["stop", "length", "cut_short"]
+
+
 class Citation(Record):
     """A marker [n] in an answer and the passage it points to."""
 
@@ -192,7 +205,7 @@ class Answer(Record):
 
     text: str
     citations: tuple[Citation, ...]
-    finish: Literal["stop", "length", "cut_short"]
+    finish: Finish
     model: str
     dropped: tuple[int, ...] = ()
 
@@ -209,6 +222,11 @@ def after_rerank(candidate: Candidate) -> tuple[bool, int]:
     if candidate.rerank:
         return False, candidate.rerank.rank
     return True, candidate.retrieval.rank
+
+
+def arrow(distance: int) -> str:
+    """Return ▲5, ▼13 or nothing for a way up, down or none in a ranking."""
+    return f"▲{distance}" if distance > 0 else f"▼{-distance}" if distance < 0 else ""
 
 
 def seconds(ms: float) -> str:

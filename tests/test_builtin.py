@@ -61,7 +61,7 @@ def test_a_passage_beyond_the_token_limit_is_cut_and_a_query_is_not(base: str) -
     body = post(base, "/rerank", model=builtin.RERANK_MODEL, query=QUESTION, documents=[long, PASSAGES[0]]).json()
     assert body["results"][0]["index"] == 0 and body["usage"]["total_tokens"] < 600
     refused = post(base, "/rerank", model=builtin.RERANK_MODEL, query="why " * 600, documents=PASSAGES)
-    assert refused.status_code == 400 and "the query has 600 tokens" in refused.json()["error"]["message"]
+    assert refused.status_code == 400 and "the query is too long: 600 tokens" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -119,6 +119,53 @@ def test_asking_while_indexing_is_answered_before_the_indexing_ends(base: str) -
     for thread in threads:
         thread.join()
     assert asked < min(done)
+
+
+def test_at_most_as_many_batches_run_at_once_as_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = models.Embedder()
+    running: list[int] = []
+    most: list[int] = []
+
+    class Watched:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def run(self, *args: Any) -> Any:
+            running.append(1)
+            most.append(len(running))
+            time.sleep(0.02)
+            running.pop()
+            return self.session.run(*args)
+
+    encoder.session = Watched(encoder.session)
+    threads = [threading.Thread(target=encoder.embed, args=([f"text {i}" for i in range(24)],)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == models.THREADS
+
+
+def test_an_answer_quoted_from_a_document_with_brackets_makes_no_false_citation(base: str) -> None:
+    messages = prompt.messages(QUESTION, candidates(PASSAGES[0], "The Eiffel Tower is 330 metres tall [1]."))
+    text = post(base, "/chat/completions", model=builtin.CHAT_MODEL, messages=messages).json()["choices"][0]["message"][
+        "content"
+    ]
+    assert "330 metres tall (1).” [2]" in text
+
+
+def test_long_queries_and_passages_at_once_do_not_disturb_each_other(base: str) -> None:
+    replies: list[int] = []
+
+    def ask(query: str) -> None:
+        replies.append(post(base, "/rerank", model=builtin.RERANK_MODEL, query=query, documents=["a", "b"]).status_code)
+
+    threads = [threading.Thread(target=ask, args=("why " * 600 if i % 2 else QUESTION,)) for i in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(replies) == [200] * 20 + [400] * 20
 
 
 def test_model_files_are_checked_before_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

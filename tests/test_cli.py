@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -108,6 +109,21 @@ def test_a_failed_rerank_is_loud_and_the_question_still_answered(ingested: Path,
     assert "RERANK FAILED, retrieval order used: rerank (rr at" in result.stdout and "quota used up" in result.stdout
 
 
+def test_a_dead_chat_model_still_gives_the_rankings_in_json(ingested: Path, wire: Wire) -> None:
+    wire.on("/chat/completions", lambda body: Reply({"error": "down"}, 400))
+    result = run("ask", "dinner in France", "--json")
+    assert result.exit_code == 1 and "error: chat (chat at" in result.stderr
+    found = json.loads(result.stdout)
+    assert len(found["candidates"]) == 5 and "answer" not in found
+
+
+def test_json_holds_text_as_it_is(settings: Settings, corpus: Path) -> None:
+    (corpus / "signs.md").write_text("Signs :100: [bold]and[/bold] :key: \U0001f600 dinner")
+    assert run("ingest", "docs").exit_code == 0
+    texts = [c["text"] for c in json.loads(run("search", "signs", "--json").stdout)["candidates"]]
+    assert "Signs :100: [bold]and[/bold] :key: \U0001f600 dinner" in texts
+
+
 def test_rebuild_replaces_the_collection_under_another_model(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_EMBEDDING_MODEL", "other")
     refused = run("ingest", "docs")
@@ -134,6 +150,10 @@ class TestWrongInput:
         for part in says:
             assert part in errors[0]
         assert "sk-secret" not in result.output
+
+    def test_an_empty_path(self, settings: Settings) -> None:
+        result = run("ingest", "")
+        assert result.exit_code == 2 and "a path is empty" in result.stderr
 
     def test_no_such_path(self, settings: Settings) -> None:
         self.fails(run("ingest", "nowhere"), 1, "no such file or folder: nowhere")
@@ -168,7 +188,9 @@ class TestWrongInput:
 
     def test_an_answer_that_is_not_json(self, ingested: Path, wire: Wire) -> None:
         wire.on("/embeddings", lambda body: Reply(b"<html>", kind="text/html"))
-        self.fails(run("search", "q"), 1, "is not a JSON list of embeddings", "is /v1 missing?")
+        self.fails(
+            run("search", "q"), 1, "is not a JSON list of embeddings: a web page instead of JSON", "check RAG_EMBEDDING_URL"
+        )
 
     def test_a_misspelt_setting(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAG_RERANKMODEL", "x")
@@ -263,7 +285,9 @@ def test_a_document_cannot_drive_the_terminal() -> None:
 def test_the_gateway_runs_alone_and_serves_another_process() -> None:
     with command("gateway", "--port", "0") as process:
         assert process.stdout
-        line = process.stdout.readline()
-        assert line.startswith("built-in models at http://127.0.0.1:")
+        assert process.stdout.readline().startswith("built-in models at http://127.0.0.1:")
+        settings = dict(process.stdout.readline().strip().split("=", 1) for _ in range(4))
+        listed = httpx.get(f"{settings['RAG_BASE_URL']}/models").json()["data"]
+        assert {model["id"] for model in listed} == {settings[f"RAG_{name}_MODEL"] for name in ("EMBEDDING", "RERANK", "CHAT")}
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)

@@ -12,7 +12,7 @@ from rag_app.chat import Chat, Markers, without_thinking
 from rag_app.embeddings import Embeddings
 from rag_app.endpoint import Endpoint
 from rag_app.types import Candidate, RagError, Ranking
-from tests.wire import Reply, Wire, chat, embeddings, vector
+from tests.wire import Reply, Wire, chat, embeddings, events, vector
 
 
 def endpoint(wire: Wire, setting: str, path: str = "", key: str = "sk-secret") -> Endpoint:
@@ -42,7 +42,7 @@ class TestEmbeddings:
 
     def test_vectors_come_in_the_order_of_the_texts_though_the_reply_is_shuffled(self, wire: Wire) -> None:
         texts = [f"text number {i}" for i in range(7)]
-        rows = [row for batch in self.client(wire).passages(texts) for row in batch.tolist()]
+        rows = [row for batch in self.client(wire).passages(texts) for row in batch.vectors.tolist()]
         assert np.array(rows) == pytest.approx(np.array([vector("doc: " + text) for text in texts]))
         assert sorted(len(sent.body["input"]) for sent in wire.sent) == [1, 2, 2, 2]
 
@@ -91,7 +91,7 @@ class TestEmbeddings:
         wire.on("/embeddings", at_most_three)
         client = self.client(wire, batch_size=10)
         texts = [f"text number {i}" for i in range(30)]
-        rows = [row for batch in client.passages(texts) for row in batch.tolist()]
+        rows = [row for batch in client.passages(texts) for row in batch.vectors.tolist()]
         assert np.array(rows) == pytest.approx(np.array([vector("doc: " + text) for text in texts]))
         assert client.batch_size == 3
 
@@ -126,9 +126,14 @@ class TestChat:
             (chat("a", finish="length"), "length"),
             (chat("a", finish=None), "cut_short"),
             (chat("a", finish=None, done=False), "cut_short"),
+            (
+                Reply(events("a", finish=None, done=False), headers={"content-length": "5000"}, kind="text/event-stream"),
+                "cut_short",
+            ),
+            (chat("a", finish="content_filter"), "cut_short"),
             (chat("a"), "stop"),
         ],
-        ids=["token limit", "no finish reason", "broken off", "whole"],
+        ids=["token limit", "no finish reason", "no end", "connection lost", "filtered", "whole"],
     )
     def test_the_end_of_a_stream_is_told(self, wire: Wire, reply: Reply, finish: str) -> None:
         assert self.ask(wire, reply).answer.finish == finish
@@ -151,7 +156,8 @@ class TestChat:
     def test_events_with_usage_only_and_thoughts_do_no_harm(self, wire: Wire) -> None:
         usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}
         thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "hmm"}}]}
-        answering = self.ask(wire, chat({"choices": None}, thought, "<thi", "nk>secret</th", "ink>\nSo [1].", usage))
+        odd = [{"choices": [None]}, {"choices": [{"delta": "x"}]}, {"usage": {"prompt_tokens": 5.5}}, [1], "data"]
+        answering = self.ask(wire, chat({"choices": None}, *odd[:4], thought, "<thi", "nk>secret</th", "ink>\nSo [1].", usage))
         assert answering.answer.text == "So [1]." and answering.tokens == (5, 6)
 
     @pytest.mark.parametrize(

@@ -1,19 +1,26 @@
 """Ingest: readers, chunks, and a store that equals the corpus."""
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import docx
 import fpdf
+import numpy as np
 import pytest
 
 from ingest.chunk import chunks
 from ingest.load import Block, Document, UnreadableError, read
-from ingest.sync import Report, ingest
+from ingest.sync import Report, ingest, rebuild
 from rag_app import pipeline
 from rag_app.settings import Settings
-from rag_app.store import Store
-from rag_app.types import RagError
+from rag_app.store import Store, Stored
+from rag_app.types import Chunk, RagError
+from tests.conftest import ROOT
 from tests.wire import Reply, Wire, embeddings
 
 
@@ -39,6 +46,9 @@ class TestReaders:
             ("code", "code  here"),
         ]
 
+    def test_front_matter_with_an_impossible_date_is_no_failure(self) -> None:
+        assert ("paragraph", "text") in blocks("a.md", b"---\ndate: 2025-02-30\n---\ntext")
+
     def test_a_rule_at_the_top_of_markdown_is_not_front_matter(self) -> None:
         assert blocks("a.md", b"---\nnot: [closed\n---\ntext") != []
 
@@ -49,6 +59,26 @@ class TestReaders:
         document = read(Path("a.html"), html.encode())
         assert document.title == "Head line"
         assert [block.text for block in document.blocks] == ["Head line", "loose", "one or\ntwo"]
+
+    def test_a_picture_with_a_caption_becomes_a_chunk_of_its_own(self) -> None:
+        text = "Before.\n\n![A sky](https://a.example/sky.png) ![local](sky.png) ![](https://a.example/x.png)\n\nAfter."
+        cut = chunks("a.md", read(Path("a.md"), text.encode()))
+        assert [(c.text, c.image) for c in cut] == [("Before.", ""), ("A sky", "https://a.example/sky.png"), ("After.", "")]
+
+    @pytest.mark.parametrize(
+        ("html", "text"),
+        [
+            ("<article><p>one</p></article><article><p>two</p></article>", ["one", "two"]),
+            ("<form><p>wrapped</p><button>Go</button></form>", ["wrapped"]),
+            ("<nav>x</nav><main><p>main</p></main><p>aside</p>", ["main"]),
+        ],
+        ids=["two articles", "a page in a form", "a main part"],
+    )
+    def test_no_text_of_a_page_is_lost(self, html: str, text: list[str]) -> None:
+        assert [block.text for block in read(Path("a.html"), html.encode()).blocks] == text
+
+    def test_an_empty_heading_does_not_hide_the_title(self) -> None:
+        assert read(Path("a.html"), b"<title>Parking</title><h1><img src=logo.png></h1><p>text").title == "Parking"
 
     def test_word_headings_lists_and_tables_keep_their_kind(self) -> None:
         word = docx.Document()
@@ -88,6 +118,8 @@ class TestReaders:
         ("encoding", "text"),
         [
             ("utf-8-sig", "Grüße"),
+            ("utf-16", "Grüße an alle"),
+            ("utf-16-be", "Grüße an alle"),
             ("cp1252", "Die Straße in München ist für Fußgänger gesperrt, natürlich."),
             ("gb18030", "员工出差的住宿标准由财务部门规定，超出部分自理。" * 3),
         ],
@@ -101,6 +133,7 @@ class TestReaders:
             ("a.pdf", b"not a pdf", "not a readable PDF"),
             ("a.docx", b"PK\x03\x04 broken", "not a readable .docx file"),
             ("a.docx", b"", "not a readable .docx file"),
+            ("a.txt", b"\x7fELF\x00\x01\x02\xff" * 9, "so it is no text"),
         ],
     )
     def test_a_broken_file_says_what_is_wrong(self, name: str, content: bytes, says: str) -> None:
@@ -232,7 +265,7 @@ class TestSync:
         self.run(other)
         assert len({s.document for s in self.store().stored().values()}) == 4
         (other / "notes.txt").write_text("Mine.")
-        with pytest.raises(RagError, match=r"notes\.txt is in docs and in other"):
+        with pytest.raises(RagError, match=r"notes\.txt is in .*/docs and in .*/other: ingest the folder"):
             self.run(other)
 
     def test_one_file_alone_can_be_ingested_and_does_not_remove_the_rest(self) -> None:
@@ -262,24 +295,132 @@ class TestSync:
         assert report.chunks.stored == 35 and report.chunks.embedded < 35
         assert self.run().chunks.embedded == 0
 
+    def test_the_same_folder_is_recognised_from_anywhere_and_below_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run()
+        monkeypatch.chdir(self.corpus)
+        assert self.counts(self.run(Path("../docs"))) == (0, 0, 3, 0)
+        assert self.counts(self.run(Path("policies"))) == (0, 0, 1, 0)
+        assert self.counts(self.run(Path("policies/travel.md"))) == (0, 0, 1, 0)
+        assert {s.document for s in self.store().stored().values()} == {"policies/travel.md", "parking.html", "notes.txt"}
+
+    def test_a_folder_above_an_earlier_one_takes_its_documents_over(self) -> None:
+        self.run(self.corpus / "policies")
+        assert self.counts(self.run()) == (3, 0, 0, 1)
+        assert {s.document for s in self.store().stored().values()} == {"policies/travel.md", "parking.html", "notes.txt"}
+
+    def test_folders_of_the_same_name_in_two_projects_do_not_touch_each_other(self, tmp_path: Path) -> None:
+        other = tmp_path / "project" / "docs"
+        other.mkdir(parents=True)
+        (other / "more.md").write_text("More text.")
+        self.run()
+        assert self.counts(self.run(other)) == (1, 0, 0, 0)
+        assert len({s.document for s in self.store().stored().values()}) == 4
+
+    @pytest.mark.parametrize("gone", [True, False], ids=["the folder is gone", "the folder is empty"])
+    def test_a_folder_is_emptied_in_the_store_only_by_force(self, gone: bool, tmp_path: Path) -> None:
+        self.run()
+        shutil.rmtree(self.corpus)
+        if not gone:
+            self.corpus.mkdir()
+        with pytest.raises(RagError, match="--force"):
+            self.run()
+        assert self.store().count() == 5
+        report = ingest([self.corpus], self.store(), pipeline.embeddings(self.settings), force=True)
+        assert (report.documents.removed, report.chunks.stored) == (3, 0)
+
+    def test_a_file_name_that_is_no_text_is_indexed_under_a_name_that_is(self) -> None:
+        Path(os.fsdecode(os.fsencode(self.corpus) + b"/bad\xff.md")).write_text("Badly named.")
+        assert self.counts(self.run()) == (4, 0, 0, 0)
+        assert "bad?.md" in {s.document for s in self.store().stored().values()}
+
+    def test_a_text_that_the_endpoint_refuses_fails_its_document_and_no_other(self) -> None:
+        def no_bananas(body: Any) -> Reply:
+            bad = any("banana" in text for text in body["input"])
+            return Reply({"error": {"message": "input was filtered"}}, 400) if bad else embeddings(body)
+
+        self.wire.on("/embeddings", no_bananas)
+        (self.corpus / "fruit.txt").write_text("A banana.")
+        report = self.run()
+        assert self.counts(report) == (3, 0, 0, 0) and report.chunks.stored == 5
+        assert [(f.path, "input was filtered" in f.reason) for f in report.documents.failed] == [("fruit.txt", True)]
+        self.wire.on("/embeddings", embeddings)
+        assert self.counts(self.run()) == (1, 0, 3, 0)
+
+    def test_another_process_sees_what_was_ingested_and_a_rebuild(self) -> None:
+        self.run()
+        reader = self.store()
+        vector_ = np.ones(64, dtype=np.float32)
+        assert len(reader.nearest(vector_, 50)) == 5
+        (self.corpus / "more.txt").write_text("More text.")
+        script = (
+            "import sys; from pathlib import Path; from ingest import sync; from rag_app import pipeline; "
+            "from rag_app.settings import load_settings; from rag_app.store import Store; "
+            "e = pipeline.embeddings(load_settings()); "
+            "open_ = lambda name: Store(Path('chroma'), '', name, create=True); "
+            "sync.ingest([Path('docs')], open_('test'), e) if sys.argv[1] == 'ingest' else "
+            "sync.rebuild([Path('docs')], open_('test'), open_('test-rebuild'), e)"
+        )
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", script, "ingest"], env=env, check=True)
+        assert len(reader.nearest(vector_, 50)) == reader.count() == 6
+        (self.corpus / "more.txt").unlink()
+        subprocess.run([sys.executable, "-c", script, "rebuild"], env=env, check=True)
+        assert len(reader.nearest(vector_, 50)) == reader.count() == 5
+
+    def test_a_rebuild_that_would_lose_documents_is_refused(self, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "more.md").write_text("More text.")
+        self.run()
+        self.run(other)
+        new = Store(self.chroma, "", "test-rebuild", create=True)
+        client = pipeline.embeddings(self.settings)
+        with pytest.raises(RagError, match=r"also holds documents from .*/other: name that too"):
+            rebuild([self.corpus], self.store(), new, client)
+        (self.corpus / "notes.txt").rename(self.corpus / "notes.pdf")
+        (self.corpus / "manual.pdf").write_bytes(_pdf("A page."))
+        self.run()
+        (self.corpus / "manual.pdf").write_bytes(b"broken")
+        with pytest.raises(RagError, match=r"manual\.pdf cannot be read now, so the old collection stays"):
+            rebuild([self.corpus, other], self.store(), new, client)
+        assert "manual.pdf" in {s.document for s in self.store().stored().values()}
+        (self.corpus / "manual.pdf").write_bytes(_pdf("A page."))
+        assert rebuild([self.corpus, other], self.store(), new, client).chunks.stored == self.store().count()
+
+    def test_a_rebuild_that_was_broken_off_between_its_renames_is_repaired(self) -> None:
+        self.run()
+        self.store().collection.modify(name="test-replaced")
+        assert self.store().count() == 5
+
     def test_another_embedding_model_is_refused_with_both_names_and_the_remedy(self) -> None:
         self.run()
         with pytest.raises(RagError, match=r"embedded with emb, not with new: .*rag-app ingest --rebuild"):
-            self.store().require_model("new")
+            self.store().require({"embedding_model": "new", "passage_prefix": ""})
+        with pytest.raises(RagError, match=r"embedded with prefix '', not 'doc: '"):
+            self.store().require({"embedding_model": "emb", "passage_prefix": "doc: "})
 
     def test_another_dimension_under_the_same_name_is_refused(self) -> None:
         self.run()
         self.wire.on("/embeddings", lambda body: Reply({"data": [{"index": 0, "embedding": [1.0, 2.0]}]}))
         (self.corpus / "new.txt").write_text("New.")
-        with pytest.raises(RagError, match="has 64 dimensions, but emb returned 2"):
+        with pytest.raises(RagError, match="has 64 dimensions, but its model now returned 2"):
             self.run()
         assert self.store().count() == 5
 
-    def test_more_chunks_than_chroma_takes_at_once_are_stored(self) -> None:
-        size = self.store().client.get_max_batch_size()
-        (self.corpus / "long.txt").write_text("\n\n".join(f"{i} " + "word " * 180 for i in range(size + 10)))
-        self.settings = Settings(**{**self.settings.model_dump(), "embedding_batch_size": 2048})
-        assert self.run().chunks.stored == size + 15
+    def test_more_chunks_than_chroma_takes_at_once_are_stored_and_deleted(self) -> None:
+        store = self.store().create({"embedding_model": "emb", "passage_prefix": ""}, 2)
+        n = store.client.get_max_batch_size() + 10
+        rows = [
+            (
+                Chunk(id=f"{i}", document="a", title="a", headings=(), page=None, position=i, language="en", text="t"),
+                Stored(document="a", root="/", document_hash="", n_chunks=n, position=i, language="en"),
+            )
+            for i in range(n)
+        ]
+        store.put(rows, np.ones((n, 2), dtype=np.float32))
+        assert store.count() == n == len(store.stored())
+        store.delete([chunk.id for chunk, _ in rows])
+        assert store.count() == 0
 
 
 def _pdf(text: str) -> bytes:

@@ -1,11 +1,15 @@
 """The query path: one question from embedding to answer, and what the records say of it."""
 
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingest.sync import ingest
+from rag_app import builtin
 from rag_app import pipeline as rooms
 from rag_app.pipeline import Pipeline, asked, choose, unsuited
 from rag_app.settings import Settings, load_settings
@@ -13,7 +17,7 @@ from rag_app.store import Store
 from rag_app.types import Ask, RagError, Ranking, Search
 from tests.conftest import needs_shared
 from tests.test_endpoints import candidates, endpoint
-from tests.wire import Reply, Wire, chat
+from tests.wire import Reply, Wire, events
 
 
 @pytest.fixture
@@ -121,8 +125,8 @@ CHINESE = "员工出差的住宿标准由财务部门规定。"
 )
 def test_the_built_in_reranker_is_skipped_where_it_does_harm(wire: Wire, question: str, texts: list[str], says: str) -> None:
     found = [c.model_copy(update={"language": "zh" if c.text == CHINESE else "en"}) for c in candidates(*texts)]
-    builtin = endpoint(wire, "RERANK").__class__(**{**endpoint(wire, "RERANK").__dict__, "builtin": True})
-    reason = unsuited(builtin, question, found)
+    english_only = replace(endpoint(wire, "RERANK"), model=builtin.RERANK_MODEL)
+    reason = unsuited(english_only, question, found)
     assert reason.startswith(says) and bool(reason) == bool(says)
     assert unsuited(endpoint(wire, "RERANK"), question, found) == ""
 
@@ -172,6 +176,41 @@ def test_a_chroma_server_that_is_down_is_one_clear_error(settings: Settings) -> 
 
 
 def test_the_answer_streams_while_the_endpoint_still_speaks(pipeline: Pipeline, wire: Wire) -> None:
-    wire.on("/chat/completions", lambda body: chat("first ", "second ", "third"))
-    pieces = list(pipeline.answer(pipeline.search("dinner")))
-    assert len(pieces) == 3 and "".join(pieces) == "first second third"
+    shown = threading.Event()
+    waited: list[bool] = []
+
+    def speak() -> Iterator[bytes]:
+        yield events("first ", finish=None, done=False)
+        waited.append(shown.wait(10))
+        yield events("second")
+
+    wire.on("/chat/completions", lambda body: Reply(parts=speak(), kind="text/event-stream"))
+    for piece in pipeline.answer(pipeline.search("dinner")):
+        assert piece in ("first", " second")
+        shown.set()
+    assert waited == [True]
+
+
+def test_a_minimum_score_that_nothing_reaches_is_a_plain_answer_and_asks_nobody(pipeline: Pipeline, wire: Wire) -> None:
+    strict = Pipeline(load_settings(rerank_min_score=0.99))
+    search = strict.search("dinner in Lyon")
+    assert search.passages == () and len(search.passages_without_rerank) == 4
+    answering = strict.answer(search)
+    assert "".join(answering).startswith("Nothing relevant enough was found: the best of 5 candidates scored 0.")
+    assert asked(search, answering).answer.finish == "stop" and wire.count("/chat/completions") == 0
+
+
+def test_a_minimum_score_keeps_out_what_is_below_it_and_does_not_judge_a_fallback(pipeline: Pipeline, wire: Wire) -> None:
+    lenient = Pipeline(load_settings(rerank_min_score=0.5))
+    search = lenient.search("dinner in France")
+    assert 0 < len(search.passages) < 4 and all(c.rerank and c.rerank.score >= 0.5 for c in search.passages)
+    wire.on("/rerank", lambda body: Reply(b"", 400))
+    assert len(lenient.search("dinner in France").passages) == 4
+
+
+def test_without_reranking_no_rerank_model_is_needed(pipeline: Pipeline) -> None:
+    assert Pipeline(load_settings(rerank_model="")).search("dinner", rerank=False).rerank.status == "skipped"
+
+
+def test_a_question_that_is_no_text_is_asked_as_text(pipeline: Pipeline) -> None:
+    assert pipeline.search("dinner \udcff").question == "dinner ?"

@@ -1,5 +1,6 @@
 """Settings: what they resolve to, and the one line that a wrong one gets."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,21 @@ def test_settings_come_from_a_dotenv_file_too() -> None:
     assert (settings.n_candidates, settings.embedding_question_prefix) == (44, "query: ")
 
 
+@pytest.mark.parametrize(
+    ("rerank", "chat", "shown"),
+    [
+        ("https://a.example/v1", "https://a.example/v1", True),
+        ("https://a.example/v1", "https://b.example/v1", False),
+        ("https://a.example/v1", "http://a.example/v1", False),
+        ("https://a.example/v1", "builtin", True),
+    ],
+    ids=["one server", "two servers", "in clear text", "one and the built-in"],
+)
+def test_without_a_base_url_the_common_key_goes_to_one_server_only(rerank: str, chat: str, shown: bool) -> None:
+    settings = load_settings(api_key="sk-one", rerank_url=rerank, chat_url=chat, rerank_model="r", chat_model="")
+    assert (settings.endpoint("RERANK").key.get_secret_value() == "sk-one") == shown
+
+
 def test_the_common_key_is_not_shown_to_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "BASE_URL": "https://one.example/v1",
@@ -70,7 +86,13 @@ def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.Mo
         ("RAG_BASE_URL", "api.example.com/v1", "RAG_BASE_URL: not a whole URL: write it with its scheme"),
         ("RAG_CHAT_URL", "https://:99999", "RAG_CHAT_URL: not a whole URL"),
         ("RAG_CHROMA_URL", "builtin", "RAG_CHROMA_URL: leave it empty"),
-        ("RAG_COLLECTION", "!", "RAG_COLLECTION: String should match pattern"),
+        ("RAG_BASE_URL", "https://bob:schlüssel@a.example/v1", "RAG_BASE_URL: a user, password or query in it is not sent"),
+        ("RAG_CHROMA_PATH", "/etc/hostname", "RAG_CHROMA_PATH: /etc/hostname is a file: name a folder"),
+        ("RAG_RERANK_PARAMETERS", "[1", "RAG_RERANK_PARAMETERS is not a JSON object"),
+        ("RAG_RERANK_PARAMETERS", '{"query": 1}', "RAG_RERANK_PARAMETERS: query cannot be set here"),
+        ("RAG_RERANK_DIALECT", "morse", "RAG_RERANK_DIALECT: Input should be 'auto'"),
+        ("RAG_RERANK_AUTH", "x: y", "RAG_RERANK_AUTH: bearer, raw, or the name of a header"),
+        ("RAG_COLLECTION", "!", "RAG_COLLECTION: 3 to 492 letters"),
         ("RAG_API_KEY", "sk-schlüssel", "RAG_API_KEY: the key has characters that no HTTP header carries"),
     ],
     ids=[
@@ -81,6 +103,12 @@ def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.Mo
         "no scheme",
         "bad port",
         "chroma builtin",
+        "password in a URL",
+        "a file for a folder",
+        "not JSON",
+        "a reserved parameter",
+        "unknown dialect",
+        "not a header",
         "collection name",
         "non-ASCII key",
     ],
@@ -91,6 +119,41 @@ def test_a_wrong_setting_gets_one_line(name: str, value: str, says: str, monkeyp
         load_settings()
     assert says in str(caught.value)
     assert "\n" not in str(caught.value) and "schlüssel" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("RAG_COLLECTION mine", ".env, line 1: write NAME=value"),
+        ("# fine\nRAG_COLLECTION", ".env, line 2: write NAME=value"),
+        ("RA_COLLECTION=mine", "RA_COLLECTION is not a setting: did you mean RAG_COLLECTION?"),
+        ("OTHER_TOOL=1", ""),
+    ],
+)
+def test_a_dotenv_file_is_read_strictly(text: str, says: str) -> None:
+    Path(".env").write_text(text)
+    if says:
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        assert says in str(caught.value)
+    else:
+        load_settings()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_dotenv_file_of_another_encoding_is_told_and_a_bom_is_not_minded(encoding: str) -> None:
+    Path(".env").write_bytes("RAG_COLLECTION=mine".encode(encoding))
+    if encoding == "utf-16":
+        with pytest.raises(SettingsError, match="save it as UTF-8"):
+            load_settings()
+    else:
+        assert load_settings().collection == "mine"
+
+
+def test_a_proxy_does_not_stand_between_the_program_and_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    load_settings()
+    assert os.environ["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 
 
 def test_a_model_without_a_name_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,6 +173,7 @@ def test_counts_outside_the_advised_range_are_commented_not_refused(monkeypatch:
     [
         ("https://a.example", "https://a.example/v1", "https://a.example/v1/rerank"),
         ("https://a.example/v1/", "https://a.example/v1", "https://a.example/v1/rerank"),
+        ("https://a.example/v1/chat/completions", "https://a.example/v1", "https://a.example/v1/rerank"),
         ("https://a.example/v1/v1", "https://a.example/v1", "https://a.example/v1/rerank"),
         ("https://a.example/api/v1", "https://a.example/api/v1", "https://a.example/api/v1/rerank"),
         ("https://a.example/v1beta/openai", "https://a.example/v1beta/openai", "https://a.example/v1beta/openai/v1/rerank"),

@@ -21,6 +21,7 @@ class Reply:
     status: int = 200
     kind: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    parts: Iterator[bytes] | None = None
 
     @property
     def content(self) -> bytes:
@@ -122,10 +123,22 @@ def serve() -> Iterator[Wire]:
                 self.close_connection = True
                 return
             self.send_response(reply.status)
+            if reply.parts:
+                # Sent as they come; the end of the connection is the end of the body.
+                self.send_header("content-type", reply.kind)
+                self.send_header("connection", "close")
+                self.end_headers()
+                for part in reply.parts:
+                    self.wfile.write(part)
+                    self.wfile.flush()
+                self.close_connection = True
+                return
             for name, value in {"content-type": reply.kind, "content-length": str(len(reply.content)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(reply.content)
+            if int(reply.headers.get("content-length", 0)) > len(reply.content):
+                self.close_connection = True
 
         def do_GET(self) -> None:
             self.do_POST()

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +19,7 @@ from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL, extractiv
 from rag_app.builtin.models import CrossEncoder, Embedder
 from rag_app.types import RagError
 
+log = logging.getLogger(__name__)
 Model = TypeVar("Model")
 _loading = threading.Lock()
 
@@ -142,6 +144,9 @@ def _post(serve: Callable[[dict[str, Any]], Response]) -> Callable[[Request], Aw
             return _error(error.status, str(error), error.code)
         except RagError as error:
             return _error(500, str(error), "model_unavailable")
+        except Exception as error:
+            log.exception("the built-in gateway failed")
+            return _error(500, f"{type(error).__name__}: {error}", "internal_error")
 
     return endpoint
 

@@ -1,6 +1,7 @@
 """The chat model `extractive`: no language model. It quotes the sentences of the passages that answer best, or declines."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from rag_app import language
 from rag_app.builtin.models import CrossEncoder
@@ -46,5 +47,7 @@ def answer(encoder: CrossEncoder, question: str, passages: list[tuple[int, str, 
             break
         if sentence.text not in [quote.text for quote in quotes]:
             quotes.append(sentence)
+    # A [3] that stands in a document is no marker of ours.
+    quotes = [replace(quote, text=re.sub(r"[\[【](\d+)[\]】]", r"(\1)", quote.text)) for quote in quotes]
     lines = [f"{quote.source.split(SEPARATOR)[0]}: “{quote.text}” [{quote.passage}]" for quote in quotes]
     return "\n\n".join([QUOTED, *lines])

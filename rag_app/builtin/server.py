@@ -7,16 +7,23 @@ import time
 
 import uvicorn
 
+from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL
 from rag_app.builtin.app import app
 from rag_app.types import RagError
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0
+_starting = threading.Lock()
+
+
+def start() -> str:
+    """Start the gateway in a thread of this process, once, and return its base URL."""
+    with _starting:
+        return _start()
 
 
 @functools.cache
-def start() -> str:
-    """Start the gateway in a thread of this process, once, and return its base URL."""
+def _start() -> str:
     listener = _listen(0)
     server = uvicorn.Server(_config())
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="builtin-gateway", daemon=True).start()
@@ -31,12 +38,15 @@ def start() -> str:
 def serve(port: int) -> None:
     """Run the gateway alone on a port (0 = a free one) until it is stopped; prints its base URL."""
     listener = _listen(port)
-    print(f"built-in models at http://{HOST}:{listener.getsockname()[1]}/v1 (Ctrl-C stops)", flush=True)
+    print(f"built-in models at http://{HOST}:{listener.getsockname()[1]}/v1 (Ctrl-C stops). For another project's .env:")
+    print(f"RAG_BASE_URL=http://{HOST}:{listener.getsockname()[1]}/v1")
+    for setting, model in (("EMBEDDING", EMBEDDING_MODEL), ("RERANK", RERANK_MODEL), ("CHAT", CHAT_MODEL)):
+        print(f"RAG_{setting}_MODEL={model}", flush=True)
     uvicorn.Server(_config()).run(sockets=[listener])
 
 
 def _config() -> uvicorn.Config:
-    return uvicorn.Config(app, log_level="warning", lifespan="off")
+    return uvicorn.Config(app, log_level="critical", lifespan="off")
 
 
 def _listen(port: int) -> socket.socket:
