@@ -49,8 +49,8 @@ def test_a_question_is_answered_with_its_passages_and_what_reranking_did(page: A
     text = ask(page, "dinner in France")
     assert "Up to 32 EUR \\[1\\]\\." in text
     assert "Dinner is paid up to 32 EUR in France\\." in text
-    assert "Reranking " in text and "rerank applied · rr at" in text and "6 of 6 scored" in text
-    assert [len(table.value) for table in page.dataframe] == [6, 6]
+    assert "Reranking " in text and "rerank applied · rr at" in text and "8 of 8 scored" in text
+    assert [len(table.value) for table in page.dataframe] == [8, 8]
 
 
 def test_nothing_from_a_document_or_a_model_is_markup(page: AppTest, wire: Wire) -> None:
@@ -69,7 +69,8 @@ def test_a_dead_reranker_is_a_loud_line_not_a_silent_order(page: AppTest, wire: 
 
 def test_a_dead_chat_endpoint_is_one_error_with_its_remedy(page: AppTest, wire: Wire) -> None:
     wire.on("/chat/completions", lambda body: Reply({"error": {"message": "bad key"}}, 401))
-    ask(page, "dinner")
+    text = ask(page, "dinner")
+    assert "8 of 8 scored" in text and [len(table.value) for table in page.dataframe] == [8, 8]
     assert len(page.error) == 1 and "RAG\\_CHAT\\_API\\_KEY" in page.error[0].value and "sk-secret" not in page.error[0].value
 
 
@@ -78,6 +79,14 @@ def test_the_switch_turns_reranking_off(page: AppTest, wire: Wire) -> None:
     page.toggle[0].set_value(False)
     text = ask(page, "dinner")
     assert "Reranking was skipped" in text and wire.count("/rerank") == 0
+
+
+def test_a_changed_setting_is_remarked_on_until_it_is_asked_again(page: AppTest) -> None:
+    ask(page, "dinner")
+    page.toggle[0].set_value(False).run()
+    assert "press Ask to see the difference" in page.info[0].value
+    page.button[0].click().run()
+    assert not page.info and any("Reranking was skipped" in element.value for element in page.markdown)
 
 
 def test_an_empty_collection_says_what_to_run(settings: Settings) -> None:
