@@ -61,10 +61,28 @@ def test_nothing_from_a_document_or_a_model_is_markup(page: AppTest, wire: Wire)
     assert all(not element.allow_html for element in page.markdown)
 
 
-def test_a_dead_reranker_is_a_loud_line_not_a_silent_order(page: AppTest, wire: Wire) -> None:
-    wire.on("/rerank", lambda body: Reply({"message": "quota used up"}, 402))
+@pytest.mark.parametrize(
+    ("reply", "happened", "to_do"),
+    [
+        (Reply({"message": "quota used up"}, 402), "402 Payment Required: quota used up", "top up the account"),
+        (Reply({"error": {"message": "invalid token"}}, 401), "401 Unauthorized: invalid token", "check RAG_RERANK_API_KEY"),
+        (Reply({"error": {"message": "model rr not found"}}, 404), "model rr not found", "check RAG_RERANK_MODEL"),
+        (Reply(b"<html>", kind="text/html"), "not JSON but text/html", "is /v1 missing or doubled?"),
+        (Reply({"success": False, "message": "no channel"}), "no results: no channel", "check RAG_RERANK_URL"),
+        (Reply(b"", 302, headers={"location": "/v2"}), "302 Found (to /v2)", "put the address that it redirects to"),
+        (Reply({"message": "slow down"}, 429, headers={"retry-after": "99"}), "429 Too Many Requests", "wait and try again"),
+    ],
+    ids=["quota", "key", "model", "web page", "failure in 200", "redirect", "rate limit"],
+)
+def test_a_failed_rerank_is_one_loud_line_with_what_to_do(
+    page: AppTest, wire: Wire, reply: Reply, happened: str, to_do: str
+) -> None:
+    wire.on("/rerank", lambda body: reply)
     text = ask(page, "dinner in France")
-    assert "Reranking failed" in text and "quota used up" in page.error[0].value
+    said = page.error[0].value.replace("\\", "").replace("\u2060", "")
+    assert "Reranking failed" in text and happened in said and to_do in said
+    terminal = run("ask", "dinner in France").stdout
+    assert sum("RERANK FAILED" in line and happened in line and to_do in line for line in terminal.splitlines()) == 1
 
 
 def test_a_dead_chat_endpoint_is_one_error_with_its_remedy(page: AppTest, wire: Wire) -> None:
