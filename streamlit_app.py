@@ -278,7 +278,7 @@ def page() -> None:
     with st.sidebar:
         n, top = settings.n_candidates, settings.n_passages
         n_candidates = st.slider("Candidates", min(20, n), max(50, n), n)
-        n_passages = st.slider("Passages", min(3, top), max(5, top, 1), top)
+        n_passages = st.slider("Passages", min(3, top), max(5, top), top)
         rerank = st.toggle("Rerank", value=True)
         st.caption(f"Collection {plain(settings.collection)}, {pipeline.store.count()} chunks")
         for line in settings.advice():

@@ -96,7 +96,7 @@ def ingest(
         remedy = f": put {' '.join(READERS)} files there"
         names = ", ".join(str(path) for path in paths)
         raise RagError(f"nothing to read in {names}{held if in_scope else remedy}")
-    _refuse_collisions(files, known)
+    _refuse_collisions(files, [stored for identity, stored in known.items() if identity not in in_scope])
 
     plan = _plan(files, known, progress)
     to_embed = [pair for pair in plan.wanted if pair[0].id not in known]
@@ -167,7 +167,7 @@ def rebuild(
     # One that was broken off is gone on with.
     if new.recipe != embeddings.recipe:
         new.drop()
-    report = ingest(paths, new, embeddings, progress)
+    report = ingest(paths, new, embeddings, progress, force=force)
     lost = {stored.document for stored in known.values()} & {failure.path for failure in report.documents.failed}
     if (lost or not new.count()) and not force:
         names = ", ".join(sorted(lost)) or "every document"
@@ -228,9 +228,9 @@ def _below(file: Path, paths: Sequence[Path]) -> bool:
     return any(file.is_relative_to(path.resolve()) for path in paths)
 
 
-def _refuse_collisions(files: Sequence[File], known: dict[str, Stored]) -> None:
-    # A stored document gives its name to another only if its own file is gone, or is the same one under another root.
-    owner = {stored.document: stored for stored in known.values()}
+def _refuse_collisions(files: Sequence[File], elsewhere: Sequence[Stored]) -> None:
+    # What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
+    owner = {stored.document: stored for stored in elsewhere}
     seen: dict[str, File] = {}
     for file in files:
         other = seen.setdefault(file.document, file)

@@ -41,7 +41,7 @@ class Commands(TyperGroup):
             err.print(f"error: {printable(str(error))}", style="red")
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
         except KeyboardInterrupt:
-            err.print("\ninterrupted" + (RUN_AGAIN if "ingest" in sys.argv else ""), style="yellow")
+            err.print("\ninterrupted" + (RUN_AGAIN if ctx.invoked_subcommand == "ingest" else ""), style="yellow")
             sys.stdout.flush()
             # Requests under way would hold the process until they are answered.
             os._exit(130)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,7 @@ class Embeddings:
         self.concurrency = concurrency
         self.client = openai_client.connect(endpoint)
         self.n_requests = 0
+        self._counting = threading.Lock()
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -113,7 +115,8 @@ class Embeddings:
                 raise
             self.batch_size = min(self.batch_size, (len(texts) + 1) // 2)
             return self._request(texts)
-        self.n_requests += 1
+        with self._counting:
+            self.n_requests += 1
         return self._parse(reply, len(texts))
 
     def _parse(self, body: bytes, n: int) -> tuple[Vectors, int | None]:

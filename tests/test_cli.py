@@ -239,7 +239,11 @@ def test_ctrl_c_during_ingest_says_so_and_the_next_run_completes_it(settings: Se
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
-    assert process.returncode == 130 and "interrupted" in stderr and "Traceback" not in stderr
+    assert (
+        process.returncode == 130
+        and "interrupted: nothing is half-written; run the same" in stderr
+        and "Traceback" not in stderr
+    )
     wire.on("/embeddings", embeddings)
     report = json.loads(run("ingest", "docs", "--json").stdout)
     assert report["chunks"]["stored"] == 45 and 0 < report["chunks"]["embedded"] < 45

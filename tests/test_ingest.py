@@ -308,6 +308,14 @@ class TestSync:
         assert self.counts(self.run()) == (3, 0, 0, 1)
         assert {s.document for s in self.store().stored().values()} == {"policies/travel.md", "parking.html", "notes.txt"}
 
+    def test_a_folder_above_takes_over_also_where_both_hold_a_file_of_the_same_name(self) -> None:
+        (self.corpus / "policies" / "notes.txt").write_text("Notes on policies.")
+        self.run(self.corpus / "policies")
+        assert self.counts(self.run())[3] == 1
+        texts = {s.document for s in self.store().stored().values()}
+        assert texts == {"policies/travel.md", "policies/notes.txt", "parking.html", "notes.txt"}
+        assert self.counts(self.run()) == (0, 0, 4, 0)
+
     def test_folders_of_the_same_name_in_two_projects_do_not_touch_each_other(self, tmp_path: Path) -> None:
         other = tmp_path / "project" / "docs"
         other.mkdir(parents=True)

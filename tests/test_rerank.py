@@ -338,22 +338,21 @@ class TestTryingAgain:
         assert (receipt.status, requests) == ("fallback", 1)
 
     @pytest.mark.parametrize(
-        "headers",
+        ("headers", "at_least"),
         [
-            {"retry-after": "0.3"},
-            {"retry-after-ms": "300"},
-            {"retry-after": format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)},
-            {"retry-after": "soon"},
-            {"retry-after": "-5"},
+            ({"retry-after": "0.3"}, 0.3),
+            ({"retry-after-ms": "300"}, 0.3),
+            ({"retry-after": format_datetime(datetime.now(UTC) - timedelta(seconds=5), usegmt=True)}, 0),
+            ({"retry-after": "soon"}, 0),
+            ({"retry-after": "-5"}, 0),
         ],
         ids=["seconds", "milliseconds", "a date that has passed", "a word", "negative"],
     )
-    def test_the_servers_wish_to_wait_is_followed(self, wire: Wire, headers: dict[str, str]) -> None:
+    def test_the_servers_wish_to_wait_is_followed(self, wire: Wire, headers: dict[str, str], at_least: float) -> None:
         start = time.monotonic()
         receipt, requests = self.after(wire, Reply(b"", 429, headers=headers))
         assert (receipt.status, requests) == ("applied", 2)
-        if "0" in "".join(headers.values())[:3] and "-" not in "".join(headers.values()):
-            assert time.monotonic() - start >= 0.3 or "GMT" in "".join(headers.values())
+        assert time.monotonic() - start >= at_least
 
     def test_a_long_wait_is_told_at_once(self, wire: Wire) -> None:
         receipt, requests = self.after(wire, Reply(b"", 429, headers={"retry-after": "31"}))
