@@ -9,16 +9,15 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from rag_app.endpoint import Endpoint, EndpointError, error_message, message_in
+from rag_app.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, seconds_asked, usage_in
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Ranking, Receipt
 
@@ -36,68 +35,6 @@ CIRCUIT_SECONDS = 10.0
 # Documents are cut to this many tokens, if no budget is set, when a server says that they are too long.
 CUT_TOKENS = 400
 BATCHES_AT_ONCE = 4
-
-
-@dataclass(frozen=True)
-class Document:
-    """What is reranked: a text, or the picture that it is the caption of."""
-
-    text: str
-    image: str = ""
-
-    @property
-    def item(self) -> dict[str, str]:
-        return {"image": self.image} if self.image else {"text": self.text}
-
-
-Build = Callable[[str, str, list[Document]], dict[str, Any]]
-
-
-def _flat(documents_field: str, limit_field: str) -> Build:
-    def build(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
-        n = len(documents)
-        if any(document.image for document in documents):
-            # The multimodal form of the same gateways.
-            return {"model": model, "input": {"query": query, "documents": [d.item for d in documents]}, limit_field: n}
-        return {"model": model, "query": query, documents_field: [d.text for d in documents], limit_field: n}
-
-    return build
-
-
-def _dashscope(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
-    pictures = any(document.image for document in documents)
-    items = [document.item if pictures else document.text for document in documents]
-    parameters = {"top_n": len(documents), "return_documents": False}
-    return {"model": model, "input": {"query": query, "documents": items}, "parameters": parameters}
-
-
-def _tei(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
-    return {"query": query, "texts": [document.text for document in documents], "truncate": True}
-
-
-def _nim(model: str, query: str, documents: list[Document]) -> dict[str, Any]:
-    passages = [{"text": document.text} for document in documents]
-    return {"model": model, "query": {"text": query}, "passages": passages, "truncate": "END"}
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How a server wants its request, where it can be told by its URL, and how many documents it takes by default."""
-
-    build: Build
-    recognise: Callable[[str], bool] = lambda url: False
-    max_documents: int = 0
-
-
-# A new dialect is one entry here (and its name in the setting). "auto" takes the first that knows the URL, else "flat".
-DIALECTS = {
-    "nim": Dialect(_nim, lambda url: url.endswith("/ranking") or "/retrieval/nvidia/" in url, 512),
-    "dashscope": Dialect(_dashscope, lambda url: url.endswith("/text-rerank")),
-    "mixedbread": Dialect(_flat("input", "top_k"), lambda url: url.endswith("/v1/reranking")),
-    "top_k": Dialect(_flat("documents", "top_k"), lambda url: "voyageai.com" in url),
-    "tei": Dialect(_tei, max_documents=32),
-    "flat": Dialect(_flat("documents", "top_n")),
-}
 
 
 @dataclass
@@ -263,14 +200,14 @@ class Reranker:
     def _post(self, question: str, documents: list[Document], tally: _Tally) -> Any:
         """Return the decoded reply, after at most two retries of what may pass, within the deadline."""
         body = DIALECTS[self.dialect].build(self.endpoint.model, question, documents)
-        content = json.dumps(_merged(body, self.settings.rerank_parameters)).encode()
+        content = json.dumps(merged(body, self.settings.rerank_parameters)).encode()
         for attempt in range(RETRIES + 1):
             retry_after = None
             try:
                 with tally.lock:
                     tally.attempts += 1
                 response, received = self._send(content, tally)
-                retry_after = _seconds_asked(response)
+                retry_after = seconds_asked(response.headers)
                 if response.is_success:
                     return self._decode(response, received, tally)
                 failure = self.endpoint.status_error(
@@ -316,20 +253,20 @@ class Reranker:
                 f"the answer is not JSON but {kind}: {error_message(body)[:80]}",
             ) from None
         with tally.lock:
-            for name, count in _usage(reply).items():
+            for name, count in usage_in(reply).items():
                 tally.usage[name] = tally.usage.get(name, 0) + count
         return reply
 
     def _read(self, reply: Any, n: int, tally: _Tally) -> dict[int, float]:
         """Return row → raw score for the rows of one reply that got a sound one."""
-        rows = _rows(reply)
+        rows = rows_in(reply)
         if rows is None:
             message = message_in(reply) if isinstance(reply, dict) else ""
             reason = "the answer holds no results" + (f": {' '.join(message.split())[:300]}" if message else "")
             raise self.endpoint.error("reply", reason)
         scores: dict[int, float] = {}
         for row in rows:
-            index, score = _index(row, n), _score(row)
+            index, score = index_of(row, n), score_of(row)
             if index is None or score is None:
                 with tally.lock:
                     tally.dropped += 1
@@ -352,15 +289,6 @@ def _auth(scheme: str, key: str) -> dict[str, str]:
     return {scheme: key}
 
 
-def _merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return a request with the user's parameters in it, objects joined, other values replaced."""
-    merged = dict(body)
-    for name, value in extra.items():
-        old = merged.get(name)
-        merged[name] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
 def _cut(documents: list[Document], rows: range, tokens: int, tally: _Tally) -> list[Document]:
     """Return documents cut to a budget of tokens, estimated: one a Chinese character, one for three others."""
     cut = []
@@ -374,73 +302,3 @@ def _cut(documents: list[Document], rows: range, tokens: int, tally: _Tally) -> 
                 break
         cut.append(document)
     return cut
-
-
-def _rows(reply: Any) -> list[Any] | None:
-    """Return the list of results in any of the shapes that servers answer, or None if there is none or it is empty."""
-    if isinstance(reply, dict):
-        if reply.get("success") is False:
-            return None
-        for name in ("data", "output"):
-            if isinstance(reply.get(name), dict):
-                reply = reply[name]
-        reply = next((reply[name] for name in ("results", "data", "rankings") if isinstance(reply.get(name), list)), None)
-    return reply if isinstance(reply, list) and reply else None
-
-
-def _index(row: Any, n: int) -> int | None:
-    """Return a row's index if it is a whole number from 0 to n - 1, be it written 1, 1.0 or "1"."""
-    value = row.get("index") if isinstance(row, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        index = int(value)
-        return index if 0 <= index < n and float(value) == index else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _score(row: Any) -> float | None:
-    """Return a row's score if it is a finite number."""
-    names = ("relevance_score", "score", "logit") if isinstance(row, dict) else ()
-    value = next((row[name] for name in names if name in row), None)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return score if math.isfinite(score) else None
-
-
-def _usage(reply: Any) -> dict[str, float]:
-    """Return the numbers that a reply reports as usage, nested names joined with a dot."""
-    if not isinstance(reply, dict):
-        return {}
-    found: dict[str, float] = {}
-
-    def collect(prefix: str, value: Any, depth: int) -> None:
-        if isinstance(value, dict) and depth < 4:
-            for name, inner in list(value.items())[:20]:
-                collect(f"{prefix}.{name}" if prefix else str(name), inner, depth + 1)
-        elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e15:
-            found[prefix] = value
-
-    for name in ("usage", "meta", "tokens"):
-        collect("" if name == "usage" else name, reply.get(name), 0)
-    return found
-
-
-def _seconds_asked(response: httpx.Response) -> float | None:
-    """Return the seconds that a server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date)."""
-    try:
-        if milliseconds := response.headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
-        if after := response.headers.get("retry-after"):
-            return max(0.0, float(after))
-    except ValueError:
-        try:
-            return max(0.0, (parsedate_to_datetime(response.headers["retry-after"]) - datetime.now(UTC)).total_seconds())
-        except (KeyError, ValueError, TypeError):
-            return None
-    return None

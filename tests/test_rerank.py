@@ -19,7 +19,8 @@ from pydantic import SecretStr
 
 from rag_app import rerank as module
 from rag_app.endpoint import Endpoint, EndpointError, rerank_url
-from rag_app.rerank import DIALECTS, Reranker
+from rag_app.rerank import Reranker
+from rag_app.rerank_wire import DIALECTS
 from rag_app.settings import RerankDialect, Settings, load_settings
 from rag_app.types import Candidate, Ranking, Receipt
 from tests.conftest import ROOT

@@ -18,6 +18,7 @@ ROOMS = [
     "rag_app.settings",
     "rag_app.openai_client",
     "rag_app.embeddings",
+    "rag_app.rerank_wire",
     "rag_app.rerank",
     "rag_app.prompt",
     "rag_app.chat",
@@ -37,7 +38,7 @@ ROOMS = [
 OWNERS = {
     "chromadb": "rag_app/store.py",
     "openai": "rag_app/openai_client.py",
-    "httpx": "rag_app/rerank.py rag_app/store.py",
+    "httpx": "rag_app/rerank.py rag_app/rerank_wire.py rag_app/store.py",
     "onnxruntime": "rag_app/builtin/models.py",
     "starlette": "rag_app/builtin/app.py",
     "py3langid": "rag_app/language.py",
