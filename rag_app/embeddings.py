@@ -1,8 +1,8 @@
 """The embeddings endpoint: texts in, vectors out, in the same order."""
 
 import base64
-import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rag_app import openai_client
-from rag_app.endpoint import Endpoint, EndpointError, error_message
+from rag_app.connection import RETRIES, Connection
+from rag_app.endpoint import Endpoint, EndpointError, message_in
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -36,7 +36,8 @@ class Embeddings:
         self.passage_prefix = passage_prefix
         self.batch_size = batch_size
         self.concurrency = concurrency
-        self.client = openai_client.connect(endpoint)
+        key = endpoint.key.get_secret_value()
+        self.connection = Connection(endpoint, endpoint.call("embeddings"), {"Authorization": f"Bearer {key}"} if key else {})
         self.n_requests = 0
         self._counting = threading.Lock()
 
@@ -105,11 +106,11 @@ class Embeddings:
             half = (len(texts) + 1) // 2
             first, second = self._request(texts[:half]), self._request(texts[half:])
             return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
-        # Said outright, since the openai package would ask for base64, which some servers answer with nothing.
+        # Not base64, which some servers answer with nothing.
         body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
+        deadline = time.monotonic() + self.endpoint.timeout * (RETRIES + 1)
         try:
-            with openai_client.translated(self.endpoint):
-                reply = openai_client.post(self.client, "/embeddings", body)
+            reply = self.connection.post(body, deadline)
         except EndpointError as error:
             if error.kind != "too_many" or len(texts) == 1:
                 raise
@@ -119,16 +120,15 @@ class Embeddings:
             self.n_requests += 1
         return self._parse(reply, len(texts))
 
-    def _parse(self, body: bytes, n: int) -> tuple[Vectors, int | None]:
+    def _parse(self, reply: Any, n: int) -> tuple[Vectors, int | None]:
         try:
-            reply = json.loads(body)
             # The API promises an index per row, not an order.
             rows = sorted(reply["data"], key=lambda row: row["index"])
             indices = [row["index"] for row in rows]
             vectors = [_numbers(row["embedding"]) for row in rows]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            reason = "the answer is not a JSON list of embeddings"
-            raise self.endpoint.error("reply", f"{reason}: {error_message(body)[:80]}") from None
+        except (ValueError, KeyError, TypeError):
+            found = message_in(reply) or str(reply)
+            raise self.endpoint.error("reply", f"the answer is not a list of embeddings: {found[:80]}") from None
         if indices != list(range(n)):
             raise self.endpoint.error("reply", f"{len(indices)} embeddings came back for {n} texts, or not one for each")
         try:

@@ -57,6 +57,11 @@ class Endpoint:
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
+    def call(self, name: str) -> str:
+        """Return the URL of a call below the base URL."""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
+
     @property
     def name(self) -> str:
         return f"{self.stage} ({self.model} at {self.address})"

@@ -3,10 +3,8 @@
 The order is ours: whatever a server answers is read as row → raw score, and sorted here.
 """
 
-import json
 import logging
 import math
-import random
 import threading
 import time
 from collections.abc import Sequence
@@ -14,21 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
-from rag_app.endpoint import Endpoint, EndpointError, error_message, message_in
-from rag_app.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, seconds_asked, usage_in
+from rag_app.connection import Connection
+from rag_app.endpoint import Endpoint, EndpointError, message_in
+from rag_app.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, usage_in
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Ranking, Receipt
 
 log = logging.getLogger(__name__)
 
-RETRIES = 2
-# What may pass by itself; everything else is told at once.
-PASSING = ("unreachable", "timeout", "rate", "server")
-MAX_WAIT = 30.0
-CONNECT_TIMEOUT = 5.0
-MAX_REPLY = 50_000_000
 # After so many failures in a row the endpoint is left alone for so many seconds.
 CIRCUIT_FAILURES = 2
 CIRCUIT_SECONDS = 10.0
@@ -53,9 +44,9 @@ class _Tally:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    @property
-    def left(self) -> float:
-        return self.deadline - time.monotonic()
+    def attempt(self) -> None:
+        with self.lock:
+            self.attempts += 1
 
 
 class Reranker:
@@ -68,7 +59,7 @@ class Reranker:
         auto = settings.rerank_dialect == "auto"
         self.dialect = next(known, "flat") if auto else settings.rerank_dialect
         self.max_documents = settings.rerank_max_documents or DIALECTS[self.dialect].max_documents
-        self.http = httpx.Client(headers=_auth(settings.rerank_auth, endpoint.key.get_secret_value()))
+        self.connection = Connection(endpoint, endpoint.url, _auth(settings.rerank_auth, endpoint.key.get_secret_value()))
         self.failures = 0
         self.open_until = 0.0
         self.last_reason = ""
@@ -198,60 +189,9 @@ class Reranker:
         return {rows[i]: score for i, score in self._read(reply, len(part), tally).items()}
 
     def _post(self, question: str, documents: list[Document], tally: _Tally) -> Any:
-        """Return the decoded reply, after at most two retries of what may pass, within the deadline."""
+        """Return the decoded reply, and add to the tally what it took."""
         body = DIALECTS[self.dialect].build(self.endpoint.model, question, documents)
-        content = json.dumps(merged(body, self.settings.rerank_parameters)).encode()
-        for attempt in range(RETRIES + 1):
-            retry_after = None
-            try:
-                with tally.lock:
-                    tally.attempts += 1
-                response, received = self._send(content, tally)
-                retry_after = seconds_asked(response.headers)
-                if response.is_success:
-                    return self._decode(response, received, tally)
-                failure = self.endpoint.status_error(
-                    response.status_code,
-                    response.reason_phrase,
-                    received,
-                    None if retry_after is None else f"{retry_after:g}",
-                    response.headers.get("location"),
-                )
-            except httpx.TimeoutException as error:
-                failure = self.endpoint.transport_error(error, timed_out=True)
-            except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-                failure = self.endpoint.transport_error(error, timed_out=False)
-            wait = random.uniform(0, 2.0**attempt) if retry_after is None else retry_after
-            # A person is waiting: what would take longer than that is told at once.
-            if attempt == RETRIES or failure.kind not in PASSING or wait > min(MAX_WAIT, tally.left):
-                raise failure
-            time.sleep(wait)
-        raise AssertionError("unreachable")
-
-    def _send(self, content: bytes, tally: _Tally) -> tuple[httpx.Response, bytes]:
-        """Post, and read the reply to its end within the deadline, however slowly it drips; return it and its body."""
-        left = max(0.01, tally.left)
-        timeout = httpx.Timeout(min(self.endpoint.timeout, left), connect=min(CONNECT_TIMEOUT, left))
-        headers = {"content-type": "application/json"}
-        with self.http.stream("POST", self.endpoint.url, content=content, headers=headers, timeout=timeout) as response:
-            received = bytearray()
-            for piece in response.iter_bytes():
-                received += piece
-                if tally.left < 0:
-                    raise httpx.ReadTimeout("the deadline passed while the answer came in")
-                if len(received) > MAX_REPLY:
-                    raise self.endpoint.error("reply", f"the answer is longer than {MAX_REPLY:,} bytes")
-        return response, bytes(received)
-
-    def _decode(self, response: httpx.Response, body: bytes, tally: _Tally) -> Any:
-        try:
-            reply = json.loads(body)
-        except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no content type")
-            raise self.endpoint.error(
-                "url" if "html" in kind else "reply",
-                f"the answer is not JSON but {kind}: {error_message(body)[:80]}",
-            ) from None
+        reply = self.connection.post(merged(body, self.settings.rerank_parameters), tally.deadline, tally.attempt)
         with tally.lock:
             for name, count in usage_in(reply).items():
                 tally.usage[name] = tally.usage.get(name, 0) + count

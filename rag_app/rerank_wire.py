@@ -3,11 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
-
-import httpx
 
 
 @dataclass(frozen=True)
@@ -134,18 +130,3 @@ def usage_in(reply: Any) -> dict[str, float]:
     for name in ("usage", "meta", "tokens"):
         collect("" if name == "usage" else name, reply.get(name), 0)
     return found
-
-
-def seconds_asked(headers: httpx.Headers) -> float | None:
-    """Return the seconds that a server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date)."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
-        if after := headers.get("retry-after"):
-            return max(0.0, float(after))
-    except ValueError:
-        try:
-            return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - datetime.now(UTC)).total_seconds())
-        except (KeyError, ValueError, TypeError):
-            return None
-    return None

@@ -107,13 +107,13 @@ def test_asking_while_indexing_is_answered_before_the_indexing_ends(base: str) -
     done: list[float] = []
 
     def index() -> None:
-        post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=["A long passage about many things. " * 30] * 48)
+        post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=["A long passage about many things. " * 30] * 100)
         done.append(time.perf_counter())
 
     threads = [threading.Thread(target=index) for _ in range(2)]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
+    time.sleep(0.1)
     post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=QUESTION)
     asked = time.perf_counter()
     for thread in threads:

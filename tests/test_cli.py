@@ -189,7 +189,7 @@ class TestWrongInput:
     def test_an_answer_that_is_not_json(self, ingested: Path, wire: Wire) -> None:
         wire.on("/embeddings", lambda body: Reply(b"<html>", kind="text/html"))
         self.fails(
-            run("search", "q"), 1, "is not a JSON list of embeddings: a web page instead of JSON", "check RAG_EMBEDDING_URL"
+            run("search", "q"), 1, "the answer is not JSON but text/html: a web page instead of JSON", "check RAG_EMBEDDING_URL"
         )
 
     def test_a_misspelt_setting(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

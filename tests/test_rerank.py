@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from rag_app import connection
 from rag_app import rerank as module
 from rag_app.endpoint import Endpoint, EndpointError, rerank_url
 from rag_app.rerank import Reranker
@@ -37,7 +38,7 @@ IN_CONTEXT = [f"Document {i} › Part\n{text}" for i, text in enumerate(TEXTS)]
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backoff without a server's wish is cut to nothing: what is tested is whether, not how long."""
-    monkeypatch.setattr(module.random, "uniform", lambda low, high: 0.0)
+    monkeypatch.setattr(connection.random, "uniform", lambda low, high: 0.0)
 
 
 def reranker(wire: Wire, path: str = "/v1/rerank", key: str = "sk-secret", **options: Any) -> Reranker:
