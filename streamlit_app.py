@@ -171,7 +171,7 @@ def show_passages(search: Search) -> None:
         page = f", page {passage.page}" if passage.page else ""
         with st.expander(f"{plain(f'[{n}]')} {plain(passage.heading_path + page)}", expanded=passage.id in cited):
             st.caption(plain(passage.document))
-            st.markdown(plain(passage.text))
+            st.markdown(plain(passage.sent))
 
 
 def show_receipt(search: Search) -> None:

@@ -25,7 +25,7 @@ from rich.progress import track
 
 from rag_app.pipeline import Pipeline
 from rag_app.settings import load_settings
-from rag_app.store import Store, Stored
+from rag_app.store import Store, Version
 from rag_app.types import Chunk
 
 LIMIT = 1.2
@@ -43,8 +43,19 @@ def fill(path: Path, n: int, texts: list[str]) -> None:
     )
     rows = [
         (
-            Chunk(id=str(i), document=f"{i}.md", title=f"{i}", headings=(), page=None, position=0, language="en", text=text),
-            Stored(document=f"{i}.md", root="", document_hash="", n_chunks=1, position=0, language="en"),
+            Chunk(
+                id=str(i),
+                document=f"{i}.md",
+                title=f"{i}",
+                headings=(),
+                page=None,
+                position=0,
+                start=0,
+                end=len(text),
+                language="en",
+                text=text,
+            ),
+            Version("", "", 1, 0.0),
         )
         for i, text in enumerate(texts)
     ]

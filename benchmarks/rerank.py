@@ -37,6 +37,8 @@ def main() -> int:
             headings=(),
             page=None,
             position=0,
+            start=0,
+            end=1,
             language="en",
             text=f"{i} word " * (CHARACTERS // 7),
             retrieval=Ranking(rank=i + 1, score=1 - i / 100),

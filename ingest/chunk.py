@@ -1,118 +1,168 @@
-"""Chunks: blocks packed under their headings, cut at sentence ends where a block is too long."""
+"""Chunks: blocks packed under their headings up to a size, cut at sentence ends where a block is too long."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from ingest.load import Block, Document
+from ingest.document import Block, Document
 from rag_app import language
 from rag_app.types import Chunk
 
-SIZE = 1000
+Unit = Literal["characters", "tokens"]
 
 
-def chunks(path: str, document: Document, size: int = SIZE) -> list[Chunk]:
-    """Return a document's chunks in order, each at most `size` characters, none across a heading.
+@dataclass(frozen=True)
+class Cutting:
+    """How documents are cut: chunks of at most `size`, of which the end of one, up to `overlap`, begins the next.
+
+    The defaults are what benchmarks/chunking.md speaks for.
+    """
+
+    size: int = 1000
+    overlap: int = 0
+    unit: Unit = "characters"
+
+    @property
+    def length(self) -> Callable[[str], float]:
+        """What is measured; tokens are estimated, since every model counts its own."""
+        return len if self.unit == "characters" else language.tokens
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of the document's text that is not cut further, and where it stands."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    page: int | None
+    image: str = ""
+
+
+def chunks(path: str, document: Document, cutting: Cutting = Cutting()) -> list[Chunk]:
+    """Return a document's chunks in order: `chunk.text == text_of(document)[chunk.start:chunk.end]`, none across a heading.
 
     Ids depend on path, title, headings and text alone: a chunk keeps its id wherever in the document it moves.
     """
-    spoken = language.detect(" ".join(block.text for block in document.blocks))
+    text = text_of(document)
+    spoken = language.detect(text)
     seen: Counter[str] = Counter()
     cut: list[Chunk] = []
-    for headings, blocks in _sections(document):
-        for text, page, image in _pack(blocks, size, spoken):
-            key = "\0".join((path, document.title, *headings, text, image))
-            seen[key] += 1
-            identity = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32]
-            cut.append(
-                Chunk(
-                    id=identity,
-                    document=path,
-                    title=document.title,
-                    headings=headings,
-                    page=page,
-                    position=len(cut),
-                    language=spoken,
-                    text=text,
-                    image=image,
-                )
+    for pieces in _packed(list(_pieces(document, cutting, spoken)), text, cutting):
+        first = pieces[0]
+        start, end = first.start, pieces[-1].end
+        key = "\0".join((path, document.title, *first.headings, text[start:end], first.image))
+        seen[key] += 1
+        cut.append(
+            Chunk(
+                id=hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32],
+                document=path,
+                title=document.title,
+                headings=first.headings,
+                page=first.page,
+                position=len(cut),
+                start=start,
+                end=end,
+                language=spoken,
+                text=text[start:end],
+                image=first.image,
             )
+        )
     return cut
 
 
-def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[Block]]]:
-    """Yield (heading path, blocks under it); the title itself is not repeated in the path."""
-    path: list[tuple[int, str]] = []
-    blocks: list[Block] = []
-
-    def headings() -> tuple[str, ...]:
-        return tuple(text for _, text in path if text != document.title)
-
-    for block in document.blocks:
-        if block.kind != "heading":
-            blocks.append(block)
-            continue
-        if blocks:
-            yield headings(), blocks
-            blocks = []
-        path = [(level, text) for level, text in path if level < block.level]
-        path.append((block.level, " ".join(block.text.split())))
-    if blocks:
-        yield headings(), blocks
+def text_of(document: Document) -> str:
+    """Return a document's whole text as read: its blocks, headings too, in order."""
+    return "".join(joint + block.text for joint, block in _joined(document.blocks))
 
 
-def _pack(blocks: list[Block], size: int, spoken: str) -> Iterator[tuple[str, int | None, str]]:
-    """Yield texts of at most `size` characters, filled with whole blocks where those fit, with the page they start on.
-
-    A picture's caption stands alone, with the picture's address as the third value.
-    """
-    text, page = "", None
+def _joined(blocks: Sequence[Block]) -> Iterator[tuple[str, Block]]:
+    """Yield each block with what stands between it and the one before."""
+    before = ""
     for block in blocks:
-        if block.kind == "picture":
-            if text:
-                yield text, page, ""
-            text = ""
-            yield block.text[:size], block.page, block.image
-            continue
-        for piece in _pieces(block, size, spoken):
-            joint = "\n" if block.kind in ("item", "row") else "\n\n"
-            if text and len(text) + len(joint) + len(piece) > size:
-                yield text, page, ""
-                text = ""
-            if not text:
-                text, page = piece, block.page
-            else:
-                text += joint + piece
-    if text:
-        yield text, page, ""
+        listed = block.kind in ("item", "row") and before in ("item", "row", "paragraph")
+        yield ("\n" if listed else "\n\n") if before else "", block
+        before = block.kind
 
 
-def _pieces(block: Block, size: int, spoken: str) -> Iterator[str]:
-    """Yield a block whole if it fits, else its sentences in as few pieces as fit."""
-    if len(block.text) <= size:
-        yield block.text
+def _pieces(document: Document, cutting: Cutting, spoken: str) -> Iterator[_Piece]:
+    """Yield the pieces of a document: blocks that fit whole, else their lines or sentences."""
+    path: list[tuple[int, str]] = []
+    headings: tuple[str, ...] = ()
+    at = 0
+    for joint, block in _joined(document.blocks):
+        at += len(joint)
+        if block.kind == "heading":
+            path = [(level, text) for level, text in path if level < block.level]
+            path.append((block.level, " ".join(block.text.split())))
+            # The title itself is not repeated in the path.
+            headings = tuple(text for _, text in path if text != document.title)
+        else:
+            for start, end in _cuts(block, cutting, spoken):
+                yield _Piece(at + start, at + end, headings, block.page, block.image)
+        at += len(block.text)
+
+
+def _packed(pieces: Sequence[_Piece], text: str, cutting: Cutting) -> Iterator[list[_Piece]]:
+    """Yield the pieces of one chunk after another; a picture's caption is a chunk by itself."""
+    length = cutting.length
+    chunk: list[_Piece] = []
+    for piece in pieces:
+        if chunk:
+            alone = piece.headings != chunk[0].headings or bool(piece.image) or bool(chunk[0].image)
+            if alone or length(text[chunk[0].start : piece.end]) > cutting.size:
+                yield chunk
+                chunk = [] if alone else _overlap(chunk, piece, text, cutting)
+        chunk.append(piece)
+    if chunk:
+        yield chunk
+
+
+def _overlap(chunk: list[_Piece], following: _Piece, text: str, cutting: Cutting) -> list[_Piece]:
+    """Return the last pieces of a chunk that fit before the following piece into the next chunk."""
+    first = len(chunk)
+    while (
+        first > 1
+        and cutting.length(text[chunk[first - 1].start : chunk[-1].end]) <= cutting.overlap
+        and cutting.length(text[chunk[first - 1].start : following.end]) <= cutting.size
+    ):
+        first -= 1
+    return chunk[first:]
+
+
+def _cuts(block: Block, cutting: Cutting, spoken: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans of a block: whole if it fits, else its lines of code or its sentences, cut hard where those do not."""
+    text = block.text
+    if cutting.length(text) <= cutting.size:
+        yield 0, len(text)
         return
-    if block.kind == "code":
-        parts, joint = block.text.split("\n"), "\n"
-    else:
-        parts, joint = language.sentences(block.text, spoken), "" if spoken in ("zh", "ja") else " "
-    text = ""
-    for part in parts:
-        for piece in _hard_cut(part, size):
-            if text and len(text) + len(joint) + len(piece) > size:
-                yield text
-                text = ""
-            text = text + joint + piece if text else piece
-    if text:
-        yield text
+    parts = text.split("\n") if block.kind == "code" else language.sentences(text, spoken)
+    at = 0
+    for part in map(str.rstrip if block.kind == "code" else str.strip, parts):
+        if part:
+            at = text.index(part, at)
+            yield from _hard_cuts(text, at, at + len(part), cutting)
+            at += len(part)
 
 
-def _hard_cut(sentence: str, size: int) -> Iterator[str]:
-    """Yield a sentence in pieces of at most `size`, cut at white space if there is any in the last half of a piece."""
-    while len(sentence) > size:
-        cut = max(sentence.rfind(" ", size // 2, size), sentence.rfind("\n", size // 2, size))
-        cut = cut if cut > 0 else size
-        yield sentence[:cut].rstrip()
-        sentence = sentence[cut:].lstrip()
-    if sentence:
-        yield sentence
+def _hard_cuts(text: str, start: int, end: int, cutting: Cutting) -> Iterator[tuple[int, int]]:
+    """Yield a span in spans that fit, cut at white space if there is any in the last half of a span."""
+    # A token is at most three characters.
+    most = cutting.size * (1 if cutting.unit == "characters" else 3)
+    while start < end:
+        stop = min(end, start + most)
+        while cutting.length(text[start:stop]) > cutting.size:
+            stop = start + (stop - start) * 9 // 10
+        if stop < end:
+            half = (start + stop) // 2
+            stop = max(text.rfind(" ", half, stop), text.rfind("\n", half, stop)) if _has_space(text[half:stop]) else stop
+        yield start, stop
+        start = stop
+        while start < end and text[start].isspace():
+            start += 1
+
+
+def _has_space(text: str) -> bool:
+    return " " in text or "\n" in text

@@ -1,20 +1,35 @@
 """Sync: make the collection equal to the files. A second run does nothing; a broken-off run is completed by the next."""
 
-import hashlib
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from ingest.chunk import chunks
-from ingest.load import READERS, UnreadableError, read
-from rag_app.embeddings import Embeddings
-from rag_app.store import Store, Stored
+import numpy as np
+
+from ingest.chunk import Cutting
+from ingest.files import Choice, File, Found, find
+from ingest.lock import alone
+from ingest.worker import Limits, Prepared, Workers, hash_file, result
+from rag_app.embeddings import Embeddings, Vectors
+from rag_app.settings import Settings
+from rag_app.store import Store, StoredDocument, Version
 from rag_app.types import Chunk, RagError, Record
 
-# Part of every document's hash: raise it when readers or chunker change what they make of the same file.
-RECIPE = b"1"
+# Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
+VERSION = "2"
+# Files that are being read or wait for their embedding.
+AHEAD = 16
+# Chunks that Chroma gets at once; whole documents, so there may be more.
+WRITE = 1000
+WRITE_EVERY = 5.0
+
+State = Literal["added", "changed", "unchanged", "moved", "removed", "empty", "skipped", "failed"]
+WORKERS = Workers()
 
 
 class Failure(Record):
@@ -25,11 +40,12 @@ class Failure(Record):
 
 
 class Documents(Record):
-    """What happened to the documents: counts, and by name those that hold no searchable text."""
+    """What happened to the documents: counts, and by name those that are not indexed."""
 
     added: int
     changed: int
     unchanged: int
+    moved: int
     removed: int
     empty: tuple[Failure, ...]
     skipped: tuple[Failure, ...]
@@ -45,7 +61,7 @@ class ChunkCounts(Record):
 
 
 class Report(Record):
-    """The result of one ingest run. `languages` counts the documents by ISO 639 code."""
+    """The result of one ingest run. `languages` counts the documents in the store by ISO 639 code."""
 
     documents: Documents
     chunks: ChunkCounts
@@ -54,260 +70,424 @@ class Report(Record):
     languages: dict[str, int]
 
 
-@dataclass(frozen=True)
-class File:
-    """A file of the corpus: `document` is its path below its root, and its name in the store."""
+class Plan(Record):
+    """What a run would do, by document; added and changed files may still turn out empty, skipped or failed."""
 
-    path: Path
-    root: str
-    document: str
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    moved: tuple[tuple[str, str], ...]
+    removed: tuple[str, ...]
+    failed: tuple[Failure, ...]
 
 
 @dataclass
 class Progress:
-    """Called back as the work goes on: `files(done, total)`, then `chunks(done, total)`."""
+    """Called back as the work goes on: each file's end with its state, and the chunks stored so far."""
 
-    files: Callable[[int, int], None] = lambda done, total: None
-    chunks: Callable[[int, int], None] = lambda done, total: None
+    plan: Callable[[Plan], None] = lambda plan: None
+    file: Callable[[str, State, str], None] = lambda document, state, reason: None
+    chunks: Callable[[int], None] = lambda stored: None
+
+
+@dataclass
+class _Task:
+    """A file on its way into the store."""
+
+    file: File
+    state: Literal["added", "changed", "moved"]
+    # Documents whose chunks it replaces, its own included; the vectors of all of them may serve again.
+    replaces: list[str] = field(default_factory=list)
+    # Another document with the same content, if there is one, and whether that one is of this run.
+    twin: str = ""
+    later: bool = False
+    prepared: Prepared = field(default_factory=lambda: Prepared("read"))
+    vectors: list[Vectors | None] = field(default_factory=list)
+    missing: int = 0
+    refused: str = ""
+    stale: list[str] = field(default_factory=list)
+
+
+def recipe(embeddings: Embeddings, cutting: Cutting) -> dict[str, str]:
+    """Return what a collection is made by, for it to remember."""
+    cut = {"chunk_size": str(cutting.size), "chunk_overlap": str(cutting.overlap), "chunk_unit": cutting.unit}
+    return {**embeddings.recipe, **cut, "ingest_version": VERSION}
+
+
+def how(settings: Settings) -> tuple[Cutting, Limits]:
+    """Return how the settings say that files are cut, and what one may take to read."""
+    cutting = Cutting(settings.chunk_size, settings.chunk_overlap, settings.chunk_unit)
+    return cutting, Limits(settings.read_timeout, settings.read_memory_mb)
+
+
+def look_through(paths: Sequence[Path], store: Store | None, choice: Choice = Choice(), *, force: bool = False) -> Found:
+    """Return the files below the paths that are meant, each under the root that its document in the store has.
+
+    RagError for a path that is gone, without `force`.
+    """
+    roots = {Path(document.version.root) for document in store.documents().values()} if store else set()
+    return find(paths, roots, choice, gone_is_empty=force)
+
+
+def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool = False) -> Plan:
+    """Return what a run would do.
+
+    Only what lies below the paths that were looked through is touched: documents from elsewhere stay. RagError if all of
+    what is stored from one of these paths would be removed, without `force`.
+    """
+    return _planned(found, store, prune, force)[0]
 
 
 def ingest(
-    paths: Sequence[Path],
+    found: Found,
     store: Store,
     embeddings: Embeddings,
+    cutting: Cutting = Cutting(),
+    limits: Limits = Limits(),
     progress: Progress | None = None,
     *,
+    prune: bool = True,
     force: bool = False,
 ) -> Report:
-    """Make the store equal to the files below the paths, and return what was done.
+    """Make the store equal to the files that were found, and return what was done.
 
-    Only what lies below these paths is touched: documents from elsewhere stay. RagError if a path is missing, nothing is
-    there to read, or the endpoint or the store fails; what was stored by then stays and the next run goes on from it.
-    A folder that is gone or empty, but has documents in the store, is emptied there only with `force`.
+    Files are read, embedded and stored side by side. A document is replaced whole or not at all. RagError if the endpoint
+    or the store fails: what was stored by then stays and the next run goes on from it. With `prune` documents whose files
+    are gone leave the store; see `plan` for `force`.
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    known = store.stored()
-    roots = {Path(stored.root) for stored in known.values()}
-    files, skipped = find(paths, roots, gone_is_empty=force)
-    in_scope = {identity for identity, stored in known.items() if _below(_file(stored), paths)}
-    if not files and not (force and in_scope):
-        held = f", but {len({known[i].document for i in in_scope})} documents of it are stored: --force removes them"
-        remedy = f": put {' '.join(READERS)} files there"
-        names = ", ".join(str(path) for path in paths)
-        raise RagError(f"nothing to read in {names}{held if in_scope else remedy}")
-    _refuse_collisions(files, [stored for identity, stored in known.items() if identity not in in_scope])
-
-    plan = _plan(files, known, progress)
-    to_embed = [pair for pair in plan.wanted if pair[0].id not in known]
-    to_update = [pair for pair in plan.wanted if pair[0].id in known and known[pair[0].id] != pair[1]]
-    requests_before = embeddings.n_requests
-    embedded = 0
-    progress.chunks(0, len(to_embed))
-    done = 0
-    for batch in embeddings.passages(chunk.text_in_context for chunk, _ in to_embed):
-        pairs = to_embed[done : done + len(batch.vectors)]
-        accepted = [row for row in range(len(pairs)) if row not in batch.refused]
-        if accepted:
-            store.create(embeddings.recipe, batch.vectors.shape[1])
-            store.put([pairs[row] for row in accepted], batch.vectors[accepted])
-        for row, reason in batch.refused.items():
-            plan.refuse(pairs[row][0].document, reason)
-        embedded += len(accepted)
-        done += len(pairs)
-        progress.chunks(done, len(to_embed))
-    store.update(to_update)
-
-    # Last, so that a run that breaks off leaves old chunks beside new ones rather than a gap.
-    wanted_ids = plan.kept.union(chunk.id for chunk, _ in plan.wanted)
-    documents_found = {file.document for file in files}
-    stale = [i for i, s in known.items() if i not in wanted_ids and (i in in_scope or s.document in documents_found)]
-    store.delete(stale)
-    if plan.wanted or stale:
-        store.touch()
-    removed = {known[identity].document for identity in stale} - documents_found
-
-    states = Counter(plan.states.values())
-    documents = Documents(
-        added=states["added"],
-        changed=states["changed"],
-        unchanged=states["unchanged"],
-        removed=len(removed),
-        empty=tuple(plan.empty),
-        skipped=tuple(skipped),
-        failed=tuple(plan.failed),
-    )
+    store.require(recipe(embeddings, cutting))
+    with alone(store):
+        planned, tasks, known = _planned(found, store, prune, force)
+        progress.plan(planned)
+        run = _Run(store, embeddings, cutting, limits, progress)
+        for failure in planned.failed:
+            run.ended(failure.path, "failed", failure.reason)
+        for document in planned.unchanged:
+            run.ended(document, "unchanged")
+        requests_before = embeddings.n_requests
+        # Files that equal another of this run wait until that one's vectors are stored.
+        with run.writer:
+            run.work([task for task in tasks if not task.later])
+            run.work([task for task in tasks if task.later])
+        # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
+        for document in planned.removed:
+            run.deleted += store.forget(document)
+            run.ended(document, "removed")
+        if run.stored or run.deleted:
+            store.touch()
+    stored = store.documents() if run.stored or run.deleted else known
     return Report(
-        documents=documents,
-        chunks=ChunkCounts(embedded=embedded, stored=store.count(), deleted=len(stale)),
+        documents=Documents(
+            added=run.counts["added"],
+            changed=run.counts["changed"],
+            unchanged=run.counts["unchanged"],
+            moved=run.counts["moved"],
+            removed=run.counts["removed"],
+            empty=tuple(run.failures["empty"]),
+            skipped=tuple(run.failures["skipped"]),
+            failed=tuple(run.failures["failed"]),
+        ),
+        chunks=ChunkCounts(embedded=run.embedded, stored=sum(d.chunks for d in stored.values()), deleted=run.deleted),
         embedding_requests=embeddings.n_requests - requests_before,
         seconds=round(time.perf_counter() - start, 3),
-        languages=plan.languages,
+        languages=dict(Counter(document.language for document in stored.values()).most_common()),
     )
 
 
-def rebuild(
-    paths: Sequence[Path],
+def reindex(
     old: Store,
     new: Store,
     embeddings: Embeddings,
+    cutting: Cutting = Cutting(),
+    limits: Limits = Limits(),
     progress: Progress | None = None,
     *,
     force: bool = False,
 ) -> Report:
-    """Embed everything anew into another collection, then let it take the old one's place; questions go on meanwhile.
+    """Make a collection anew from the files of its documents, beside the old one, then let it take the old one's place.
 
-    RagError, and the old collection stays, if the new one would hold less: documents from other folders, or documents
-    whose file fails now. `force` takes that loss.
+    Questions go on meanwhile. RagError, and the old collection stays, if a document's file is gone or fails now; `force`
+    takes that loss. One that was broken off is gone on with.
     """
-    known = old.stored()
-    elsewhere = sorted({stored.root for stored in known.values() if not _below(_file(stored), paths)})
-    if elsewhere and not force:
-        raise RagError(f"{old.name} also holds documents from {', '.join(elsewhere)}: name that too, or drop them with --force")
-    # One that was broken off is gone on with.
-    if new.recipe != embeddings.recipe:
+    known = old.documents()
+    if not known:
+        raise old.empty()
+    roots = {document.version.root for document in known.values()}
+    files = [File(document.path, document.version.root, name) for name, document in known.items()]
+    gone = [file.document for file in files if not file.path.is_file()]
+    if gone and not force:
+        raise RagError(f"{_names(gone)} cannot be read any more, so the old collection stays: bring back, or --force drops")
+    if new.recipe != recipe(embeddings, cutting):
         new.drop()
-    report = ingest(paths, new, embeddings, progress, force=force)
-    lost = {stored.document for stored in known.values()} & {failure.path for failure in report.documents.failed}
-    if (lost or not new.count()) and not force:
-        names = ", ".join(sorted(lost)) or "every document"
-        new.drop()
-        raise RagError(f"{names} cannot be read now, so the old collection stays: repair that, or go on with --force")
-    new.replace(old.name)
+    there = [file for file in files if file.document not in set(gone)]
+    with alone(old):
+        report = ingest(Found(there, [Path(root) for root in roots]), new, embeddings, cutting, limits, progress, force=True)
+    lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
+    if (lost or not report.chunks.stored) and not force:
+        raise RagError(f"{_names(sorted(lost))} cannot be read now, so the old collection stays: repair, or --force drops")
+    with alone(old):
+        new.replace(old.name)
     return report
 
 
-def find(paths: Sequence[Path], roots: Iterable[Path] = (), *, gone_is_empty: bool = False) -> tuple[list[File], list[Failure]]:
-    """Return the files below the paths that have a reader, in order, and those that have none.
+def forget(store: Store, names: Sequence[str]) -> dict[str, int]:
+    """Take documents, or all below a folder, out of the store; return how many chunks each had.
 
-    A file below several roots, these paths or earlier ones, belongs to the outermost. RagError for a path that is not there.
+    A name is as `Store.documents` has it, or a path of the file system. RagError if one names nothing.
     """
-    files: dict[Path, File] = {}
-    skipped: list[Failure] = []
-    outermost_first = sorted({*roots, *(_folder(path) for path in paths)}, key=lambda root: len(root.parts))
-    for path in paths:
-        if not path.exists():
-            if gone_is_empty:
-                continue
-            raise RagError(f"no such file or folder: {path} (--force removes what is stored of it)")
-        # The folder itself may be hidden or be reached over a link: it was named. What lies below it is not followed.
-        for file in _walk(path) if path.is_dir() else [path]:
-            whole = file.resolve()
-            root = next(root for root in outermost_first if whole.is_relative_to(root))
-            document = whole.relative_to(root).as_posix().encode("utf-8", "replace").decode()
-            if file.suffix.lower() in READERS:
-                files.setdefault(whole, File(file, root.as_posix(), document))
-            else:
-                skipped.append(Failure(path=document, reason=f"no reader for {file.suffix or 'a file without a suffix'}"))
-    return list(files.values()), skipped
+    with alone(store):
+        known = store.documents()
+        chosen: set[str] = set()
+        for name in names:
+            path = Path(name).expanduser().resolve()
+            below = name.rstrip("/") + "/"
+            matching = {d for d in known if d == name or d.startswith(below) or known[d].path.is_relative_to(path)}
+            if not matching:
+                raise RagError(f"{name} is not stored in {store.name}: `rag-app documents` lists what is")
+            chosen |= matching
+        gone = {document: store.forget(document) for document in sorted(chosen)}
+        store.touch()
+    return gone
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise RagError(f"folder {folder} cannot be read ({error.strerror}): check its permissions") from None
-    for entry in entries:
-        if entry.name.startswith(".") or entry.is_symlink():
+def reset(store: Store) -> None:
+    """Delete a collection."""
+    with alone(store):
+        store.drop()
+
+
+def _names(documents: Sequence[str]) -> str:
+    rest = f" and {len(documents) - 3} more" if len(documents) > 3 else ""
+    return ", ".join(documents[:3]) + rest
+
+
+def _planned(
+    found: Found, store: Store | None, prune: bool, force: bool
+) -> tuple[Plan, list[_Task], dict[str, StoredDocument]]:
+    known = store.documents() if store else {}
+    if not found.files and not any(found.covers(document.path) for document in known.values()):
+        raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there (rag-app ingest --help)")
+    _refuse_collisions(found, known)
+    by_name = {file.document: file for file in found.files}
+    vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
+    vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
+    stored_by_hash = {d.version.document_hash: d.document for d in known.values() if d.whole}
+    first_by_hash: dict[str, str] = {}
+    tasks: list[_Task] = []
+    unchanged: list[str] = []
+    failed: list[Failure] = []
+    for file in found.files:
+        before = known.get(file.document)
+        try:
+            document_hash = hash_file(file.path)
+        except OSError as error:
+            stays = "; what was stored of it before stays" if before else ""
+            failed.append(Failure(path=file.document, reason=f"{error.strerror or error}{stays}"))
             continue
-        if entry.is_dir():
-            yield from _walk(entry)
-        elif entry.is_file():
-            yield entry
+        version = before.version if before else None
+        if before and before.whole and version and (version.document_hash, version.root) == (document_hash, file.root):
+            unchanged.append(file.document)
+            continue
+        task = _Task(file, "changed" if before else "added", [file.document] if before else [])
+        source = vanished_by_hash.get(document_hash, "")
+        if not before and source in vanished and prune:
+            del vanished[source]
+            task.state, task.replaces = "moved", [source]
+        first = first_by_hash.setdefault(document_hash, file.document)
+        task.twin = source or stored_by_hash.get(document_hash) or (first if first != file.document else "")
+        task.later = task.twin == first
+        tasks.append(task)
+    removed = list(vanished) if prune else []
+    if not force:
+        _refuse_emptying(found, known, removed)
+    planned = Plan(
+        added=tuple(task.file.document for task in tasks if task.state == "added"),
+        changed=tuple(task.file.document for task in tasks if task.state == "changed"),
+        unchanged=tuple(unchanged),
+        moved=tuple((task.replaces[0], task.file.document) for task in tasks if task.state == "moved"),
+        removed=tuple(removed),
+        failed=tuple(failed),
+    )
+    return planned, tasks, known
 
 
-def _folder(path: Path) -> Path:
-    return path.resolve() if path.is_dir() else path.resolve().parent
+def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Sequence[str]) -> None:
+    """RagError if nothing would be left of what is stored from a path: it may be unmounted, or named wrongly."""
+    going = set(removed)
+    for path in found.paths:
+        below = [d.document for d in known.values() if d.path.is_relative_to(path)]
+        if below and going.issuperset(below) and not any(file.path.resolve().is_relative_to(path) for file in found.files):
+            raise RagError(
+                f"nothing is left to read in {path}, but {len(below)} documents of it are stored: --force removes them"
+            )
 
 
-def _file(stored: Stored) -> Path:
-    return Path(stored.root) / stored.document
-
-
-def _below(file: Path, paths: Sequence[Path]) -> bool:
-    return any(file.is_relative_to(path.resolve()) for path in paths)
-
-
-def _refuse_collisions(files: Sequence[File], elsewhere: Sequence[Stored]) -> None:
+def _refuse_collisions(found: Found, known: dict[str, StoredDocument]) -> None:
     # What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
-    owner = {stored.document: stored for stored in elsewhere}
     seen: dict[str, File] = {}
-    for file in files:
+    for file in found.files:
         other = seen.setdefault(file.document, file)
-        stored = owner.get(file.document)
-        if other.root != file.root or (stored and stored.root != file.root and _file(stored).exists()):
-            root = other.root if other.root != file.root or not stored else stored.root
+        stored = known.get(file.document)
+        if stored and (stored.version.root == file.root or found.covers(stored.path) or not stored.path.exists()):
+            stored = None
+        if other.root != file.root or stored:
+            root = stored.version.root if stored else other.root
             raise RagError(
                 f"{file.document} is in {root} and in {file.root}: ingest the folder that holds both, "
                 "or give one of them a collection of its own with --collection"
             )
 
 
-class _Plan:
-    def __init__(self) -> None:
-        self.wanted: list[tuple[Chunk, Stored]] = []
-        # Ids that stay as they are: of unchanged documents, and of those whose file cannot be read now.
-        self.kept: set[str] = set()
-        # Document → added, changed or unchanged.
-        self.states: dict[str, str] = {}
-        self.empty: list[Failure] = []
-        self.failed: list[Failure] = []
-        self.languages: dict[str, int] = {}
+class _Run:
+    """One run's work: files are read ahead in processes, embedded in threads, and stored by one more thread."""
 
-    def refuse(self, document: str, reason: str) -> None:
-        """Count a document as failed whose text the embeddings endpoint refuses; the next run tries it again."""
-        if self.states.pop(document, None):
-            self.failed.append(Failure(path=document, reason=reason))
+    def __init__(self, store: Store, embeddings: Embeddings, cutting: Cutting, limits: Limits, progress: Progress) -> None:
+        self.store = store
+        self.embeddings = embeddings
+        self.cutting = cutting
+        self.limits = limits
+        self.progress = progress
+        self.counts: Counter[str] = Counter()
+        self.failures: dict[str, list[Failure]] = {"empty": [], "skipped": [], "failed": []}
+        self.embedded = self.deleted = self.stored = 0
+        # In the order in which their chunks go to the endpoint.
+        self.under_way: deque[_Task] = deque()
+        # Complete, and not yet given to the writer.
+        self.complete: list[_Task] = []
+        self.writer = ThreadPoolExecutor(1)
+        self.writes: deque[Future[None]] = deque()
+        self.written = time.monotonic()
+        self.lock = threading.Lock()
 
+    def ended(self, document: str, state: State, reason: str = "") -> None:
+        """Note the one state that a file ends in."""
+        with self.lock:
+            self.counts[state] += 1
+            if state in self.failures:
+                self.failures[state].append(Failure(path=document, reason=reason))
+            self.progress.file(document, state, reason)
 
-def _plan(files: Sequence[File], known: dict[str, Stored], progress: Progress) -> _Plan:
-    by_document: dict[str, dict[str, Stored]] = {}
-    for identity, stored in known.items():
-        by_document.setdefault(stored.document, {})[identity] = stored
-    plan = _Plan()
-    languages: Counter[str] = Counter()
-    for done, file in enumerate(files, 1):
-        before = by_document.get(file.document, {})
+    def work(self, tasks: Sequence[_Task]) -> None:
+        """Read, embed and store; what is complete when the endpoint fails is stored all the same."""
         try:
-            content = file.path.read_bytes()
-            document_hash = hashlib.sha256(RECIPE + content).hexdigest()
-            if _complete(before, file.root, document_hash):
-                plan.states[file.document] = "unchanged"
-                plan.kept.update(before)
-                languages[next(iter(before.values())).language] += 1
-                continue
-            document = read(file.path, content)
-        except (UnreadableError, OSError) as error:
-            reason = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-            reason += "; what was stored of it before stays" if before else ""
-            plan.failed.append(Failure(path=file.document, reason=reason))
-            plan.kept.update(before)
-            continue
+            for batch in self.embeddings.passages(self._texts(tasks)):
+                self._take(batch.vectors, batch.refused)
+                self._advance()
         finally:
-            progress.files(done, len(files))
-        cut = chunks(file.document, document)
-        if not cut:
-            plan.empty.append(Failure(path=file.document, reason="it holds no text"))
-            continue
-        languages[cut[0].language] += 1
-        plan.states[file.document] = "changed" if before else "added"
-        plan.wanted.extend((chunk, _as_stored(chunk, file, document_hash, len(cut))) for chunk in cut)
-    plan.languages = dict(languages.most_common())
-    return plan
+            self._advance(last=True)
+            while self.writes:
+                self.writes.popleft().result()
 
+    def _advance(self, *, last: bool = False) -> None:
+        """Give the writer what is complete: when there is enough of it, or for a while there was not."""
+        while self.under_way and not self.under_way[0].missing:
+            self.complete.append(self.under_way.popleft())
+        n_chunks = sum(len(task.prepared.chunks) for task in self.complete)
+        if self.complete and (last or n_chunks >= WRITE or time.monotonic() - self.written > WRITE_EVERY):
+            # One write waits behind the one under way, no more: what is held stays bounded.
+            while len(self.writes) > 1:
+                self.writes.popleft().result()
+            self.writes.append(self.writer.submit(self._write, self.complete))
+            self.complete = []
+            self.written = time.monotonic()
 
-def _complete(before: dict[str, Stored], root: str, document_hash: str) -> bool:
-    """Whether all of a document is stored, and nothing else under its name."""
-    same = all(s.document_hash == document_hash and s.root == root and s.n_chunks == len(before) for s in before.values())
-    return bool(before) and same
+    def _texts(self, tasks: Sequence[_Task]) -> Iterator[str]:
+        """Yield the texts to embed, file by file, reading a few files ahead."""
+        waiting: deque[tuple[_Task, Future[Prepared]]] = deque()
+        for task in tasks:
+            waiting.append((task, WORKERS.submit(task.file.path, task.file.document, self.cutting, self.limits)))
+            if len(waiting) > AHEAD:
+                yield from self._prepared(*waiting.popleft())
+        while waiting:
+            yield from self._prepared(*waiting.popleft())
 
+    def _prepared(self, task: _Task, future: "Future[Prepared]") -> Iterator[str]:
+        document = task.file.document
+        task.prepared = result(future, self.limits)
+        if task.prepared.state == "failed":
+            stays = "; what was stored of it before stays" if task.replaces else ""
+            self.ended(document, "failed", task.prepared.reason + stays)
+            return
+        known = self._vectors(task)
+        task.vectors = [known.get((chunk.text_in_context, "")) for chunk in task.prepared.chunks]
+        if task.twin:
+            # The same file has the same vectors, though a title that is only its name may differ.
+            task.vectors = [
+                v if v is not None else known.get((c.text, str(c.position)))
+                for v, c in zip(task.vectors, task.prepared.chunks, strict=True)
+            ]
+        task.missing = sum(vector is None for vector in task.vectors)
+        self.under_way.append(task)
+        for chunk, vector in zip(task.prepared.chunks, list(task.vectors), strict=True):
+            if vector is None:
+                yield chunk.text_in_context
+        self._advance()
 
-def _as_stored(chunk: Chunk, file: File, document_hash: str, n_chunks: int) -> Stored:
-    return Stored(
-        document=chunk.document,
-        root=file.root,
-        document_hash=document_hash,
-        n_chunks=n_chunks,
-        position=chunk.position,
-        language=chunk.language,
-    )
+    def _vectors(self, task: _Task) -> dict[tuple[str, str], Vectors]:
+        """Return the vectors that serve again: of the chunks that the file replaces, and of a file with the same content."""
+        found: dict[tuple[str, str], Vectors] = {}
+        kept = {chunk.id for chunk in task.prepared.chunks}
+        for document in task.replaces:
+            for chunk, _, vector in self.store.chunks_of(document):
+                found[chunk.text_in_context, ""] = vector
+                if chunk.id not in kept:
+                    task.stale.append(chunk.id)
+        if task.twin:
+            for chunk, _, vector in self.store.chunks_of(task.twin):
+                found[chunk.text, str(chunk.position)] = vector
+        return found
+
+    def _take(self, vectors: Vectors, refused: dict[int, str]) -> None:
+        """Give the vectors of a batch, in order, to the chunks that wait for them."""
+        row = 0
+        for task in self.under_way:
+            for i, vector in enumerate(task.vectors):
+                if row == len(vectors):
+                    return
+                if vector is None:
+                    task.vectors[i] = vectors[row]
+                    task.missing -= 1
+                    if row in refused:
+                        task.refused = task.refused or refused[row]
+                    else:
+                        self.embedded += 1
+                    row += 1
+
+    def _write(self, tasks: Sequence[_Task]) -> None:
+        """Store documents, as many at once as Chroma takes in one call, and take away what they replace."""
+        now = time.time()
+        rows: list[tuple[Chunk, Version]] = []
+        vectors: list[Vectors] = []
+        stale: list[str] = []
+        for task in tasks:
+            if task.refused:
+                continue
+            cut = task.prepared.chunks
+            if rows and len(rows) + len(cut) > self.store.most_at_once:
+                self._put(rows, vectors, stale)
+                rows, vectors, stale = [], [], []
+            version = Version(task.file.root, task.prepared.document_hash, len(cut), now)
+            rows += [(chunk, version) for chunk in cut]
+            vectors += [vector for vector in task.vectors if vector is not None]
+            stale += task.stale
+        self._put(rows, vectors, stale)
+        for task in tasks:
+            if task.refused:
+                stays = "; what was stored of it before stays" if task.replaces else ""
+                self.ended(task.file.document, "failed", task.refused + stays)
+            elif task.prepared.state == "read":
+                self.ended(task.file.document, task.state)
+            else:
+                self.ended(task.file.document, task.prepared.state, task.prepared.reason)
+        self.stored += len(rows)
+        self.progress.chunks(self.stored)
+
+    def _put(self, rows: list[tuple[Chunk, Version]], vectors: list[Vectors], stale: list[str]) -> None:
+        if rows:
+            self.store.create(recipe(self.embeddings, self.cutting), len(vectors[0]))
+            self.store.put(rows, np.stack(vectors))
+        # A question between the two calls sees the new version alone: see Store.nearest.
+        self.store.delete(stale)
+        self.deleted += len(stale)

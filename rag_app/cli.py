@@ -1,50 +1,23 @@
-"""The command line: rag-app ingest, ask, search, gateway."""
+"""The command line: rag-app ask, search, doctor, gateway, and the commands on the corpus."""
 
 import io
-import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-from rich.progress import ProgressColumn as RichColumn
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
 
-from rag_app import builtin, language
-from rag_app.settings import Settings, load_settings
-from rag_app.types import SEPARATOR, Ask, Candidate, RagError, Search, SettingsError, arrow, seconds
-
-out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+from ingest import commands
+from rag_app import builtin
+from rag_app.terminal import CollectionOption, Commands, JsonOption, configure, err, out, printable
+from rag_app.types import SEPARATOR, Ask, Candidate, RagError, Search, arrow, seconds
 
 # Blue, green, vermilion of Okabe & Ito: told apart by colour-blind people too.
 COLOURS = {"promoted": "#0072B2", "kept": "#009E73", "lost": "#D55E00"}
 ROWS = 10
-RUN_AGAIN = ": nothing is half-written; run the same command again to complete it"
-
-
-class Commands(TyperGroup):
-    """Turns our errors into one line on stderr and an exit code: 1 failed, 2 misused, 130 interrupted."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except RagError as error:
-            err.print(f"error: {printable(str(error))}", style="red")
-            raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
-        except KeyboardInterrupt:
-            err.print("\ninterrupted" + (RUN_AGAIN if ctx.invoked_subcommand == "ingest" else ""), style="yellow")
-            sys.stdout.flush()
-            # Requests under way would hold the process until they are answered.
-            os._exit(130)
 
 
 app = typer.Typer(
@@ -59,19 +32,10 @@ app = typer.Typer(
 )
 
 Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
-CollectionOption = Annotated[str | None, typer.Option(help="Chroma collection (RAG_COLLECTION).")]
 CandidatesOption = Annotated[int | None, typer.Option(help="Candidates to retrieve and rerank (RAG_N_CANDIDATES).")]
 PassagesOption = Annotated[int | None, typer.Option(help="Passages for the chat model (RAG_N_PASSAGES).")]
 RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Rerank, or keep the retrieval order.")]
 AllOption = Annotated[bool, typer.Option("--all", help=f"Show every candidate in the table, not only the top {ROWS}.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout.")]
-
-
-def named_path(text: str) -> Path:
-    """Return a path; an empty one, as of an unset variable, would be the working directory."""
-    if not text.strip():
-        raise typer.BadParameter("a path is empty: name a folder, or . for this one")
-    return Path(text).expanduser()
 
 
 @app.callback(invoke_without_command=True)
@@ -83,51 +47,7 @@ def about(
         raise typer.Exit
 
 
-@app.command()
-def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Folders and files.", show_default=False, parser=named_path)],
-    collection: CollectionOption = None,
-    rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Embed everything anew, beside the old collection, then replace it.")
-    ] = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Also where it removes documents: of a folder that is gone or empty, or by a rebuild."),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make the collection equal to the documents below PATHS.
-
-    Reads Markdown, text, HTML, PDF and DOCX. Only what is new or changed is embedded; what is gone leaves the collection.
-    Exit code 1 if a file failed; the others are stored all the same.
-    """
-    from ingest import sync
-    from rag_app import pipeline
-    from rag_app.store import Store
-
-    settings = configure(collection=collection)
-    # Looked at before anything is made or started.
-    sync.find(paths, gone_is_empty=force)
-    store = Store(settings.chroma_path, settings.chroma_url, settings.collection, create=True)
-    with progress_bars() as progress:
-        if rebuild:
-            beside = Store(settings.chroma_path, settings.chroma_url, f"{settings.collection}-rebuild", create=True)
-            report = sync.rebuild(paths, store, beside, pipeline.embeddings(settings), progress, force=force)
-        else:
-            embeddings = pipeline.embeddings(settings)
-            store.require(embeddings.recipe)
-            report = sync.ingest(paths, store, embeddings, progress, force=force)
-    if as_json:
-        typer.echo(report.model_dump_json(indent=2))
-    else:
-        told(report, settings)
-    for state, style in (("empty", "dim"), ("skipped", "dim"), ("failed", "red")):
-        for failure in getattr(report.documents, state):
-            err.print(printable(f"{state}: {failure.path}: {failure.reason}"), style=style)
-    if settings.endpoint("EMBEDDING").builtin:
-        warn_of_languages(report.languages)
-    if report.documents.failed:
-        raise typer.Exit(1)
+commands.add_to(app)
 
 
 @app.command()
@@ -235,16 +155,6 @@ def gateway(
     server.serve(port)
 
 
-def configure(**options: object) -> Settings:
-    """Return the settings with the options on top, and say on stderr what is unlikely to serve."""
-    settings = load_settings(**options)
-    logging.basicConfig(level="ERROR", format="%(levelname)s %(name)s: %(message)s", force=True)
-    logging.getLogger("rag_app").setLevel(settings.log_level.upper())
-    for line in settings.advice():
-        err.print(f"note: {line}", style="yellow")
-    return settings
-
-
 def searched(pipeline: Any, question: str, rerank: bool) -> Search:
     """Search, with a line on stderr that says which stage is running."""
     following = {"embed": "retrieving", "retrieve": "reranking", "rerank": "answering"}
@@ -315,60 +225,6 @@ def place(candidate: Candidate) -> str:
     """Return document, heading path and page of a chunk on one line."""
     page = (f"p. {candidate.page}",) if candidate.page else ()
     return " ".join(SEPARATOR.join((candidate.document, *candidate.headings, *page)).split())
-
-
-def printable(text: str) -> str:
-    """Return text without control and direction characters: a document must not drive the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "" for c in text)
-
-
-def told(report: Any, settings: Settings) -> None:
-    """Print the result of an ingest in two lines."""
-    d, c = report.documents, report.chunks
-    out.print(
-        f"{settings.collection}: {d.added} documents added, {d.changed} changed, {d.unchanged} unchanged, "
-        f"{d.removed} removed, {len(d.empty)} empty, {len(d.skipped)} skipped, {len(d.failed)} failed"
-    )
-    out.print(
-        f"{c.stored} chunks stored: {c.embedded} embedded in {report.embedding_requests} requests, {c.deleted} deleted, "
-        f"{report.seconds:.1f} s",
-        style="dim",
-    )
-
-
-def warn_of_languages(languages: dict[str, int]) -> None:
-    """Say on stderr when documents are not in the language of the built-in models."""
-    total = sum(languages.values())
-    for code, count in languages.items():
-        if code not in (builtin.LANGUAGE, language.UNDETERMINED):
-            err.print(
-                f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
-                "set RAG_BASE_URL to a gateway with multilingual models",
-                style="yellow",
-            )
-
-
-class Rate(RichColumn):
-    """Items a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:.0f}/s" if speed else "", style="dim")
-
-
-@contextmanager
-def progress_bars() -> Iterator[Any]:
-    """Show two bars on stderr, files read and chunks embedded, with rate and time left."""
-    from ingest.sync import Progress as Callbacks
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=err) as bars:
-        files = bars.add_task("reading files", total=None)
-        chunks = bars.add_task("embedding chunks", total=None, visible=False)
-        yield Callbacks(
-            files=lambda done, total: bars.update(files, completed=done, total=total),
-            chunks=lambda done, total: bars.update(chunks, completed=done, total=total, visible=total > 0),
-        )
 
 
 def main(argv: list[str] | None = None) -> None:

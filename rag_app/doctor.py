@@ -210,16 +210,12 @@ def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ..
     ms = (time.perf_counter() - start) * 1000
     yield "collection", "ok", f"{settings.collection} in {store.place}, {n} chunks, {seconds(ms)}"
     model = settings.endpoint("EMBEDDING").model
-    rebuild = "set the old model again, or run `rag-app ingest --rebuild PATH`"
+    reindex = "set the old model again, or run `rag-app reindex`"
     if store.recipe.get("embedding_model") != model:
-        yield (
-            "model",
-            "fail",
-            f"the collection was embedded with {store.recipe.get('embedding_model')}, not with {model}",
-            rebuild,
-        )
+        made = store.recipe.get("embedding_model")
+        yield "model", "fail", f"the collection was made with embedding model {made!r}, not {model!r}", reindex
     elif dimension is not None and store.dimension != dimension:
-        yield "dimension", "fail", f"the collection has {store.dimension} dimensions, {model} returns {dimension}", rebuild
+        yield "dimension", "fail", f"the collection has {store.dimension} dimensions, {model} returns {dimension}", reindex
     else:
         yield "dimension", "ok", f"{store.dimension} dimensions, by {model}"
 
@@ -289,6 +285,8 @@ def _candidates(texts: Iterable[str]) -> list[Candidate]:
             headings=(),
             page=None,
             position=i,
+            start=0,
+            end=len(text),
             language="en",
             text=text,
             retrieval=Ranking(rank=i + 1, score=0.0),

@@ -38,6 +38,12 @@ def name(code: str) -> str:
     return _NAMES.get(code, code)
 
 
+def tokens(text: str) -> float:
+    """Return an estimate of a text's tokens: one a Chinese, Japanese or Korean character, one for three others."""
+    wide = sum(character > "\u2e7f" for character in text)
+    return wide + (len(text) - wide) / 3
+
+
 def sentences(text: str, language: str = "en") -> list[str]:
     """Return the sentences of a text, in order, white space around them taken off; 。！？ end a sentence too."""
     return [part.strip() for part in sentencex.segment(language, text) if part.strip()]

@@ -57,9 +57,10 @@ class Pipeline:
         else:
             candidates, receipt = self.reranker.rerank(question, candidates)
         watch.lap("rerank")
+        chosen = choose(candidates, n_passages or self.settings.n_passages, self.settings.rerank_min_score)
         return Search(
             question=question,
-            candidates=choose(candidates, n_passages or self.settings.n_passages, self.settings.rerank_min_score),
+            candidates=self.store.widened(chosen, self.settings.n_neighbours) if self.settings.n_neighbours else chosen,
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
             tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),

@@ -22,7 +22,7 @@ _QUESTION = "\n\nQuestion: "
 def messages(question: str, passages: Sequence[Candidate]) -> list[Message]:
     """Return the chat messages for a question and its passages, numbered from 1 in the order given."""
     blocks = [
-        f'<passage n="{n}" source="{_source(passage)}">\n{_escape(passage.text)}\n</passage>'
+        f'<passage n="{n}" source="{_source(passage)}">\n{_escape(passage.sent)}\n</passage>'
         for n, passage in enumerate(passages, 1)
     ]
     return [

@@ -75,12 +75,19 @@ class Settings(BaseSettings):
     chroma_url: str = Field("", description="A Chroma server instead, e.g. http://localhost:8000.")
     collection: str = Field("handbook", description="Chroma collection.")
 
+    chunk_size: int = Field(1000, ge=50, le=20_000, description="Size of a chunk at most; the collection remembers it.")
+    chunk_overlap: int = Field(0, ge=0, description="How much of a chunk's end begins the next one too, at most.")
+    chunk_unit: Literal["characters", "tokens"] = Field("characters", description="characters, or tokens (estimated).")
+    read_timeout: float = Field(120, gt=0, description="Seconds that reading one file may take.")
+    read_memory_mb: int = Field(4000, ge=500, description="Megabytes of address space that reading one file may take.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="debug, info (one line a rerank), warning or error; on stderr."
     )
 
     n_candidates: int = Field(30, ge=1, le=1000, description="Candidates retrieved and reranked; 20-50 is advised.")
     n_passages: int = Field(4, ge=1, le=100, description="Passages given to the chat model; 3-5 is advised.")
+    n_neighbours: int = Field(0, ge=0, le=20, description="Chunks before and after each passage that go with it to chat.")
 
     @field_validator("base_url", "embedding_url", "rerank_url", "chat_url", "chroma_url")
     @classmethod
@@ -152,6 +159,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"RAG_N_PASSAGES ({self.n_passages}) is above RAG_N_CANDIDATES ({self.n_candidates}): "
                 "passages are chosen from the candidates"
+            )
+        if 2 * self.chunk_overlap > self.chunk_size:
+            raise ValueError(
+                f"RAG_CHUNK_OVERLAP ({self.chunk_overlap}) is above half of RAG_CHUNK_SIZE ({self.chunk_size}): "
+                "most of the text would be stored twice"
             )
         return self
 

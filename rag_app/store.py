@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -22,23 +22,55 @@ from chromadb.errors import ChromaError, NotFoundError
 from pydantic import TypeAdapter
 
 from rag_app.embeddings import Vectors
-from rag_app.types import Candidate, Chunk, RagError
+from rag_app.types import Candidate, Chunk, RagError, joined
 
 _PAGE = 5000
 _OLD = "-replaced"
 _LITTLE_ROOM = 10_000_000
+_NOT_RECIPE = ("dimension", "written")
+# Chosen by benchmarks/recall.py.
+HNSW: Any = {"space": "cosine"}
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What the store knows of a chunk besides its text and vector."""
+class Version:
+    """What every chunk says of the document that it was cut from: where its file is, as what it was read, when, in how many."""
 
-    document: str
     root: str
     document_hash: str
     n_chunks: int
-    position: int
+    when: float
+
+
+@dataclass(frozen=True)
+class StoredDocument:
+    """A document in the store: its newest version, and how many chunks there are under its name.
+
+    `whole` is false if a run that broke off left chunks of several versions, or too few.
+    """
+
+    document: str
+    title: str
     language: str
+    chunks: int
+    whole: bool
+    version: Version
+
+    @property
+    def path(self) -> Path:
+        return Path(self.version.root) / self.document
+
+
+@dataclass
+class _Memory:
+    """What this process knows of an embedded Chroma's index in its memory: how often it was opened, as of which writing."""
+
+    opened: int = 0
+    written: dict[str, tuple[str, str]] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+_MEMORIES: dict[str, _Memory] = {}
 
 
 class EmptyCollectionError(RagError):
@@ -55,8 +87,8 @@ class Store:
         self.place = url or str(path)
         self.name = collection
         self._collection: Collection | None = None
-        self._refreshing = threading.Lock()
         self._seen: list[tuple[int, int]] = []
+        self._opened = 0
         self._touched = 0.0
         if not url and not create and not (path / "chroma.sqlite3").is_file():
             raise self.empty()
@@ -64,6 +96,7 @@ class Store:
             self.client = _client(path, url)
             try:
                 self._collection = self._get()
+                self._refresh()
             except NotFoundError:
                 if not create:
                     raise self.empty() from None
@@ -73,7 +106,7 @@ class Store:
         try:
             found: Collection = self.client.get_collection(self.name, embedding_function=None)
         except NotFoundError:
-            # A rebuild was broken off between its two renames.
+            # A reindex was broken off between its two renames.
             found = self.client.get_collection(f"{self.name}{_OLD}", embedding_function=None)
             found.modify(name=self.name)
         return found
@@ -106,9 +139,9 @@ class Store:
 
     @property
     def recipe(self) -> dict[str, str]:
-        """What the collection's vectors were made by, as `create` was told; empty while there is no collection."""
+        """What the collection was made by, as `create` was told; empty while there is no collection."""
         known = (self._collection.metadata or {}) if self._collection else {}
-        return {name: str(known[name]) for name in ("embedding_model", "passage_prefix") if name in known}
+        return {name: str(value) for name, value in known.items() if name not in _NOT_RECIPE}
 
     @property
     def dimension(self) -> int | None:
@@ -117,18 +150,20 @@ class Store:
         return recorded if isinstance(recorded, int) else None
 
     def require(self, recipe: dict[str, str]) -> None:
-        """RagError unless the collection is new or its vectors were made by this recipe."""
-        if self._collection is None or self.recipe == recipe:
+        """RagError, which names what differs, unless the collection is new or was made by this recipe."""
+        if self._collection is None:
             return
-        phrases = {"embedding_model": "embedded with {}, not with {}", "passage_prefix": "embedded with prefix {!r}, not {!r}"}
-        for name, phrase in phrases.items():
-            old, new = self.recipe.get(name, "something else"), recipe[name]
-            if old != new:
-                how = phrase.format(old, new)
-                raise RagError(
-                    f"collection {self.name} was {how}: "
-                    "put the settings back as they were, or embed it anew with `rag-app ingest --rebuild PATH`"
-                )
+        old = self.recipe
+        differs = [
+            f"{name.replace('_', ' ')} {old.get(name, 'unknown')!r}, not {wanted!r}"
+            for name, wanted in recipe.items()
+            if old.get(name) != wanted
+        ]
+        if differs:
+            raise RagError(
+                f"collection {self.name} was made with {', '.join(differs)}: "
+                "put the settings back as they were, or make it anew with `rag-app reindex`"
+            )
 
     def create(self, recipe: dict[str, str], dimension: int) -> Self:
         """Make the collection, cosine, with its recipe, if it is not there."""
@@ -139,7 +174,7 @@ class Store:
                     self.name,
                     embedding_function=None,
                     metadata={**recipe, "dimension": dimension},
-                    configuration={"hnsw": {"space": "cosine"}},
+                    configuration={"hnsw": HNSW},
                 )
             self.require(recipe)
         self._require_dimension(dimension)
@@ -149,7 +184,7 @@ class Store:
         if self.dimension != dimension:
             raise RagError(
                 f"collection {self.name} has {self.dimension} dimensions, but its model now returned {dimension}: "
-                "the endpoint serves another model; embed anew with `rag-app ingest --rebuild PATH`"
+                "the endpoint serves another model; make the collection anew with `rag-app reindex`"
             )
 
     def replace(self, name: str) -> None:
@@ -181,40 +216,74 @@ class Store:
             return self._collection.count()
 
     def nearest(self, vector: Vectors, n: int) -> list[Candidate]:
-        """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity."""
+        """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity.
+
+        Of a document that is being replaced at this moment, only chunks of its new version.
+        """
         self._refresh()
         self._require_dimension(len(vector))
-        with self._errors():
-            found = self.collection.query(
-                query_embeddings=vector[np.newaxis], n_results=n, include=["documents", "metadatas", "distances"]
-            )
-        ids, texts = found["ids"][0], (found["documents"] or [[]])[0]
-        metadatas, distances = (found["metadatas"] or [[]])[0], (found["distances"] or [[]])[0]
-        if not ids:
+        found, replaced = self._query(vector, n)
+        if replaced:
+            found = self._query(vector, n + 2 * replaced)[0][:n]
+        if not found:
             raise self.empty()
-        if None in metadatas:
-            raise RagError(f"collection {self.name} is being changed: ask again")
-        rows = zip(ids, texts, metadatas, distances, strict=True)
         return _CANDIDATES.validate_python(
             [
-                {**_chunk_fields(identity, text, metadata), "retrieval": {"rank": rank, "score": 1.0 - distance}}
-                for rank, (identity, text, metadata, distance) in enumerate(rows, 1)
+                {**_chunk_fields(identity, text, metadata, rest), "retrieval": {"rank": rank, "score": 1.0 - distance}}
+                for rank, (identity, text, metadata, rest, distance) in enumerate(found, 1)
             ]
         )
 
-    def _refresh(self) -> None:
-        """See what other processes wrote: an embedded Chroma goes on with the index that it has in memory."""
+    def _query(self, vector: Vectors, n: int) -> tuple[list[tuple[str, str, Any, Any, float]], int]:
+        """Return the nearest chunks (id, text, metadata, decoded rest, distance), and how many old ones were left out."""
+        for anew in (False, True):
+            if anew:
+                # The index in memory names what another process has deleted.
+                self._refresh(anew=True)
+            with self._errors():
+                found: Any = self.collection.query(
+                    query_embeddings=vector[np.newaxis], n_results=n, include=["documents", "metadatas", "distances"]
+                )
+            ids, texts = found["ids"][0], (found["documents"] or [[]])[0]
+            metadatas, distances = (found["metadatas"] or [[]])[0], (found["distances"] or [[]])[0]
+            if None not in metadatas:
+                break
+        else:
+            raise RagError(f"collection {self.name} is being changed: ask again")
+        rests = [orjson.loads(metadata["rest"]) for metadata in metadatas]
+        newest: dict[str, dict[str, Any]] = {}
+        for metadata, rest in zip(metadatas, rests, strict=True):
+            version = newest.setdefault(metadata["document"], rest["version"])
+            if rest["version"]["when"] > version["when"]:
+                newest[metadata["document"]] = rest["version"]
+        current = [
+            (identity, text, metadata, rest, distance)
+            for identity, text, metadata, rest, distance in zip(ids, texts, metadatas, rests, distances, strict=True)
+            if rest["version"] == newest[metadata["document"]]
+        ]
+        return current, len(ids) - len(current)
+
+    def _refresh(self, *, anew: bool = False) -> None:
+        """See what other processes wrote: an embedded Chroma goes on with the index that it has in memory.
+
+        That one is shared by all stores of a folder in this process, and so is what is known of it.
+        """
         stamps = self._stamps()
-        if stamps == self._seen and not self.url:
+        memory = _MEMORIES.setdefault(self.place, _Memory())
+        if stamps == self._seen and self._opened == memory.opened and not (self.url or anew):
             return
-        with self._refreshing, self._errors():
+        with memory.lock, self._errors():
             try:
                 now = self._get()
-                if self._collection is None or (now.id, now.metadata) != (self._collection.id, self._collection.metadata):
-                    if not self.url:
-                        SharedSystemClient.clear_system_cache()
-                        self.client = _client(self.path, self.url)
-                    self._collection = self._get()
+                written = (str(now.id), str(now.metadata))
+                if not self.url and (anew or memory.written.setdefault(self.name, written) != written):
+                    SharedSystemClient.clear_system_cache()
+                    memory.opened += 1
+                    memory.written = {self.name: written}
+                if self._opened != memory.opened:
+                    self.client = _client(self.path, self.url)
+                    self._opened = memory.opened
+                self._collection = self._get()
                 # Those of before: what is written meanwhile is seen by the next question.
                 self._seen = stamps
             except NotFoundError:
@@ -235,24 +304,80 @@ class Store:
             self._touched = time.monotonic()
             with self._errors():
                 self._collection.modify(metadata={**(self._collection.metadata or {}), "written": time.time_ns()})
+                # What this process wrote itself it has in memory.
+                now = self._get()
+                _MEMORIES.setdefault(self.place, _Memory()).written[self.name] = (str(now.id), str(now.metadata))
 
-    def stored(self) -> dict[str, Stored]:
-        """Return what is stored, chunk id → Stored."""
-        if self._collection is None:
-            return {}
-        known: dict[str, Stored] = {}
+    def documents(self) -> dict[str, StoredDocument]:
+        """Return what is stored, by document, in order of name."""
+        found: dict[str, StoredDocument] = {}
+        if self._collection is not None:
+            self._refresh()
+        for _, metadata in self._pages():
+            rest = orjson.loads(metadata["rest"])
+            version = Version(**rest["version"])
+            name = metadata["document"]
+            before = found.get(name)
+            newest = version if before is None or version.when > before.version.when else before.version
+            found[name] = StoredDocument(
+                document=name,
+                title=rest["chunk"]["title"],
+                language=metadata["language"],
+                chunks=before.chunks + 1 if before else 1,
+                whole=before is None or (before.whole and before.version == version),
+                version=newest,
+            )
+        return {
+            name: replace(found[name], whole=found[name].whole and found[name].chunks == found[name].version.n_chunks)
+            for name in sorted(found)
+        }
+
+    def _pages(self) -> Iterator[tuple[str, Any]]:
+        """Yield (id, metadata) of every chunk."""
         offset = 0
-        while True:
+        while self._collection is not None:
             with self._errors():
                 page = self._collection.get(include=["metadatas"], limit=_PAGE, offset=offset)
-            for identity, metadata in zip(page["ids"], page["metadatas"] or [], strict=True):
-                known[identity] = _stored(metadata)
+            yield from zip(page["ids"], page["metadatas"] or [], strict=True)
             if len(page["ids"]) < _PAGE:
-                return known
+                return
             offset += _PAGE
 
-    def put(self, chunks: Sequence[tuple[Chunk, Stored]], vectors: Vectors) -> None:
-        """Store chunks with their vectors, shape (len(chunks), dim); an id that is there is replaced."""
+    def chunks_of(self, document: str) -> list[tuple[Chunk, Version, Vectors]]:
+        """Return a document's chunks in order, each with its version and its vector, shape (dim,)."""
+        if self._collection is None:
+            return []
+        self._refresh()
+        with self._errors():
+            found: Any = self._collection.get(where={"document": document}, include=["documents", "metadatas", "embeddings"])
+        texts, metadatas, vectors = found["documents"] or [], found["metadatas"] or [], found["embeddings"]
+        rows = []
+        for identity, text, metadata, vector in zip(found["ids"], texts, metadatas, vectors if texts else [], strict=True):
+            rest = orjson.loads(str(metadata["rest"]))
+            chunk = Chunk(**_chunk_fields(identity, text, metadata, rest))
+            rows.append((chunk, Version(**rest["version"]), np.asarray(vector, dtype=np.float32)))
+        return sorted(rows, key=lambda row: row[0].position)
+
+    def widened(self, candidates: Sequence[Candidate], n: int) -> tuple[Candidate, ...]:
+        """Return the candidates, the passages among them with n neighbours before and after that are no passages themselves."""
+        chosen = {c.id for c in candidates if c.passage or c.passage_without_rerank}
+        with self._errors():
+            documents: Any = {"$in": sorted({c.document for c in candidates if c.id in chosen})}
+            found = self.collection.get(where={"document": documents}, include=["documents", "metadatas"])
+        rows = zip(found["ids"], found["documents"] or [], found["metadatas"] or [], strict=True)
+        chunks = [Chunk(**_chunk_fields(i, text, meta, orjson.loads(str(meta["rest"])))) for i, text, meta in rows]
+
+        def context(c: Candidate) -> str:
+            near = (k for k in chunks if k.document == c.document and abs(k.position - c.position) <= n and not k.image)
+            return joined([k for k in near if k.id == c.id or k.id not in chosen])
+
+        return tuple(c.model_copy(update={"context": context(c)}) if c.id in chosen and not c.image else c for c in candidates)
+
+    def put(self, chunks: Sequence[tuple[Chunk, Version]], vectors: Vectors) -> None:
+        """Store chunks with their vectors, shape (len(chunks), dim); an id that is there is replaced.
+
+        As many as Chroma takes in one call are seen by a question all at once or not at all.
+        """
         self._require_dimension(vectors.shape[1])
 
         def write(part: slice) -> None:
@@ -260,31 +385,31 @@ class Store:
                 ids=[chunk.id for chunk, _ in chunks[part]],
                 embeddings=vectors[part],
                 documents=[chunk.text for chunk, _ in chunks[part]],
-                metadatas=[_metadata(chunk, stored) for chunk, stored in chunks[part]],
+                metadatas=[_metadata(chunk, version) for chunk, version in chunks[part]],
             )
 
         self._in_parts(len(chunks), write)
         self.touch(every=2.0)
 
-    def update(self, chunks: Sequence[tuple[Chunk, Stored]]) -> None:
-        """Write anew what is known of chunks whose text, and so whose vector, stays."""
-
-        def write(part: slice) -> None:
-            self.collection.update(
-                ids=[chunk.id for chunk, _ in chunks[part]],
-                metadatas=[_metadata(chunk, stored) for chunk, stored in chunks[part]],
-            )
-
-        self._in_parts(len(chunks), write)
-
     def delete(self, ids: Sequence[str]) -> None:
         """Remove chunks by id."""
         self._in_parts(len(ids), lambda part: self.collection.delete(ids=list(ids[part])))
 
-    def _in_parts(self, n: int, write: Callable[[slice], object]) -> None:
-        # Chroma takes a limited number of records a call (5,461 embedded) and raises above it.
+    def forget(self, document: str) -> int:
+        """Remove a document; return how many chunks it had."""
+        ids = [chunk.id for chunk, _, _ in self.chunks_of(document)]
+        self.delete(ids)
+        return len(ids)
+
+    @property
+    def most_at_once(self) -> int:
+        """How many records Chroma takes in one call (5,461 embedded)."""
         with self._errors():
-            size = self.client.get_max_batch_size()
+            return int(self.client.get_max_batch_size())
+
+    def _in_parts(self, n: int, write: Callable[[slice], object]) -> None:
+        size = self.most_at_once
+        with self._errors():
             for start in range(0, n, size):
                 write(slice(start, start + size))
 
@@ -303,34 +428,20 @@ def _client(path: Path, url: str) -> Any:
 
 # Checked all at once: one by one takes half as long again.
 _CANDIDATES = TypeAdapter(list[Candidate])
-_CHUNK_FIELDS = ("title", "headings", "page", "position", "image")
-_STORED_FIELDS = ("root", "document_hash", "n_chunks")
+_CHUNK_FIELDS = ("title", "headings", "page", "position", "start", "end", "image")
 
 
-def _metadata(chunk: Chunk, stored: Stored) -> dict[str, str]:
+def _metadata(chunk: Chunk, version: Version) -> dict[str, str]:
     # Chroma keeps and reads a row per key: what is never filtered by goes into one.
-    rest = {
-        "chunk": {name: getattr(chunk, name) for name in _CHUNK_FIELDS},
-        "stored": {name: getattr(stored, name) for name in _STORED_FIELDS},
-    }
+    rest = {"chunk": {name: getattr(chunk, name) for name in _CHUNK_FIELDS}, "version": asdict(version)}
     return {"document": chunk.document, "language": chunk.language, "rest": orjson.dumps(rest).decode()}
 
 
-def _chunk_fields(identity: str, text: str | None, metadata: Any) -> dict[str, Any]:
+def _chunk_fields(identity: str, text: str | None, metadata: Any, rest: Any) -> dict[str, Any]:
     return {
         "id": identity,
         "text": text or "",
         "document": metadata["document"],
         "language": metadata["language"],
-        **orjson.loads(metadata["rest"])["chunk"],
+        **rest["chunk"],
     }
-
-
-def _stored(metadata: Any) -> Stored:
-    rest = orjson.loads(metadata["rest"])
-    return Stored(
-        document=metadata["document"],
-        language=metadata["language"],
-        position=rest["chunk"]["position"],
-        **rest["stored"],
-    )

@@ -4,6 +4,7 @@ All records are frozen and go to JSON and back (`model_dump_json`, `model_valida
 higher is better, and scores of different rankings are never mixed.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +27,7 @@ class Record(BaseModel):
 class Chunk(Record):
     """A piece of a document as it was cut, under an id that lasts while its text does.
 
+    `position` counts a document's chunks from 0; `start` and `end` are its characters in the document's text as read.
     `image` is the URL or data URI of a picture whose caption is the text.
     """
 
@@ -35,6 +37,8 @@ class Chunk(Record):
     headings: tuple[str, ...]
     page: int | None
     position: int
+    start: int
+    end: int
     language: str
     text: str
     image: str = ""
@@ -50,6 +54,21 @@ class Chunk(Record):
         return SEPARATOR.join((self.title, *self.headings))
 
 
+def joined(chunks: Sequence[Chunk]) -> str:
+    """Return the text of chunks of one document, in order, with what overlaps once and headings where they change."""
+    text, before = "", None
+    for chunk in sorted(chunks, key=lambda chunk: chunk.position):
+        if before is None:
+            text = chunk.text
+        elif chunk.start < before.end:
+            text += chunk.text[before.end - chunk.start :]
+        else:
+            heading = f"{chunk.headings[-1]}\n" if chunk.headings and chunk.headings != before.headings else ""
+            text += f"\n\n{heading}{chunk.text}"
+        before = chunk
+    return text
+
+
 Fate = Literal["promoted", "kept", "lost", "unused"]
 
 
@@ -61,12 +80,21 @@ class Ranking(Record):
 
 
 class Candidate(Chunk):
-    """A chunk as retrieved (score: cosine similarity) and, once reranked, as reranked (score: raw, in the model's own unit)."""
+    """A chunk as retrieved (score: cosine similarity) and, once reranked, as reranked (score: raw, in the model's own unit).
+
+    `context` is a passage's text with its neighbours, where those go to the chat model too.
+    """
 
     retrieval: Ranking
     rerank: Ranking | None = None
     passage: bool = False
     passage_without_rerank: bool = False
+    context: str = ""
+
+    @property
+    def sent(self) -> str:
+        """What the chat model gets of a passage."""
+        return self.context or self.text
 
     @property
     def fate(self) -> Fate:

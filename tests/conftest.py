@@ -6,18 +6,29 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ingest import sync
+from ingest.sync import Report
+from rag_app import pipeline
+from rag_app.embeddings import Embeddings
 from rag_app.settings import Settings, load_settings
+from rag_app.store import Store
 from tests.wire import Wire, serve
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
+
+
+def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, **options: Any) -> Report:
+    """Ingest paths as the command does."""
+    return sync.ingest(sync.look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -65,10 +76,6 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample corpus, ingested once with the built-in models; the folder of its Chroma."""
-    from ingest.sync import ingest
-    from rag_app import pipeline
-    from rag_app.store import Store
-
     path = tmp_path_factory.mktemp("sample") / "chroma"
     settings = Settings(_env_file=None, chroma_path=path)  # type: ignore[call-arg]
     ingest([ROOT / "data" / "corpus"], Store(path, "", "handbook", create=True), pipeline.embeddings(settings))

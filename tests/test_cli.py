@@ -40,7 +40,7 @@ def ingested(settings: Settings, corpus: Path) -> Path:
 
 
 def test_ingest_json_is_the_contract(settings: Settings, corpus: Path) -> None:
-    (corpus / "broken.pdf").write_bytes(b"nothing")
+    (corpus / "broken.pdf").write_bytes(b"%PDF-1.4 nothing")
     result = run("ingest", "docs", "--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -124,15 +124,62 @@ def test_json_holds_text_as_it_is(settings: Settings, corpus: Path) -> None:
     assert "Signs :100: [bold]and[/bold] :key: \U0001f600 dinner" in texts
 
 
-def test_rebuild_replaces_the_collection_under_another_model(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reindex_replaces_the_collection_under_another_model(ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_EMBEDDING_MODEL", "other")
     refused = run("ingest", "docs")
-    assert refused.exit_code == 1 and "embedded with emb, not with other" in refused.stderr
-    assert run("ingest", "docs", "--rebuild").exit_code == 0
+    assert refused.exit_code == 1 and "made with embedding model 'emb', not 'other'" in refused.stderr
+    assert run("reindex").exit_code == 0
     assert json.loads(run("search", "dinner", "--json").stdout)["candidates"]
 
 
-@pytest.mark.parametrize("arg", ["--help", "ingest --help", "ask --help", "search --help", "gateway --help", "--version"])
+def test_a_dry_run_prints_the_plan_and_makes_nothing(settings: Settings, corpus: Path, wire: Wire) -> None:
+    result = run("ingest", "docs", "--dry-run")
+    assert "+ policies/travel.md" in result.stdout and "3 added, 0 changed" in result.stdout
+    assert not Path("data").exists() and wire.sent == []
+    assert json.loads(run("ingest", "docs", "--dry-run", "--json").stdout)["added"] == [
+        "notes.txt",
+        "parking.html",
+        "policies/travel.md",
+    ]
+
+
+def test_documents_are_listed_forgotten_and_reset(ingested: Path) -> None:
+    listed = json.loads(run("documents", "--json").stdout)
+    assert [(d["document"], d["chunks"], d["language"], d["whole"]) for d in listed["documents"]] == [
+        ("notes.txt", 1, "en", True),
+        ("parking.html", 1, "en", True),
+        ("policies/travel.md", 3, "en", True),
+    ]
+    assert listed["recipe"]["embedding_model"] == "emb" and listed["recipe"]["chunk_size"] == "1000"
+    table = run("documents").stdout
+    assert "policies/travel.md" in table and "3 documents, 5 chunks in handbook" in table
+    assert "forgotten: policies/travel.md (3 chunks)" in run("forget", "policies").stdout
+    assert run("forget", "policies").exit_code == 1
+    kept = CliRunner().invoke(app, ["reset"], input="n\n")
+    assert kept.exit_code == 1 and "nothing was deleted" in kept.stderr
+    assert "handbook is deleted: 2 chunks" in run("reset", "--yes").stdout
+    assert "is empty" in run("search", "dinner").stderr
+
+
+def test_watch_ingests_what_changes_until_it_is_ended(settings: Settings, corpus: Path, wire: Wire) -> None:
+    with command("ingest", "docs", "--watch", "--json") as process:
+        assert process.stdout and process.stderr
+        while "watching docs" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(0.5)
+        (corpus / "more.md").write_text("More text.")
+        deadline = time.monotonic() + 30
+        while not any("More text." in text for request in wire.sent for text in request.body.get("input", [])):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    "arg", ["--help", "--version", *(f"{name} --help" for name in ("ingest", "reindex", "forget", "ask", "search", "gateway"))]
+)
 def test_help_teaches_without_settings_being_right(arg: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAG_NONSENSE", "x")
     result = run(*arg.split())
@@ -160,10 +207,10 @@ class TestWrongInput:
 
     def test_an_empty_folder(self, ingested: Path, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
-        self.fails(run("ingest", "empty"), 1, "nothing to read in empty: put .md")
+        self.fails(run("ingest", "empty"), 1, "/empty: put files there")
         for path in ingested.rglob("*.*"):
             path.unlink()
-        self.fails(run("ingest", "docs"), 1, "nothing to read in docs")
+        self.fails(run("ingest", "docs"), 1, "nothing is left to read in", "--force")
         assert len(json.loads(run("search", "dinner", "--json").stdout)["candidates"]) == 5
 
     def test_an_empty_collection(self, settings: Settings) -> None:
@@ -252,7 +299,7 @@ def test_ctrl_c_during_ingest_says_so_and_the_next_run_completes_it(settings: Se
 def test_a_full_disk_is_named_and_the_next_run_completes_the_work(settings: Settings, corpus: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("mounting a small disk needs root")
     try:

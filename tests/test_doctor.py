@@ -94,9 +94,9 @@ FAULTS: list[tuple[str, dict[str, Callable[[Any], Reply]], dict[str, Any], tuple
             )
         },
         {},
-        ("chroma", "fail", "the collection has 64 dimensions, emb returns 65", "rag-app ingest --rebuild"),
+        ("chroma", "fail", "the collection has 64 dimensions, emb returns 65", "rag-app reindex"),
     ),
-    ("another model than the collection's", {}, {"embedding_model": "new"}, ("chroma", "fail", "embedded with emb, not with new", "--rebuild")),
+    ("another model than the collection's", {}, {"embedding_model": "new"}, ("chroma", "fail", "embedding model 'emb', not 'new'", "rag-app reindex")),
     ("an empty collection", {}, {"collection": "none"}, ("chroma", "warn", "none in data/chroma is empty", "run `rag-app ingest PATH`")),
     ("a chat model that does not read", {"/chat/completions": lambda body: chat("No idea [1].")}, {}, ("chat", "fail", "'No idea [1].'", "another")),
     ("a chat model that does not cite", {"/chat/completions": lambda body: chat("It is kestrel.")}, {}, ("chat", "warn", "without the right [1]", "")),

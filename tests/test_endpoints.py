@@ -28,6 +28,8 @@ def candidates(*texts: str) -> list[Candidate]:
             headings=("Part",),
             page=None,
             position=0,
+            start=0,
+            end=1,
             language="en",
             text=text,
             retrieval=Ranking(rank=i + 1, score=1 - i / 10),

@@ -2,9 +2,13 @@
 
 import io
 import os
+import random
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +17,19 @@ import fpdf
 import numpy as np
 import pytest
 
-from ingest.chunk import chunks
-from ingest.load import Block, Document, UnreadableError, read
-from ingest.sync import Report, ingest, rebuild
+from ingest import sync as module
+from ingest.chunk import Cutting, chunks, text_of
+from ingest.document import Block, Document
+from ingest.files import Choice
+from ingest.load import read
+from ingest.lock import alone
+from ingest.sync import Report, forget, look_through, plan, reindex
+from ingest.worker import Limits, Workers
 from rag_app import pipeline
 from rag_app.settings import Settings
-from rag_app.store import Store, Stored
+from rag_app.store import Store, Version
 from rag_app.types import Chunk, RagError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, ingest
 from tests.wire import Reply, Wire, embeddings
 
 
@@ -127,25 +136,6 @@ class TestReaders:
     def test_encodings_are_told(self, encoding: str, text: str) -> None:
         assert blocks("a.txt", text.encode(encoding)) == [("paragraph", text)]
 
-    @pytest.mark.parametrize(
-        ("name", "content", "says"),
-        [
-            ("a.pdf", b"not a pdf", "not a readable PDF"),
-            ("a.docx", b"PK\x03\x04 broken", "not a readable .docx file"),
-            ("a.docx", b"", "not a readable .docx file"),
-            ("a.txt", b"\x7fELF\x00\x01\x02\xff" * 9, "so it is no text"),
-        ],
-    )
-    def test_a_broken_file_says_what_is_wrong(self, name: str, content: bytes, says: str) -> None:
-        with pytest.raises(UnreadableError, match=says):
-            read(Path(name), content)
-
-    def test_a_pdf_without_text_says_to_run_ocr(self) -> None:
-        pdf = fpdf.FPDF()
-        pdf.add_page()
-        with pytest.raises(UnreadableError, match="OCR"):
-            read(Path("scan.pdf"), bytes(pdf.output()))
-
 
 class TestChunks:
     def document(self, *found: Block) -> Document:
@@ -164,7 +154,7 @@ class TestChunks:
                 Block("heading", "B", 3),
                 Block("paragraph", "inner"),
             ),
-            size=100,
+            cutting=Cutting(100, 0),
         )
         assert [(c.headings, c.text) for c in cut] == [
             ((), "intro"),
@@ -184,21 +174,51 @@ class TestChunks:
         ids=["English", "Chinese"],
     )
     def test_a_long_block_is_cut_at_sentence_ends_and_nothing_is_lost(self, text: str, joint: str) -> None:
-        cut = chunks("a.md", self.document(Block("paragraph", text)), size=200)
+        cut = chunks("a.md", self.document(Block("paragraph", text)), cutting=Cutting(200, 0))
         assert all(len(c.text) <= 200 and c.text[-1] in ".。！？" for c in cut)
         assert joint.join(c.text for c in cut) == text.strip()
 
     def test_a_word_longer_than_the_size_is_cut_hard(self) -> None:
-        cut = chunks("a.md", self.document(Block("paragraph", "x" * 450)), size=200)
+        cut = chunks("a.md", self.document(Block("paragraph", "x" * 450)), cutting=Cutting(200, 0))
         assert [len(c.text) for c in cut] == [200, 200, 50]
 
     def test_ids_depend_on_text_and_place_not_on_position(self) -> None:
         one, two = Block("paragraph", "same " * 10), Block("paragraph", "other " * 10)
-        first = chunks("a.md", self.document(one, two), size=60)
-        second = chunks("a.md", self.document(Block("paragraph", "new " * 12), one, two, one), size=60)
+        first = chunks("a.md", self.document(one, two), cutting=Cutting(60, 0))
+        second = chunks("a.md", self.document(Block("paragraph", "new " * 12), one, two, one), cutting=Cutting(60, 0))
         assert [c.id for c in second][1:3] == [c.id for c in first]
         assert len({c.id for c in second}) == 4
-        assert {c.id for c in chunks("b.md", self.document(one, two), size=60)}.isdisjoint(c.id for c in first)
+        assert {c.id for c in chunks("b.md", self.document(one, two), cutting=Cutting(60, 0))}.isdisjoint(c.id for c in first)
+
+    @pytest.mark.parametrize("unit", ["characters", "tokens"])
+    @pytest.mark.parametrize("overlap", [0, 40])
+    def test_every_chunk_is_its_span_of_the_text_and_nothing_is_lost(self, unit: Any, overlap: int) -> None:
+        rng = random.Random(7)
+        parts = ["word ", "Ende. ", "你好。", "a\n", "x" * 30, "Is it? "]
+        kinds: list[Any] = ["heading", "paragraph", "item", "row", "code", "picture"]
+        for _ in range(100):
+            found = [
+                Block(rng.choice(kinds), "".join(rng.choices(parts, k=rng.randint(1, 60))).strip(), level=rng.randint(1, 3))
+                for _ in range(rng.randint(1, 8))
+            ]
+            document, cutting = self.document(*(block for block in found if block.text)), Cutting(120, overlap, unit)
+            text, covered = text_of(document), set[int]()
+            for cut in chunks("a.md", document, cutting):
+                assert cut.text == text[cut.start : cut.end]
+                assert cutting.length(cut.text) <= 120
+                covered.update(range(cut.start, cut.end))
+            body = {line for block in document.blocks if block.kind != "heading" for line in block.text.split()}
+            rest = "".join(c if i not in covered else " " for i, c in enumerate(text))
+            headings = " ".join(block.text for block in document.blocks if block.kind == "heading").split()
+            assert Counter(rest.split()) == Counter(headings), body
+
+    def test_with_overlap_the_end_of_a_chunk_begins_the_next(self) -> None:
+        text = "One sentence. Two sentences. Three sentences. Four sentences. Five sentences."
+        cut = chunks("a.md", self.document(Block("paragraph", text)), Cutting(50, 20))
+        assert [c.text for c in cut] == [
+            "One sentence. Two sentences. Three sentences.",
+            "Three sentences. Four sentences. Five sentences.",
+        ]
 
 
 class TestSync:
@@ -206,15 +226,18 @@ class TestSync:
     def _use(self, settings: Settings, wire: Wire, corpus: Path, tmp_path: Path) -> None:
         self.settings, self.wire, self.corpus, self.chroma = settings, wire, corpus, tmp_path / "chroma"
 
-    def store(self) -> Store:
-        return Store(self.chroma, "", "test", create=True)
+    def store(self, name: str = "test") -> Store:
+        return Store(self.chroma, "", name, create=True)
 
-    def run(self, *paths: Path) -> Report:
-        return ingest(paths or [self.corpus], self.store(), pipeline.embeddings(self.settings))
+    def run(self, *paths: Path, **options: Any) -> Report:
+        return ingest(paths or [self.corpus], self.store(), pipeline.embeddings(self.settings), **options)
 
     def counts(self, report: Report) -> tuple[int, int, int, int]:
         d = report.documents
         return d.added, d.changed, d.unchanged, d.removed
+
+    def reindex(self, **options: Any) -> Report:
+        return reindex(self.store(), self.store("test-reindex"), pipeline.embeddings(self.settings), **options)
 
     def test_a_second_run_embeds_nothing_and_changes_nothing(self) -> None:
         first = self.run()
@@ -247,7 +270,7 @@ class TestSync:
         report = self.run()
         assert self.counts(report) == (0, 0, 1, 1)
         assert [f.path for f in report.documents.empty] == ["parking.html"]
-        assert {s.document for s in self.store().stored().values()} == {"policies/travel.md"}
+        assert set(self.store().documents()) == {"policies/travel.md"}
 
     def test_a_file_that_cannot_be_read_now_keeps_what_is_stored_of_it(self) -> None:
         (self.corpus / "manual.pdf").write_bytes(_pdf("A page of text."))
@@ -255,7 +278,7 @@ class TestSync:
         (self.corpus / "manual.pdf").write_bytes(b"%PDF-1.4 broken")
         report = self.run()
         assert [(f.path, "not a readable PDF" in f.reason) for f in report.documents.failed] == [("manual.pdf", True)]
-        assert "manual.pdf" in {s.document for s in self.store().stored().values()}
+        assert "manual.pdf" in set(self.store().documents())
 
     def test_other_folders_are_left_alone_and_a_file_of_the_same_name_is_refused(self, tmp_path: Path) -> None:
         other = tmp_path / "other"
@@ -263,7 +286,7 @@ class TestSync:
         (other / "more.md").write_text("More text.")
         self.run()
         self.run(other)
-        assert len({s.document for s in self.store().stored().values()}) == 4
+        assert len(set(self.store().documents())) == 4
         (other / "notes.txt").write_text("Mine.")
         with pytest.raises(RagError, match=r"notes\.txt is in .*/docs and in .*/other: ingest the folder"):
             self.run(other)
@@ -276,10 +299,10 @@ class TestSync:
     def test_hidden_files_links_and_types_without_a_reader_are_left_out(self) -> None:
         (self.corpus / ".secret.md").write_text("no")
         (self.corpus / "link.md").symlink_to(self.corpus / "notes.txt")
-        (self.corpus / "song.mp3").write_bytes(b"la")
+        (self.corpus / "song.mp3").write_bytes(b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\0")
         report = self.run()
         assert self.counts(report) == (3, 0, 0, 0)
-        assert [(f.path, f.reason) for f in report.documents.skipped] == [("song.mp3", "no reader for .mp3")]
+        assert [f.path for f in report.documents.skipped] == ["song.mp3"]
 
     def test_an_endpoint_that_fails_midway_leaves_a_store_that_the_next_run_completes(self) -> None:
         for i in range(30):
@@ -301,18 +324,19 @@ class TestSync:
         assert self.counts(self.run(Path("../docs"))) == (0, 0, 3, 0)
         assert self.counts(self.run(Path("policies"))) == (0, 0, 1, 0)
         assert self.counts(self.run(Path("policies/travel.md"))) == (0, 0, 1, 0)
-        assert {s.document for s in self.store().stored().values()} == {"policies/travel.md", "parking.html", "notes.txt"}
+        assert set(self.store().documents()) == {"policies/travel.md", "parking.html", "notes.txt"}
 
     def test_a_folder_above_an_earlier_one_takes_its_documents_over(self) -> None:
         self.run(self.corpus / "policies")
-        assert self.counts(self.run()) == (3, 0, 0, 1)
-        assert {s.document for s in self.store().stored().values()} == {"policies/travel.md", "parking.html", "notes.txt"}
+        report = self.run()
+        assert self.counts(report) == (2, 0, 0, 0) and report.documents.moved == 1
+        assert set(self.store().documents()) == {"policies/travel.md", "parking.html", "notes.txt"}
 
     def test_a_folder_above_takes_over_also_where_both_hold_a_file_of_the_same_name(self) -> None:
         (self.corpus / "policies" / "notes.txt").write_text("Notes on policies.")
         self.run(self.corpus / "policies")
-        assert self.counts(self.run())[3] == 1
-        texts = {s.document for s in self.store().stored().values()}
+        self.run()
+        texts = set(self.store().documents())
         assert texts == {"policies/travel.md", "policies/notes.txt", "parking.html", "notes.txt"}
         assert self.counts(self.run()) == (0, 0, 4, 0)
 
@@ -322,7 +346,7 @@ class TestSync:
         (other / "more.md").write_text("More text.")
         self.run()
         assert self.counts(self.run(other)) == (1, 0, 0, 0)
-        assert len({s.document for s in self.store().stored().values()}) == 4
+        assert len(set(self.store().documents())) == 4
 
     @pytest.mark.parametrize("gone", [True, False], ids=["the folder is gone", "the folder is empty"])
     def test_a_folder_is_emptied_in_the_store_only_by_force(self, gone: bool, tmp_path: Path) -> None:
@@ -333,13 +357,13 @@ class TestSync:
         with pytest.raises(RagError, match="--force"):
             self.run()
         assert self.store().count() == 5
-        report = ingest([self.corpus], self.store(), pipeline.embeddings(self.settings), force=True)
+        report = self.run(force=True)
         assert (report.documents.removed, report.chunks.stored) == (3, 0)
 
     def test_a_file_name_that_is_no_text_is_indexed_under_a_name_that_is(self) -> None:
         Path(os.fsdecode(os.fsencode(self.corpus) + b"/bad\xff.md")).write_text("Badly named.")
         assert self.counts(self.run()) == (4, 0, 0, 0)
-        assert "bad?.md" in {s.document for s in self.store().stored().values()}
+        assert "bad?.md" in set(self.store().documents())
 
     def test_a_text_that_the_endpoint_refuses_fails_its_document_and_no_other(self) -> None:
         def no_bananas(body: Any) -> Reply:
@@ -354,46 +378,53 @@ class TestSync:
         self.wire.on("/embeddings", embeddings)
         assert self.counts(self.run()) == (1, 0, 3, 0)
 
-    def test_another_process_sees_what_was_ingested_and_a_rebuild(self) -> None:
+    def test_another_process_sees_what_was_ingested_and_a_reindex(self) -> None:
         self.run()
         reader = self.store()
         vector_ = np.ones(64, dtype=np.float32)
         assert len(reader.nearest(vector_, 50)) == 5
         (self.corpus / "more.txt").write_text("More text.")
-        script = (
-            "import sys; from pathlib import Path; from ingest import sync; from rag_app import pipeline; "
-            "from rag_app.settings import load_settings; from rag_app.store import Store; "
-            "e = pipeline.embeddings(load_settings()); "
-            "open_ = lambda name: Store(Path('chroma'), '', name, create=True); "
-            "sync.ingest([Path('docs')], open_('test'), e) if sys.argv[1] == 'ingest' else "
-            "sync.rebuild([Path('docs')], open_('test'), open_('test-rebuild'), e)"
-        )
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, "-c", script, "ingest"], env=env, check=True)
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "RAG_CHROMA_PATH": str(self.chroma), "RAG_COLLECTION": "test"}
+        command = [sys.executable, "-m", "rag_app.cli"]
+        subprocess.run([*command, "ingest", "docs"], env=env, check=True)
         assert len(reader.nearest(vector_, 50)) == reader.count() == 6
         (self.corpus / "more.txt").unlink()
-        subprocess.run([sys.executable, "-c", script, "rebuild"], env=env, check=True)
+        subprocess.run([*command, "ingest", "docs"], env=env, check=True)
+        subprocess.run([*command, "reindex"], env={**env, "RAG_CHUNK_SIZE": "500"}, check=True)
         assert len(reader.nearest(vector_, 50)) == reader.count() == 5
 
-    def test_a_rebuild_that_would_lose_documents_is_refused(self, tmp_path: Path) -> None:
+    def test_a_reindex_that_would_lose_documents_is_refused(self, tmp_path: Path) -> None:
         other = tmp_path / "other"
         other.mkdir()
         (other / "more.md").write_text("More text.")
+        (self.corpus / "manual.pdf").write_bytes(_pdf("A page."))
         self.run()
         self.run(other)
-        new = Store(self.chroma, "", "test-rebuild", create=True)
-        client = pipeline.embeddings(self.settings)
-        with pytest.raises(RagError, match=r"also holds documents from .*/other: name that too"):
-            rebuild([self.corpus], self.store(), new, client)
-        (self.corpus / "notes.txt").rename(self.corpus / "notes.pdf")
-        (self.corpus / "manual.pdf").write_bytes(_pdf("A page."))
-        self.run()
-        (self.corpus / "manual.pdf").write_bytes(b"broken")
+        (self.corpus / "manual.pdf").write_bytes(b"%PDF-1.4 broken")
         with pytest.raises(RagError, match=r"manual\.pdf cannot be read now, so the old collection stays"):
-            rebuild([self.corpus, other], self.store(), new, client)
-        assert "manual.pdf" in {s.document for s in self.store().stored().values()}
-        (self.corpus / "manual.pdf").write_bytes(_pdf("A page."))
-        assert rebuild([self.corpus, other], self.store(), new, client).chunks.stored == self.store().count()
+            self.reindex()
+        (self.corpus / "manual.pdf").unlink()
+        with pytest.raises(RagError, match=r"manual\.pdf cannot be read any more, so the old collection stays"):
+            self.reindex()
+        assert "manual.pdf" in self.store().documents()
+        assert self.reindex(force=True).chunks.stored == self.store().count()
+        assert set(self.store().documents()) == {"policies/travel.md", "parking.html", "notes.txt", "more.md"}
+
+    def test_a_reindex_takes_the_settings_of_now_and_questions_go_on_meanwhile(self) -> None:
+        self.run()
+        reader, asked = self.store(), []
+
+        def watched(body: Any) -> Reply:
+            asked.append(len(reader.nearest(np.ones(64, dtype=np.float32), 50)))
+            return embeddings(body)
+
+        self.wire.on("/embeddings", watched)
+        with pytest.raises(RagError, match=r"made with chunk size '1000', not '60'.*rag-app reindex"):
+            self.run(cutting=Cutting(60, 0))
+        self.reindex(cutting=Cutting(60, 0))
+        assert asked == [5]
+        assert self.store().recipe["chunk_size"] == "60"
+        assert "test-reindex" not in [collection.name for collection in self.store().client.list_collections()]
 
     def test_a_rebuild_that_was_broken_off_between_its_renames_is_repaired(self) -> None:
         self.run()
@@ -402,10 +433,10 @@ class TestSync:
 
     def test_another_embedding_model_is_refused_with_both_names_and_the_remedy(self) -> None:
         self.run()
-        with pytest.raises(RagError, match=r"embedded with emb, not with new: .*rag-app ingest --rebuild"):
-            self.store().require({"embedding_model": "new", "passage_prefix": ""})
-        with pytest.raises(RagError, match=r"embedded with prefix '', not 'doc: '"):
-            self.store().require({"embedding_model": "emb", "passage_prefix": "doc: "})
+        with pytest.raises(
+            RagError, match=r"made with embedding model 'emb', not 'new', passage prefix '', not 'd: ': .*reindex"
+        ):
+            self.store().require({"embedding_model": "new", "passage_prefix": "d: "})
 
     def test_another_dimension_under_the_same_name_is_refused(self) -> None:
         self.run()
@@ -420,15 +451,181 @@ class TestSync:
         n = store.client.get_max_batch_size() + 10
         rows = [
             (
-                Chunk(id=f"{i}", document="a", title="a", headings=(), page=None, position=i, language="en", text="t"),
-                Stored(document="a", root="/", document_hash="", n_chunks=n, position=i, language="en"),
+                Chunk(
+                    id=f"{i}",
+                    document="a",
+                    title="a",
+                    headings=(),
+                    page=None,
+                    position=i,
+                    start=0,
+                    end=1,
+                    language="en",
+                    text="t",
+                ),
+                Version(root="/", document_hash="", n_chunks=n, when=0.0),
             )
             for i in range(n)
         ]
         store.put(rows, np.ones((n, 2), dtype=np.float32))
-        assert store.count() == n == len(store.stored())
+        assert store.count() == n == store.documents()["a"].chunks
         store.delete([chunk.id for chunk, _ in rows])
         assert store.count() == 0
+
+    def test_a_moved_file_embeds_nothing_and_leaves_nothing_at_its_old_place(self) -> None:
+        self.run()
+        (self.corpus / "notes.txt").rename(self.corpus / "policies" / "canteen.txt")
+        requests = len(self.wire.sent)
+        report = self.run()
+        assert (report.documents.moved, *self.counts(report)) == (1, 0, 0, 2, 0)
+        assert len(self.wire.sent) == requests
+        assert set(self.store().documents()) == {"policies/travel.md", "parking.html", "policies/canteen.txt"}
+        assert self.counts(self.run()) == (0, 0, 3, 0)
+
+    @pytest.mark.parametrize("together", [True, False], ids=["in one run", "in two runs"])
+    def test_two_equal_files_share_their_vectors(self, together: bool) -> None:
+        if not together:
+            self.run()
+        shutil.copy(self.corpus / "policies" / "travel.md", self.corpus / "copy.md")
+        report = self.run()
+        assert report.chunks.stored == 8
+        assert report.chunks.embedded == (5 if together else 0)
+        vectors = [[vector.tolist() for _, _, vector in self.store().chunks_of(d)] for d in ("copy.md", "policies/travel.md")]
+        assert vectors[0] == vectors[1]
+
+    def test_vanished_documents_stay_without_prune(self) -> None:
+        self.run()
+        (self.corpus / "notes.txt").unlink()
+        assert self.counts(self.run(prune=False)) == (0, 0, 2, 0)
+        assert "notes.txt" in self.store().documents()
+
+    def test_one_of_two_folders_that_is_unmounted_is_not_emptied(self, tmp_path: Path) -> None:
+        other = tmp_path / "other"
+        other.mkdir()
+        (other / "more.md").write_text("More text.")
+        self.run(self.corpus, other)
+        (other / "more.md").unlink()
+        with pytest.raises(RagError, match=r"nothing is left to read in .*/other, but 1 documents of it are stored"):
+            self.run(self.corpus, other)
+
+    def test_a_plan_says_what_a_run_would_do_and_does_nothing(self) -> None:
+        self.run()
+        (self.corpus / "notes.txt").rename(self.corpus / "new.txt")
+        (self.corpus / "parking.html").unlink()
+        (self.corpus / "policies" / "travel.md").write_text("# Travel policy\n\nOther.")
+        (self.corpus / "more.md").write_text("More.")
+        before = self.store().documents()
+        found = look_through([self.corpus], self.store())
+        planned = plan(found, self.store())
+        assert planned.moved == (("notes.txt", "new.txt"),)
+        assert (planned.added, planned.changed, planned.removed) == (("more.md",), ("policies/travel.md",), ("parking.html",))
+        assert self.store().documents() == before
+
+    def test_a_second_ingest_at_once_is_told_who_is_at_work(self) -> None:
+        told = pytest.raises(RagError, match=rf"test is being changed by process {os.getpid()}, started 20")
+        with alone(self.store()), ThreadPoolExecutor(1) as other, told:
+            other.submit(self.run).result()
+        assert self.counts(self.run()) == (3, 0, 0, 0)
+
+    def test_a_question_asked_while_a_document_is_replaced_sees_one_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = self.corpus / "policies" / "travel.md"
+        self.run()
+        path.write_text(path.read_text().replace("EUR", "USD"))
+        seen: list[set[str]] = []
+        delete = Store.delete
+
+        def slow(store: Store, ids: list[str]) -> None:
+            if ids:
+                found = self.store().nearest(np.ones(64, dtype=np.float32), 50)
+                seen.append({c.text for c in found if c.document == "policies/travel.md"})
+            delete(store, ids)
+
+        monkeypatch.setattr(Store, "delete", slow)
+        self.run()
+        assert [sum("USD" in text for text in texts) for texts in seen] == [2]
+        assert not any("EUR" in text for texts in seen for text in texts)
+
+    def test_what_a_run_that_was_killed_between_storing_and_removing_left_is_cleared(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = self.corpus / "policies" / "travel.md"
+        self.run()
+        path.write_text(path.read_text().replace("EUR", "USD"))
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "delete", lambda store, ids: (_ for _ in ()).throw(RagError("killed")))
+            with pytest.raises(RagError, match="killed"):
+                self.run()
+        assert not self.store().documents()["policies/travel.md"].whole
+        report = self.run()
+        assert (report.documents.changed, report.chunks.embedded, report.chunks.stored) == (1, 0, 5)
+        assert self.store().documents()["policies/travel.md"].whole
+
+    def test_globs_and_ragignore_choose_files_and_hidden_ones_are_out(self) -> None:
+        (self.corpus / "drafts").mkdir()
+        (self.corpus / "drafts" / "a.md").write_text("Draft.")
+        (self.corpus / "policies" / ".hidden.md").write_text("Hidden.")
+        (self.corpus / ".ragignore").write_text("# comment\nparking.*\n")
+
+        def names(choice: Choice) -> set[str]:
+            return {file.document for file in look_through([self.corpus], None, choice).files}
+
+        assert names(Choice()) == {"policies/travel.md", "notes.txt", "drafts/a.md"}
+        assert names(Choice(include=("*.md",), exclude=("drafts/",))) == {"policies/travel.md"}
+        assert "policies/.hidden.md" in names(Choice(hidden=True))
+
+    def test_a_link_out_of_the_folder_is_not_followed(self, tmp_path: Path) -> None:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "private.md").write_text("Private.")
+        (self.corpus / "link").symlink_to(outside)
+        (self.corpus / "file.md").symlink_to(outside / "private.md")
+        assert self.counts(self.run()) == (3, 0, 0, 0)
+
+    @pytest.mark.parametrize(
+        ("action", "limits", "says"),
+        [
+            ("time.sleep(60)", Limits(6.0, 4000), r"more than 6 s \(RAG_READ_TIMEOUT\)"),
+            ("bytearray(3_000_000_000)", Limits(60.0, 2000), r"more than 2,000 MB of memory \(RAG_READ_MEMORY_MB\)"),
+            ("os.kill(os.getpid(), 11)", Limits(), "its reader crashed"),
+        ],
+        ids=["hangs", "explodes", "crashes"],
+    )
+    def test_a_reader_that_goes_wild_costs_its_file_and_no_other(
+        self, action: str, limits: Limits, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # A reader of this kind, loaded by the worker processes in place of the real one.
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "sitecustomize.py").write_text(WILD.format(action=action))
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{ROOT}")
+        monkeypatch.setattr(module, "WORKERS", Workers("spawn"))
+        (self.corpus / "wild.txt").write_text("wild")
+        report = self.run(limits=limits)
+        module.WORKERS.stop()
+        assert [f.path for f in report.documents.failed] == ["wild.txt"]
+        assert re.search(says, report.documents.failed[0].reason)
+        assert self.counts(report) == (3, 0, 0, 0)
+
+    def test_documents_can_be_forgotten_by_name_and_by_folder(self) -> None:
+        self.run()
+        assert forget(self.store(), ["policies"]) == {"policies/travel.md": 3}
+        assert forget(self.store(), [str(self.corpus / "notes.txt")]) == {"notes.txt": 1}
+        with pytest.raises(RagError, match=r"nowhere is not stored in test: `rag-app documents` lists what is"):
+            forget(self.store(), ["nowhere"])
+        assert set(self.store().documents()) == {"parking.html"}
+
+
+# Runs at the start of a worker: reading a file that says "wild" goes wild.
+WILD = """
+import os, time
+from ingest import worker
+
+real = worker.read
+def read(path, content):
+    if content == b"wild":
+        {action}
+    return real(path, content)
+worker.read = read
+"""
 
 
 def _pdf(text: str) -> bytes:

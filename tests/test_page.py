@@ -149,7 +149,7 @@ def test_in_a_real_browser_a_question_is_asked_and_both_rankings_are_drawn(addre
         page.get_by_label("Question").fill("How often should a Callisto C5 be recalibrated?", timeout=60_000)
         page.keyboard.press("Enter")
         page.get_by_text("Passages as sent").wait_for(timeout=60_000)
-        assert page.get_by_text("Callisto C5 9 months").first.is_visible()
+        assert page.get_by_text("Callisto C5 | Interval: 9 months").first.is_visible()
         # How many depends on the processor: quantised models round differently on each.
         assert page.get_by_text(re.compile(r"Reranking put \d of the 4 passages into this answer")).is_visible()
         chart = page.get_by_test_id("stVegaLiteChart").locator("svg, canvas").first

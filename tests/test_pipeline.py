@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from ingest.sync import ingest
+from ingest.chunk import Cutting, chunks
+from ingest.document import Block, Document
 from rag_app import builtin
 from rag_app import pipeline as rooms
 from rag_app.pipeline import Pipeline, asked, choose, unsuited
 from rag_app.settings import Settings, load_settings
 from rag_app.store import Store
-from rag_app.types import Ask, RagError, Ranking, Search
-from tests.conftest import needs_shared
+from rag_app.types import Ask, RagError, Ranking, Search, joined
+from tests.conftest import ingest, needs_shared
 from tests.test_endpoints import candidates, endpoint
 from tests.wire import Reply, Wire, events
 
@@ -63,6 +64,25 @@ def test_without_reranking_the_passages_are_those_of_retrieval(pipeline: Pipelin
     assert wire.count("/rerank") == 0
 
 
+def test_neighbours_of_a_passage_go_to_the_chat_model_with_it(pipeline: Pipeline, settings: Settings, wire: Wire) -> None:
+    wide = Pipeline(Settings(**{**settings.model_dump(), "n_neighbours": 1, "n_passages": 1}))
+    search = wide.search("dinner in France")
+    passage = search.passages[0]
+    assert passage.text == "Dinner is paid up to 32 EUR in France."
+    assert passage.sent == (
+        "Every trip is approved by the manager.\n\nDinner\nDinner is paid up to 32 EUR in France.\n\n"
+        "Hotels\nA hotel may cost 150 EUR a night."
+    )
+    list(wide.answer(search))
+    assert passage.sent in wire.sent[-1].body["messages"][1]["content"]
+
+
+def test_chunks_that_overlap_are_joined_without_repetition() -> None:
+    text = "One sentence. Two sentences. Three sentences. Four sentences. Five sentences."
+    cut = chunks("a.md", Document("A", (Block("paragraph", text),)), Cutting(50, 20))
+    assert len(cut) == 2 and joined(cut) == text
+
+
 def test_a_dead_reranker_costs_the_order_not_the_answer(pipeline: Pipeline, wire: Wire) -> None:
     wire.on("/rerank", lambda body: Reply({"error": "no"}, 400))
     search = pipeline.search("dinner in France")
@@ -85,7 +105,7 @@ def test_an_empty_question_and_an_empty_collection_say_what_to_do(pipeline: Pipe
 
 
 def test_asking_with_another_embedding_model_is_refused(pipeline: Pipeline) -> None:
-    with pytest.raises(RagError, match="embedded with emb, not with other"):
+    with pytest.raises(RagError, match="made with embedding model 'emb', not 'other'"):
         Pipeline(load_settings(embedding_model="other"))
 
 
@@ -139,7 +159,7 @@ def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_move
     assert search.rerank.scored == len(search.candidates) == 30
     answering = pipeline.answer(search)
     list(answering)
-    assert answering.answer and "Callisto C5 9 months" in answering.answer.text
+    assert answering.answer and "Callisto C5 | Interval: 9 months" in answering.answer.text
     assert answering.answer.citations[0].document == best.document
 
 

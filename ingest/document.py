@@ -1,0 +1,86 @@
+"""What every reader gives: a document of blocks, or the reason why there is none."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading, a paragraph, a list item, a table row or a piece of code, kept whole as far as its size allows.
+
+    A picture is a block of its own: `text` is its caption, `image` its URL or data URI.
+    """
+
+    kind: Literal["heading", "paragraph", "item", "row", "code", "picture"]
+    text: str
+    level: int = 0
+    page: int | None = None
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file as read."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+class UnreadableError(Exception):
+    """Why a file cannot be read, in words for its owner: it is broken, locked or in no known encoding."""
+
+
+class SkippedError(Exception):
+    """Why a file is not for us, in words for its owner: an image, an archive, a format to convert first."""
+
+
+class EmptyError(Exception):
+    """Why a file gives nothing to index, in words for its owner."""
+
+
+# What a reader returns: the title that the file states, or "", and the blocks.
+Read = tuple[str, list[Block]]
+
+
+def table_rows(rows: Sequence[Sequence[str]], headers: int = 1, page: int | None = None) -> Iterator[Block]:
+    """Yield each row with its header, `Country: France | Dinner: 32 EUR`, so that it can be read alone.
+
+    The first `headers` rows are the header, but for lines above it that say one thing only: those are paragraphs.
+    """
+    rows = [row for row in rows if any(row)]
+    if max((sum(map(bool, row)) for row in rows), default=0) < 2:
+        yield from (Block("row" if len(rows) > 1 else "paragraph", "".join(row), page=page) for row in rows)
+        return
+    while len(rows) > 1 and rows[0][0] and len(set(filter(None, rows[0]))) == 1:
+        yield Block("paragraph", rows[0][0], page=page)
+        rows, headers = rows[1:], max(headers - 1, 1)
+    if len(rows) <= headers:
+        headers = min(len(rows) - 1, 1)
+    width = max(map(len, rows[:headers]), default=0)
+    names = [" ".join(dict.fromkeys(row[i] for row in rows[:headers] if row[i : i + 1] and row[i])) for i in range(width)]
+    for row in rows[headers:]:
+        named = [f"{names[i]}: {cell}" if i < width and names[i] else cell for i, cell in enumerate(row) if cell]
+        yield Block("row", " | ".join(named), page=page)
+
+
+def grid(rows: Sequence[Sequence[tuple[str, int, int]]], headers: int = 0) -> tuple[list[list[str]], int]:
+    """Return the text of each place in a table of cells (text, rows down, columns across), and how many rows are its header.
+
+    A cell over several rows stands in each; one over several columns does so in the header, so that each column has a name.
+    """
+    places: dict[tuple[int, int], str] = {}
+    # Names over several columns have the names of each below them.
+    split = not headers and len(rows) > 2 and any(across > 1 for _, _, across in rows[0]) and len(rows[0]) > 1
+    headers = headers or (2 if split else 1)
+    for y, row in enumerate(rows):
+        x = 0
+        for text, down, across in row:
+            while (y, x) in places:
+                x += 1
+            for below in range(min(down, len(rows) - y)):
+                for right in range(min(across, 100)):
+                    places[y + below, x + right] = text if right == 0 or y < headers else ""
+            x += across
+    width = 1 + max((x for _, x in places), default=-1)
+    return [[places.get((y, x), "") for x in range(width)] for y in range(len(rows))], headers

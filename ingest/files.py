@@ -1,0 +1,100 @@
+"""Files: what lies below the paths that were named, and which of it is meant."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from rag_app.types import RagError
+
+IGNORE = ".ragignore"
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the corpus: `document` is its path below its root, and its name in the store."""
+
+    path: Path
+    root: str
+    document: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files below some paths (absolute), in order."""
+
+    files: list[File]
+    paths: list[Path]
+
+    def covers(self, file: Path) -> bool:
+        """Whether a file lies below one of the paths."""
+        return any(file.is_relative_to(path) for path in self.paths)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which files are meant: globs as in .gitignore, matched below each root; nothing included means all."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+
+
+def find(
+    paths: Sequence[Path],
+    roots: Iterable[Path] = (),
+    choice: Choice = Choice(),
+    *,
+    gone_is_empty: bool = False,
+) -> Found:
+    """Return the files below the paths that are meant. Links are not followed, hidden files and .ragignore are heeded.
+
+    A file below several roots, these paths or earlier ones, belongs to the outermost. RagError for a path that is not
+    there or cannot be read.
+    """
+    files: dict[Path, File] = {}
+    include = GitIgnoreSpec.from_lines(choice.include or ("*",))
+    exclude = GitIgnoreSpec.from_lines(choice.exclude)
+    outermost_first = sorted({*roots, *(_folder(path) for path in paths)}, key=lambda root: len(root.parts))
+    for path in paths:
+        if not path.exists():
+            if gone_is_empty:
+                continue
+            raise RagError(f"no such file or folder: {path} (--force removes what is stored of it)")
+        # The folder itself may be hidden or be reached over a link: it was named. What lies below it is not followed.
+        top = _folder(path)
+        for file in _walk(path, [], hidden=choice.hidden) if path.is_dir() else [path]:
+            whole = file.resolve()
+            below = whole.relative_to(top).as_posix()
+            if path.is_dir() and (exclude.match_file(below) or not include.match_file(below)):
+                continue
+            root = next(root for root in outermost_first if whole.is_relative_to(root))
+            document = whole.relative_to(root).as_posix().encode("utf-8", "replace").decode()
+            files.setdefault(whole, File(file, root.as_posix(), document))
+    return Found(list(files.values()), [path.resolve() for path in paths])
+
+
+def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bool) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+        if (rules := folder / IGNORE).is_file():
+            ignored = [*ignored, (folder, GitIgnoreSpec.from_lines(rules.read_text("utf-8").splitlines()))]
+    except OSError as error:
+        raise RagError(f"folder {folder} cannot be read ({error.strerror}): check its permissions") from None
+    except (UnicodeDecodeError, ValueError) as error:
+        raise RagError(f"{folder / IGNORE} is not a list of patterns as in .gitignore ({error}): mend or remove it") from None
+    for entry in entries:
+        if (entry.name.startswith(".") and not hidden) or entry.is_symlink() or entry.name == IGNORE:
+            continue
+        below = "/" if entry.is_dir() else ""
+        if any(rules.match_file(entry.relative_to(top).as_posix() + below) for top, rules in ignored):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, ignored, hidden=hidden)
+        elif entry.is_file():
+            yield entry
+
+
+def _folder(path: Path) -> Path:
+    return path.resolve() if path.is_dir() else path.resolve().parent

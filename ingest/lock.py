@@ -1,0 +1,53 @@
+"""One at a time: what changes a collection holds its lock, and a second one is told by whom."""
+
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag_app.store import Store
+from rag_app.types import RagError
+
+_held = threading.local()
+
+
+@contextmanager
+def alone(store: Store) -> Iterator[None]:
+    """Hold the lock of a collection; RagError, which names the holder, if another process or thread has it.
+
+    It is a file beside an embedded Chroma, which the system lets go of when its process ends, however it ends. Of a server
+    it is a file of this machine: ingests from two machines into one server do not see each other.
+    """
+    mine: set[Path] = _held.__dict__.setdefault("locks", set())
+    path = _path(store)
+    if path in mine:
+        yield
+        return
+    holder = path.with_suffix(".holder")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text("utf-8") if holder.is_file() else "another process"
+        raise RagError(f"collection {store.name} is being changed by {who}: wait until that has ended, or stop it") from None
+    try:
+        holder.write_text(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}", "utf-8")
+        mine.add(path)
+        yield
+    finally:
+        mine.discard(path)
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _path(store: Store) -> Path:
+    if not store.url:
+        return store.path.resolve() / f"{store.name}.lock"
+    key = hashlib.sha256(store.url.encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"rag-app-{key}-{store.name}.lock"

@@ -1,0 +1,117 @@
+"""Worker processes that read and cut files: what hangs, explodes or crashes there costs one file, never the run."""
+
+import atexit
+import hashlib
+import multiprocessing
+import sys
+import threading
+from concurrent.futures import Future, TimeoutError
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pebble
+
+from ingest.chunk import Cutting, chunks
+from ingest.document import EmptyError, SkippedError, UnreadableError
+from ingest.load import read
+from rag_app.types import Chunk
+
+PROCESSES = 2
+_MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one file may take: seconds, and megabytes of address space (held on Linux alone)."""
+
+    seconds: float = 120.0
+    megabytes: int = 4000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A file as read and cut, or why it was not."""
+
+    state: Literal["read", "empty", "skipped", "failed"]
+    reason: str = ""
+    document_hash: str = ""
+    chunks: list[Chunk] = field(default_factory=list)
+
+
+class Workers:
+    """A pool of processes that lives as long as the program; starting one takes a second or two."""
+
+    def __init__(self, method: str = "") -> None:
+        """`method` is how processes are started; by default by a fork server where there is one, else anew."""
+        self._method = method or ("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+        self._pool: pebble.ProcessPool | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, path: Path, document: str, cutting: Cutting, limits: Limits) -> "Future[Prepared]":
+        """Have a file read and cut; `result` tells what came of it."""
+        with self._lock:
+            if self._pool is None:
+                self._pool = self._start()
+        future: Future[Prepared] = self._pool.schedule(
+            prepare, args=(path.absolute(), document, cutting, limits.megabytes), timeout=limits.seconds
+        )
+        return future
+
+    def stop(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
+            self._pool = None
+
+    def _start(self) -> pebble.ProcessPool:
+        # Never forked from here, where threads hold locks; the children of a fork server are quick to come.
+        context = multiprocessing.get_context(self._method)
+        if self._method == "forkserver":
+            context.set_forkserver_preload([__name__])
+        atexit.register(self.stop)
+        return pebble.ProcessPool(PROCESSES, context=context)
+
+
+def result(future: "Future[Prepared]", limits: Limits) -> Prepared:
+    """Return what came of a file; a reader that hung or died is a failure with its reason."""
+    try:
+        return future.result()
+    except TimeoutError:
+        return Prepared("failed", f"reading it took more than {limits.seconds:g} s (RAG_READ_TIMEOUT)")
+    except pebble.ProcessExpired as error:
+        return Prepared("failed", f"its reader crashed (exit code {error.exitcode}): the file may be damaged")
+    except MemoryError:
+        return Prepared("failed", f"reading it took more than {limits.megabytes:,} MB of memory (RAG_READ_MEMORY_MB)")
+
+
+def prepare(path: Path, document: str, cutting: Cutting, megabytes: int) -> Prepared:
+    """Read and cut one file; in a worker."""
+    _limit(megabytes)
+    try:
+        content = path.read_bytes()
+        cut = chunks(document, read(path, content), cutting)
+    except OSError as error:
+        return Prepared("failed", error.strerror or str(error))
+    except UnreadableError as error:
+        return Prepared("failed", str(error))
+    except SkippedError as error:
+        return Prepared("skipped", str(error))
+    except EmptyError as error:
+        return Prepared("empty", str(error))
+    return Prepared("read", document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
+
+
+def hash_file(path: Path) -> str:
+    """Return what identifies a document: the SHA-256 of its file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _limit(megabytes: int) -> None:
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes * _MB, hard))
