@@ -201,6 +201,8 @@ def curve(n: int) -> int:
 def measured(connection: Any, files: Path, path: Path, url: str) -> None:
     """Ingest in a process of its own and send its seconds and its peak memory in MB."""
     report = ours(files, path, "", url)
+    # A child of multiprocessing waits for its own children without end.
+    sync.WORKERS.stop()
     connection.send((report.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 

@@ -250,7 +250,8 @@ def warn_of_languages(languages: dict[str, int]) -> None:
     """Say on stderr when documents are not in the language of the built-in models."""
     total = sum(languages.values())
     for code, count in languages.items():
-        if code not in (builtin.LANGUAGE, language.UNDETERMINED):
+        # One document in fifty may as well be misjudged.
+        if code not in (builtin.LANGUAGE, language.UNDETERMINED) and 50 * count >= total:
             err.print(
                 f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
                 "set RAG_BASE_URL to a gateway with multilingual models",

@@ -17,6 +17,7 @@ from ingest.encoding import decode
 MAX_IMAGE = 100_000
 # Stands for <br> until white space is squeezed; no text holds it.
 _BREAK = "\0"
+_MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE = {
     "a", "abbr", "b", "bdi", "bdo", "br", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins", "kbd", "mark", "q",
@@ -27,8 +28,7 @@ _INLINE = {
 def read_markdown(content: bytes) -> Read:
     """CommonMark with tables; front matter gives the title and, like template tags, is left out of the text."""
     title, text = _without_front_matter(decode(content))
-    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(_without_templates(text))
-    return title, list(html_blocks(bs4.BeautifulSoup(html, "lxml")))
+    return title, list(html_blocks(bs4.BeautifulSoup(_MARKDOWN.render(_without_templates(text)), "lxml")))
 
 
 def read_html(content: bytes) -> Read:
@@ -63,7 +63,9 @@ def _without_front_matter(text: str) -> tuple[str, str]:
     # A rule at the top is no front matter; `---js` is, though its language is none that is read.
     if not isinstance(front, dict) and not match["of"]:
         return "", text
-    return (str(front.get("title") or "") if isinstance(front, dict) else ""), text[match.end() :]
+    title = str(front.get("title") or "") if isinstance(front, dict) else ""
+    # Titles are written with markup now and then.
+    return bs4.BeautifulSoup(title, "lxml").get_text() if "<" in title else title, text[match.end() :]
 
 
 _TEMPLATE = re.compile(

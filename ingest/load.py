@@ -23,8 +23,6 @@ from ingest.package import open_package
 from ingest.pdf import read_pdf
 from ingest.plain import read_code, read_csv, read_json, read_jsonl, read_rtf, read_text, read_xml
 
-__all__ = ["READERS", "Block", "Document", "EmptyError", "SkippedError", "UnreadableError", "kind_of", "read"]
-
 
 def read(path: Path, content: bytes) -> Document:
     """Return the document in a file's bytes, never one without text.
@@ -53,7 +51,7 @@ def _read(path: PurePath, content: bytes) -> Read:
             warnings.simplefilter("ignore")
             kind = kind_of(path, content)
             return READERS[kind](content)
-    except (UnreadableError, SkippedError, EmptyError):
+    except (UnreadableError, SkippedError, EmptyError, MemoryError):
         raise
     except Exception as error:
         # A reader meets whatever a file holds; whatever it raises is this file's failure and no one else's.

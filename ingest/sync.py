@@ -1,5 +1,6 @@
 """Sync: make the collection equal to the files. A second run does nothing; a broken-off run is completed by the next."""
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -123,10 +124,16 @@ def how(settings: Settings) -> tuple[Cutting, Limits]:
 def look_through(paths: Sequence[Path], store: Store | None, choice: Choice = Choice(), *, force: bool = False) -> Found:
     """Return the files below the paths that are meant, each under the root that its document in the store has.
 
-    RagError for a path that is gone, without `force`.
+    Where two folders hold a file of the same name, both are named from the folder above them. RagError for a path that is
+    gone, without `force`.
     """
-    roots = {Path(document.version.root) for document in store.documents().values()} if store else set()
-    return find(paths, roots, choice, gone_is_empty=force)
+    known = store.documents() if store else {}
+    roots = {Path(document.version.root) for document in known.values()}
+    found = find(paths, roots, choice, gone_is_empty=force)
+    while collision := _collision(found, known):
+        roots.add(Path(os.path.commonpath(collision)))
+        found = find(paths, roots, choice, gone_is_empty=force)
+    return found
 
 
 def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool = False) -> Plan:
@@ -269,7 +276,6 @@ def _planned(
     known = store.documents() if store else {}
     if not found.files and not any(found.covers(document.path) for document in known.values()):
         raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there (rag-app ingest --help)")
-    _refuse_collisions(found, known)
     by_name = {file.document: file for file in found.files}
     vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
     vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
@@ -324,20 +330,20 @@ def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Se
             )
 
 
-def _refuse_collisions(found: Found, known: dict[str, StoredDocument]) -> None:
-    # What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
+def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str] | None:
+    """Return the roots of two files that would have the same name in the store, if there are such.
+
+    What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
+    """
     seen: dict[str, File] = {}
     for file in found.files:
         other = seen.setdefault(file.document, file)
+        if other.root != file.root:
+            return other.root, file.root
         stored = known.get(file.document)
-        if stored and (stored.version.root == file.root or found.covers(stored.path) or not stored.path.exists()):
-            stored = None
-        if other.root != file.root or stored:
-            root = stored.version.root if stored else other.root
-            raise RagError(
-                f"{file.document} is in {root} and in {file.root}: ingest the folder that holds both, "
-                "or give one of them a collection of its own with --collection"
-            )
+        if stored and stored.version.root != file.root and not found.covers(stored.path) and stored.path.exists():
+            return stored.version.root, file.root
+    return None
 
 
 class _Run:

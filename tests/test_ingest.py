@@ -280,16 +280,29 @@ class TestSync:
         assert [(f.path, "not a readable PDF" in f.reason) for f in report.documents.failed] == [("manual.pdf", True)]
         assert "manual.pdf" in set(self.store().documents())
 
-    def test_other_folders_are_left_alone_and_a_file_of_the_same_name_is_refused(self, tmp_path: Path) -> None:
+    def test_other_folders_are_left_alone_and_files_of_the_same_name_are_told_apart(self, tmp_path: Path) -> None:
         other = tmp_path / "other"
         other.mkdir()
         (other / "more.md").write_text("More text.")
         self.run()
         self.run(other)
-        assert len(set(self.store().documents())) == 4
+        assert len(self.store().documents()) == 4
         (other / "notes.txt").write_text("Mine.")
-        with pytest.raises(RagError, match=r"notes\.txt is in .*/docs and in .*/other: ingest the folder"):
-            self.run(other)
+        report = self.run(other)
+        assert (report.documents.added, report.documents.moved, report.chunks.embedded) == (1, 1, 1)
+        mine = {"other/notes.txt", "other/more.md"}
+        assert set(self.store().documents()) == {"notes.txt", "parking.html", "policies/travel.md"} | mine
+        assert self.counts(self.run(other)) == (0, 0, 2, 0)
+        report = self.run()
+        assert (report.documents.moved, report.chunks.embedded, report.chunks.stored) == (3, 0, 7)
+        assert set(self.store().documents()) == {"docs/notes.txt", "docs/parking.html", "docs/policies/travel.md"} | mine
+        assert self.counts(self.run(self.corpus, other)) == (0, 0, 5, 0)
+
+    def test_two_folders_with_files_of_the_same_name_go_into_one_collection(self, tmp_path: Path) -> None:
+        shutil.copytree(self.corpus, tmp_path / "copy")
+        self.run(self.corpus, tmp_path / "copy")
+        assert len(self.store().documents()) == 6
+        assert {d.split("/")[0] for d in self.store().documents()} == {"docs", "copy"}
 
     def test_one_file_alone_can_be_ingested_and_does_not_remove_the_rest(self) -> None:
         self.run()
