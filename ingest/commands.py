@@ -87,7 +87,12 @@ def keep_watch(paths: Sequence[Path], run: Any, settings: Settings, as_json: boo
 
     names = ", ".join(str(path) for path in paths)
     err.print(f"watching {printable(names)}; Ctrl-C ends it", style="dim")
-    for _ in watchfiles.watch(*paths, debounce=1000, raise_interrupt=True):
+    first = True
+    for changes in watchfiles.watch(*paths, debounce=1000, rust_timeout=500, yield_on_timeout=True, raise_interrupt=True):
+        # Once at the start too: something may have changed during the run before.
+        if not (changes or first):
+            continue
+        first = False
         try:
             report = run()
         except RagError as error:
@@ -109,7 +114,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
     settings = configure(collection=collection)
     old = Store(settings.chroma_path, settings.chroma_url, settings.collection)
-    new = Store(settings.chroma_path, settings.chroma_url, f"{settings.collection}-reindex", create=True)
+    new = Store(settings.chroma_path, settings.chroma_url, f"{settings.collection}{sync.REINDEX}", create=True)
     cutting, limits = sync.how(settings)
     with progress_bar() as progress:
         report = sync.reindex(old, new, pipeline.embeddings(settings), cutting, limits, progress, force=force)

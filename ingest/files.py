@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from rag_app.store import named
 from rag_app.types import RagError
 
 IGNORE = ".ragignore"
@@ -34,7 +35,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which files are meant: globs as in .gitignore, matched below each root; nothing included means all."""
+    """Which files are meant: globs as in .gitignore, matched below each path that is named; nothing included means all."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -70,8 +71,7 @@ def find(
             if path.is_dir() and (exclude.match_file(below) or not include.match_file(below)):
                 continue
             root = next(root for root in outermost_first if whole.is_relative_to(root))
-            document = whole.relative_to(root).as_posix().encode("utf-8", "replace").decode()
-            files.setdefault(whole, File(file, root.as_posix(), document))
+            files.setdefault(whole, File(file, named(root.as_posix()), named(whole.relative_to(root).as_posix())))
     return Found(list(files.values()), [path.resolve() for path in paths])
 
 
@@ -79,7 +79,7 @@ def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bo
     try:
         entries = sorted(folder.iterdir())
         if (rules := folder / IGNORE).is_file():
-            ignored = [*ignored, (folder, GitIgnoreSpec.from_lines(rules.read_text("utf-8").splitlines()))]
+            ignored = [*ignored, (folder, GitIgnoreSpec.from_lines(rules.read_text("utf-8-sig").splitlines()))]
     except OSError as error:
         raise RagError(f"folder {folder} cannot be read ({error.strerror}): check its permissions") from None
     except (UnicodeDecodeError, ValueError) as error:
@@ -88,7 +88,9 @@ def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bo
         if (entry.name.startswith(".") and not hidden) or entry.is_symlink() or entry.name == IGNORE:
             continue
         below = "/" if entry.is_dir() else ""
-        if any(rules.match_file(entry.relative_to(top).as_posix() + below) for top, rules in ignored):
+        verdicts = (rules.check_file(entry.relative_to(top).as_posix() + below).include for top, rules in reversed(ignored))
+        # The innermost list that speaks of it decides.
+        if next((verdict for verdict in verdicts if verdict is not None), False):
             continue
         if entry.is_dir():
             yield from _walk(entry, ignored, hidden=hidden)

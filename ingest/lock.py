@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,12 +33,17 @@ def alone(store: Store) -> Iterator[None]:
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
-    except Timeout:
-        who = holder.read_text("utf-8") if holder.is_file() else "another process"
+    except OSError as error:
+        if not isinstance(error, Timeout):
+            raise RagError(f"{path} cannot be locked ({error.strerror}): check its permissions") from None
+        who = "another process"
+        with suppress(OSError):
+            who = holder.read_text("utf-8") or who
         raise RagError(f"collection {store.name} is being changed by {who}: wait until that has ended, or stop it") from None
     try:
         holder.write_text(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}", "utf-8")
         mine.add(path)
+        store.repair()
         yield
     finally:
         mine.discard(path)

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,9 @@ AHEAD = 16
 # Chunks that Chroma gets at once; whole documents, so there may be more.
 WRITE = 1000
 WRITE_EVERY = 5.0
+
+# What a collection is called while it is made to replace another.
+REINDEX = "-reindex"
 
 State = Literal["added", "changed", "unchanged", "moved", "removed", "empty", "skipped", "failed"]
 WORKERS = Workers()
@@ -105,6 +108,8 @@ class _Task:
     prepared: Prepared = field(default_factory=lambda: Prepared("read"))
     vectors: list[Vectors | None] = field(default_factory=list)
     missing: int = 0
+    # Where to look for the first chunk without a vector.
+    filled: int = 0
     refused: str = ""
     stale: list[str] = field(default_factory=list)
 
@@ -164,8 +169,10 @@ def ingest(
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    store.require(recipe(embeddings, cutting))
     with alone(store):
+        # Seen as it is now: a reindex may have ended a moment ago.
+        store.documents()
+        store.require(recipe(embeddings, cutting))
         planned, tasks, known = _planned(found, store, prune, force)
         progress.plan(planned)
         run = _Run(store, embeddings, cutting, limits, progress)
@@ -218,23 +225,22 @@ def reindex(
     Questions go on meanwhile. RagError, and the old collection stays, if a document's file is gone or fails now; `force`
     takes that loss. One that was broken off is gone on with.
     """
-    known = old.documents()
-    if not known:
-        raise old.empty()
-    roots = {document.version.root for document in known.values()}
-    files = [File(document.path, document.version.root, name) for name, document in known.items()]
-    gone = [file.document for file in files if not file.path.is_file()]
-    if gone and not force:
-        raise RagError(f"{_names(gone)} cannot be read any more, so the old collection stays: bring back, or --force drops")
-    if new.recipe != recipe(embeddings, cutting):
-        new.drop()
-    there = [file for file in files if file.document not in set(gone)]
     with alone(old):
-        report = ingest(Found(there, [Path(root) for root in roots]), new, embeddings, cutting, limits, progress, force=True)
-    lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
-    if (lost or not report.chunks.stored) and not force:
-        raise RagError(f"{_names(sorted(lost))} cannot be read now, so the old collection stays: repair, or --force drops")
-    with alone(old):
+        known = old.documents()
+        if not known:
+            raise old.empty()
+        roots = {document.version.root for document in known.values()}
+        files = [File(document.path, document.version.root, name) for name, document in known.items()]
+        gone = {file.document for file in files if not file.path.is_file()}
+        if gone and not force:
+            raise RagError(f"{_names(gone)} cannot be read any more, so the old collection stays: bring back, or --force drops")
+        if new.recipe != recipe(embeddings, cutting):
+            new.drop()
+        found = Found([file for file in files if file.document not in gone], [Path(root) for root in roots])
+        report = ingest(found, new, embeddings, cutting, limits, progress, force=True)
+        lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
+        if (lost or not report.chunks.stored) and not force:
+            raise RagError(f"{_names(lost)} cannot be read now, so the old collection stays: repair, or --force drops")
         new.replace(old.name)
     return report
 
@@ -248,6 +254,8 @@ def forget(store: Store, names: Sequence[str]) -> dict[str, int]:
         known = store.documents()
         chosen: set[str] = set()
         for name in names:
+            if not name.strip():
+                raise RagError("a name is empty: name a document or a folder, as `rag-app documents` does")
             path = Path(name).expanduser().resolve()
             below = name.rstrip("/") + "/"
             matching = {d for d in known if d == name or d.startswith(below) or known[d].path.is_relative_to(path)}
@@ -260,14 +268,16 @@ def forget(store: Store, names: Sequence[str]) -> dict[str, int]:
 
 
 def reset(store: Store) -> None:
-    """Delete a collection."""
+    """Delete a collection, and the new one of a reindex that was broken off."""
     with alone(store):
+        Store(store.path, store.url, f"{store.name}{REINDEX}", create=True).drop()
         store.drop()
 
 
-def _names(documents: Sequence[str]) -> str:
-    rest = f" and {len(documents) - 3} more" if len(documents) > 3 else ""
-    return ", ".join(documents[:3]) + rest
+def _names(documents: Iterable[str]) -> str:
+    names = sorted(documents)
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest
 
 
 def _planned(
@@ -340,6 +350,8 @@ def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str
         other = seen.setdefault(file.document, file)
         if other.root != file.root:
             return other.root, file.root
+        if other.path != file.path:
+            raise RagError(f"{other.path} and {file.path} have the same name as text, {file.document}: rename one of them")
         stored = known.get(file.document)
         if stored and stored.version.root != file.root and not found.covers(stored.path) and stored.path.exists():
             return stored.version.root, file.root
@@ -425,7 +437,7 @@ class _Run:
                 for v, c in zip(task.vectors, task.prepared.chunks, strict=True)
             ]
         task.missing = sum(vector is None for vector in task.vectors)
-        self.under_way.append(task)
+        (self.under_way if task.missing else self.complete).append(task)
         for chunk, vector in zip(task.prepared.chunks, list(task.vectors), strict=True):
             if vector is None:
                 yield chunk.text_in_context
@@ -441,18 +453,21 @@ class _Run:
                 if chunk.id not in kept:
                     task.stale.append(chunk.id)
         if task.twin:
-            for chunk, _, vector in self.store.chunks_of(task.twin):
-                found[chunk.text, str(chunk.position)] = vector
+            for chunk, version, vector in self.store.chunks_of(task.twin):
+                # It may have been replaced meanwhile.
+                if version.document_hash == task.prepared.document_hash:
+                    found[chunk.text, str(chunk.position)] = vector
         return found
 
     def _take(self, vectors: Vectors, refused: dict[int, str]) -> None:
         """Give the vectors of a batch, in order, to the chunks that wait for them."""
         row = 0
         for task in self.under_way:
-            for i, vector in enumerate(task.vectors):
+            for i in range(task.filled, len(task.vectors)):
                 if row == len(vectors):
                     return
-                if vector is None:
+                task.filled = i + 1
+                if task.vectors[i] is None:
                     task.vectors[i] = vectors[row]
                     task.missing -= 1
                     if row in refused:
@@ -487,13 +502,13 @@ class _Run:
                 self.ended(task.file.document, task.state)
             else:
                 self.ended(task.file.document, task.prepared.state, task.prepared.reason)
-        self.stored += len(rows)
         self.progress.chunks(self.stored)
 
     def _put(self, rows: list[tuple[Chunk, Version]], vectors: list[Vectors], stale: list[str]) -> None:
         if rows:
             self.store.create(recipe(self.embeddings, self.cutting), len(vectors[0]))
             self.store.put(rows, np.stack(vectors))
+            self.stored += len(rows)
         # A question between the two calls sees the new version alone: see Store.nearest.
         self.store.delete(stale)
         self.deleted += len(stale)

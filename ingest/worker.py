@@ -3,6 +3,7 @@
 import atexit
 import hashlib
 import multiprocessing
+import signal
 import sys
 import threading
 from concurrent.futures import Future, TimeoutError
@@ -54,7 +55,7 @@ class Workers:
             if self._pool is None:
                 self._pool = self._start()
         future: Future[Prepared] = self._pool.schedule(
-            prepare, args=(path.absolute(), document, cutting, limits.megabytes), timeout=limits.seconds
+            prepare, args=(path.absolute(), document, cutting, limits.megabytes, limits.seconds), timeout=limits.seconds
         )
         return future
 
@@ -84,11 +85,15 @@ def result(future: "Future[Prepared]", limits: Limits) -> Prepared:
         return Prepared("failed", f"its reader crashed (exit code {error.exitcode}): the file may be damaged")
     except MemoryError:
         return Prepared("failed", f"reading it took more than {limits.megabytes:,} MB of memory (RAG_READ_MEMORY_MB)")
+    except Exception as error:
+        # Whatever else goes wrong with one file is its failure, and no reason to stop.
+        return Prepared("failed", f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
 
 
-def prepare(path: Path, document: str, cutting: Cutting, megabytes: int) -> Prepared:
+def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds: float) -> Prepared:
     """Read and cut one file; in a worker."""
     _limit(megabytes)
+    _end_after(seconds)
     try:
         content = path.read_bytes()
         cut = chunks(document, read(path, content), cutting)
@@ -107,6 +112,12 @@ def hash_file(path: Path) -> str:
     """Return what identifies a document: the SHA-256 of its file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _end_after(seconds: float) -> None:
+    # Whoever started this process ends it in time, unless that one was killed itself.
+    if sys.platform != "win32":
+        signal.alarm(int(seconds) + 30)
 
 
 def _limit(megabytes: int) -> None:

@@ -35,7 +35,10 @@ class Connection:
 
         `deadline` is a time of `time.monotonic()` by which all of it ends; EndpointError if there is no such answer.
         """
-        content = orjson.dumps(body)
+        try:
+            content = orjson.dumps(body)
+        except TypeError as error:
+            raise self.endpoint.error("request", f"the request cannot be written as JSON ({error})") from None
         for attempt in range(RETRIES + 1):
             retry_after = None
             try:

@@ -1,12 +1,15 @@
 """Chroma: the only file that knows it. A collection holds chunks with their vectors, and the recipe they were made by."""
 
+import os
+import re
 import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -24,12 +27,13 @@ from pydantic import TypeAdapter
 from rag_app.embeddings import Vectors
 from rag_app.types import Candidate, Chunk, RagError, joined
 
-_PAGE = 5000
+_PAGE = 1000
 _OLD = "-replaced"
 _LITTLE_ROOM = 10_000_000
 _NOT_RECIPE = ("dimension", "written")
-# Chosen by benchmarks/recall.py.
-HNSW: Any = {"space": "cosine"}
+# Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
+# storing slows down as a collection grows; what is not written yet costs time when it is opened, half a second for 1,000.
+HNSW: Any = {"space": "cosine", "sync_threshold": 3000}
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class StoredDocument:
 
     @property
     def path(self) -> Path:
-        return Path(self.version.root) / self.document
+        return named_back(f"{self.version.root}/{self.document}")
 
 
 @dataclass
@@ -71,6 +75,16 @@ class _Memory:
 
 
 _MEMORIES: dict[str, _Memory] = {}
+
+
+def named(path: str) -> str:
+    """Return a path of the file system as text; a byte that is none is written `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def named_back(name: str) -> Path:
+    """Return the path that `named` wrote."""
+    return Path(os.fsdecode(re.sub(rb"\\x([89a-f][0-9a-f])", lambda m: bytes.fromhex(m[1].decode()), os.fsencode(name))))
 
 
 class EmptyCollectionError(RagError):
@@ -106,10 +120,15 @@ class Store:
         try:
             found: Collection = self.client.get_collection(self.name, embedding_function=None)
         except NotFoundError:
-            # A reindex was broken off between its two renames.
+            # A reindex is, or was broken off, between its two renames.
             found = self.client.get_collection(f"{self.name}{_OLD}", embedding_function=None)
-            found.modify(name=self.name)
         return found
+
+    def repair(self) -> None:
+        """Give a collection its name back that a reindex was broken off from; for who changes it, and holds its lock."""
+        if self._collection is not None and self._collection.name != self.name:
+            with self._errors():
+                self._collection.modify(name=self.name)
 
     def empty(self) -> EmptyCollectionError:
         """Return the error for a collection without chunks."""
@@ -201,10 +220,12 @@ class Store:
         self.name = name
 
     def drop(self) -> None:
-        """Delete the whole collection."""
+        """Delete the whole collection, and what a reindex that was broken off left of an older one."""
         if self._collection is not None:
             with self._errors():
-                self.client.delete_collection(self.name)
+                self.client.delete_collection(self._collection.name)
+                with suppress(NotFoundError):
+                    self.client.delete_collection(f"{self.name}{_OLD}")
             self._collection = None
 
     def count(self) -> int:
@@ -212,8 +233,11 @@ class Store:
         if self._collection is None:
             return 0
         self._refresh()
+        return self._count()
+
+    def _count(self) -> int:
         with self._errors():
-            return self._collection.count()
+            return self.collection.count()
 
     def nearest(self, vector: Vectors, n: int) -> list[Candidate]:
         """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity.
@@ -250,7 +274,7 @@ class Store:
                 break
         else:
             raise RagError(f"collection {self.name} is being changed: ask again")
-        rests = [orjson.loads(metadata["rest"]) for metadata in metadatas]
+        rests = [self._rest(metadata) for metadata in metadatas]
         newest: dict[str, dict[str, Any]] = {}
         for metadata, rest in zip(metadatas, rests, strict=True):
             version = newest.setdefault(metadata["document"], rest["version"])
@@ -275,7 +299,7 @@ class Store:
         with memory.lock, self._errors():
             try:
                 now = self._get()
-                written = (str(now.id), str(now.metadata))
+                written = _written(now)
                 if not self.url and (anew or memory.written.setdefault(self.name, written) != written):
                     SharedSystemClient.clear_system_cache()
                     memory.opened += 1
@@ -283,7 +307,8 @@ class Store:
                 if self._opened != memory.opened:
                     self.client = _client(self.path, self.url)
                     self._opened = memory.opened
-                self._collection = self._get()
+                    now = self._get()
+                self._collection = now
                 # Those of before: what is written meanwhile is seen by the next question.
                 self._seen = stamps
             except NotFoundError:
@@ -302,46 +327,47 @@ class Store:
         """Tell other processes that the collection has changed, at most once in so many seconds."""
         if self._collection is not None and time.monotonic() - self._touched >= every:
             self._touched = time.monotonic()
-            with self._errors():
+            memory = _MEMORIES.setdefault(self.place, _Memory())
+            # What this process wrote itself it has in memory: nobody here may take it for another's.
+            with memory.lock, self._errors():
                 self._collection.modify(metadata={**(self._collection.metadata or {}), "written": time.time_ns()})
-                # What this process wrote itself it has in memory.
-                now = self._get()
-                _MEMORIES.setdefault(self.place, _Memory()).written[self.name] = (str(now.id), str(now.metadata))
+                memory.written[self.name] = _written(self._get())
 
     def documents(self) -> dict[str, StoredDocument]:
         """Return what is stored, by document, in order of name."""
-        found: dict[str, StoredDocument] = {}
-        if self._collection is not None:
-            self._refresh()
-        for _, metadata in self._pages():
-            rest = orjson.loads(metadata["rest"])
-            version = Version(**rest["version"])
-            name = metadata["document"]
-            before = found.get(name)
-            newest = version if before is None or version.when > before.version.when else before.version
-            found[name] = StoredDocument(
-                document=name,
-                title=rest["chunk"]["title"],
-                language=metadata["language"],
-                chunks=before.chunks + 1 if before else 1,
-                whole=before is None or (before.whole and before.version == version),
-                version=newest,
-            )
-        return {
-            name: replace(found[name], whole=found[name].whole and found[name].chunks == found[name].version.n_chunks)
-            for name in sorted(found)
-        }
+        if self._collection is None:
+            return {}
+        self._refresh()
+        # The first chunk speaks for the rest, as long as there are no more and no fewer than the first ones say.
+        firsts = [row for row in self._pages({"first": True}) if row[1]["chunk"]["position"] == 0]
+        names = {metadata["document"] for metadata, _ in firsts}
+        if len(names) == len(firsts) and sum(rest["version"]["n_chunks"] for _, rest in firsts) == self._count():
+            counts = {metadata["document"]: rest["version"]["n_chunks"] for metadata, rest in firsts}
+            return {d.document: d for d in sorted(_documents(firsts, counts), key=lambda d: d.document)}
+        rows = list(self._pages(None))
+        counts = Counter(metadata["document"] for metadata, _ in rows)
+        return {d.document: d for d in sorted(_documents(rows, counts), key=lambda d: d.document)}
 
-    def _pages(self) -> Iterator[tuple[str, Any]]:
-        """Yield (id, metadata) of every chunk."""
-        offset = 0
-        while self._collection is not None:
-            with self._errors():
-                page = self._collection.get(include=["metadatas"], limit=_PAGE, offset=offset)
-            yield from zip(page["ids"], page["metadatas"] or [], strict=True)
-            if len(page["ids"]) < _PAGE:
-                return
-            offset += _PAGE
+    def _pages(self, where: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield metadata and its decoded rest of every chunk, or of those that a filter chooses."""
+        with self._errors():
+            ids = self.collection.get(where=where, include=[])["ids"]
+            # Chroma takes much memory for what it gives at once.
+            for start in range(0, len(ids), _PAGE):
+                for metadata in self.collection.get(ids=ids[start : start + _PAGE], include=["metadatas"])["metadatas"] or []:
+                    yield metadata, self._rest(metadata)
+
+    def _rest(self, metadata: Any) -> Any:
+        """Return what is written of a chunk in one piece. RagError if something else wrote it."""
+        try:
+            rest = orjson.loads(metadata["rest"])
+            _ = rest["chunk"], rest["version"]
+        except (KeyError, TypeError, ValueError):
+            raise RagError(
+                f"collection {self.name} in {self.place} was made by another version or program: "
+                "take another name (RAG_COLLECTION), or `rag-app reset` it and ingest anew"
+            ) from None
+        return rest
 
     def chunks_of(self, document: str) -> list[tuple[Chunk, Version, Vectors]]:
         """Return a document's chunks in order, each with its version and its vector, shape (dim,)."""
@@ -353,30 +379,33 @@ class Store:
         texts, metadatas, vectors = found["documents"] or [], found["metadatas"] or [], found["embeddings"]
         rows = []
         for identity, text, metadata, vector in zip(found["ids"], texts, metadatas, vectors if texts else [], strict=True):
-            rest = orjson.loads(str(metadata["rest"]))
+            rest = self._rest(metadata)
             chunk = Chunk(**_chunk_fields(identity, text, metadata, rest))
             rows.append((chunk, Version(**rest["version"]), np.asarray(vector, dtype=np.float32)))
         return sorted(rows, key=lambda row: row[0].position)
 
     def widened(self, candidates: Sequence[Candidate], n: int) -> tuple[Candidate, ...]:
         """Return the candidates, the passages among them with n neighbours before and after that are no passages themselves."""
-        chosen = {c.id for c in candidates if c.passage or c.passage_without_rerank}
-        with self._errors():
-            documents: Any = {"$in": sorted({c.document for c in candidates if c.id in chosen})}
-            found = self.collection.get(where={"document": documents}, include=["documents", "metadatas"])
-        rows = zip(found["ids"], found["documents"] or [], found["metadatas"] or [], strict=True)
-        chunks = [Chunk(**_chunk_fields(i, text, meta, orjson.loads(str(meta["rest"])))) for i, text, meta in rows]
+        chosen = {c.id for c in candidates if (c.passage or c.passage_without_rerank) and not c.image}
+        passages = {c.id for c in candidates if c.passage}
+        stored = {name: self.chunks_of(name) for name in {c.document for c in candidates if c.id in chosen}}
 
         def context(c: Candidate) -> str:
-            near = (k for k in chunks if k.document == c.document and abs(k.position - c.position) <= n and not k.image)
-            return joined([k for k in near if k.id == c.id or k.id not in chosen])
+            # Of a document that is being replaced there are two versions at this moment.
+            version = next((version for chunk, version, _ in stored[c.document] if chunk.id == c.id), None)
+            near = [
+                chunk
+                for chunk, other, _ in stored[c.document]
+                if abs(chunk.position - c.position) <= n and other == version and not chunk.image and chunk.id not in passages
+            ]
+            return joined([c, *(chunk for chunk in near if chunk.id != c.id)]) if near else ""
 
-        return tuple(c.model_copy(update={"context": context(c)}) if c.id in chosen and not c.image else c for c in candidates)
+        return tuple(c.model_copy(update={"context": context(c)}) if c.id in chosen else c for c in candidates)
 
     def put(self, chunks: Sequence[tuple[Chunk, Version]], vectors: Vectors) -> None:
         """Store chunks with their vectors, shape (len(chunks), dim); an id that is there is replaced.
 
-        As many as Chroma takes in one call are seen by a question all at once or not at all.
+        As many as Chroma takes in one call (`most_at_once`) are seen by a question all at once or not at all.
         """
         self._require_dimension(vectors.shape[1])
 
@@ -431,10 +460,32 @@ _CANDIDATES = TypeAdapter(list[Candidate])
 _CHUNK_FIELDS = ("title", "headings", "page", "position", "start", "end", "image")
 
 
-def _metadata(chunk: Chunk, version: Version) -> dict[str, str]:
+def _written(collection: Collection) -> tuple[str, str]:
+    return str(collection.id), str((collection.metadata or {}).get("written"))
+
+
+def _documents(rows: Sequence[tuple[Any, Any]], counts: Mapping[str, int]) -> Iterator[StoredDocument]:
+    """Yield the documents that chunks belong to, each in its newest version."""
+    versions: dict[str, list[tuple[Version, Any, Any]]] = {}
+    for metadata, rest in rows:
+        versions.setdefault(metadata["document"], []).append((Version(**rest["version"]), metadata, rest))
+    for name, found in versions.items():
+        version, metadata, rest = max(found, key=lambda row: row[0].when)
+        yield StoredDocument(
+            document=name,
+            title=rest["chunk"]["title"],
+            language=metadata["language"],
+            chunks=counts[name],
+            whole=counts[name] == version.n_chunks and all(other == version for other, _, _ in found),
+            version=version,
+        )
+
+
+def _metadata(chunk: Chunk, version: Version) -> dict[str, str | bool]:
     # Chroma keeps and reads a row per key: what is never filtered by goes into one.
     rest = {"chunk": {name: getattr(chunk, name) for name in _CHUNK_FIELDS}, "version": asdict(version)}
-    return {"document": chunk.document, "language": chunk.language, "rest": orjson.dumps(rest).decode()}
+    first = {"first": True} if chunk.position == 0 else {}
+    return {"document": chunk.document, "language": chunk.language, "rest": orjson.dumps(rest).decode(), **first}
 
 
 def _chunk_fields(identity: str, text: str | None, metadata: Any, rest: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The terminal: where text goes, how errors end, and what every command shares."""
 
 import logging
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -34,6 +35,8 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             err.print("\ninterrupted" + (RUN_AGAIN if ctx.invoked_subcommand in ("ingest", "reindex") else ""), style="yellow")
             sys.stdout.flush()
+            for child in multiprocessing.active_children():
+                child.kill()
             # Requests under way would hold the process until they are answered.
             os._exit(130)
 

@@ -23,7 +23,7 @@ from ingest.document import Block, Document
 from ingest.files import Choice
 from ingest.load import read
 from ingest.lock import alone
-from ingest.sync import Report, forget, look_through, plan, reindex
+from ingest.sync import Report, forget, look_through, plan, reindex, reset
 from ingest.worker import Limits, Workers
 from rag_app import pipeline
 from rag_app.settings import Settings
@@ -376,7 +376,9 @@ class TestSync:
     def test_a_file_name_that_is_no_text_is_indexed_under_a_name_that_is(self) -> None:
         Path(os.fsdecode(os.fsencode(self.corpus) + b"/bad\xff.md")).write_text("Badly named.")
         assert self.counts(self.run()) == (4, 0, 0, 0)
-        assert "bad?.md" in set(self.store().documents())
+        assert "bad\\xff.md" in self.store().documents()
+        assert self.counts(self.run()) == (0, 0, 4, 0)
+        assert self.reindex(cutting=Cutting(500)).documents.added == 4
 
     def test_a_text_that_the_endpoint_refuses_fails_its_document_and_no_other(self) -> None:
         def no_bananas(body: Any) -> Reply:
@@ -617,6 +619,51 @@ class TestSync:
         assert [f.path for f in report.documents.failed] == ["wild.txt"]
         assert re.search(says, report.documents.failed[0].reason)
         assert self.counts(report) == (3, 0, 0, 0)
+
+    def test_a_list_further_in_speaks_before_one_further_out(self) -> None:
+        (self.corpus / ".ragignore").write_bytes(b"\xef\xbb\xbf*.md\n")
+        (self.corpus / "policies" / ".ragignore").write_text("!travel.md\n")
+        assert {f.document for f in look_through([self.corpus], None).files} == {
+            "notes.txt",
+            "parking.html",
+            "policies/travel.md",
+        }
+
+    def test_a_copy_of_what_is_replaced_in_the_same_run_gets_vectors_of_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "WRITE", 1)
+        (self.corpus / "a.md").write_text("# Cats\n\nThey sleep.")
+        self.run()
+        shutil.copy(self.corpus / "a.md", self.corpus / "z.md")
+        (self.corpus / "a.md").write_text("# Dogs\n\nThey sleep.")
+        for i in range(40):
+            (self.corpus / f"b{i}.txt").write_text(f"Text {i}.")
+        self.run()
+        (chunk, _, vector), *_ = self.store().chunks_of("z.md")
+        assert chunk.title == "Cats"
+        expected = np.array(pipeline.embeddings(self.settings).question(chunk.text_in_context)[0])
+        assert np.allclose(vector / np.linalg.norm(vector), expected / np.linalg.norm(expected), atol=1e-5)
+
+    def test_reading_what_this_process_wrote_opens_chroma_only_once(self) -> None:
+        self.run()
+        store = self.store()
+        opened = store._opened
+        for _ in range(20):
+            os.utime(self.chroma / "chroma.sqlite3")
+            store.count()
+        assert store._opened == opened
+
+    def test_a_reset_leaves_nothing_of_a_reindex_that_was_broken_off(self) -> None:
+        self.run()
+        self.store("test-replaced").create({}, 64)
+        self.store("test-reindex").create({}, 64)
+        reset(self.store())
+        assert self.store().client.list_collections() == []
+
+    def test_a_collection_of_another_program_is_named(self) -> None:
+        store = self.store().create({}, 2)
+        store.collection.add(ids=["1"], embeddings=[[1.0, 0.0]], documents=["x"], metadatas=[{"document": "x", "first": True}])
+        with pytest.raises(RagError, match="was made by another version or program"):
+            store.documents()
 
     def test_documents_can_be_forgotten_by_name_and_by_folder(self) -> None:
         self.run()
