@@ -124,7 +124,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
 
 def documents(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
-    """List the documents that are stored: chunks, language, when they were indexed, from which folder."""
+    """List the documents that are stored: chunks, language, when they were indexed; with --json from which folder too."""
     from rag_app.store import Store
 
     settings = configure(collection=collection)
@@ -160,7 +160,7 @@ def documents(collection: CollectionOption = None, as_json: JsonOption = False) 
         table.add_row(str(d.chunks), language.name(d.language), indexed, name)
     Console(highlight=False, emoji=False).print(table)
     out.print(f"{len(stored)} documents, {sum(d.chunks for d in stored)} chunks in {store.name}", style="bold")
-    for what, value in store.recipe.items():
+    for what, value in sorted(store.recipe.items()):
         out.print(f"{what.replace('_', ' ')}: {printable(value) or '–'}", style="dim")
 
 
@@ -169,6 +169,7 @@ def forget(
         list[str], typer.Argument(metavar="PATH…", help="Documents or folders, as `rag-app documents` names them.")
     ],
     collection: CollectionOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also where it is more than one.")] = False,
 ) -> None:
     """Take documents out of the collection; their files stay.
 
@@ -179,8 +180,10 @@ def forget(
 
     settings = configure(collection=collection)
     store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
-    gone = sync.forget(store, names)
-    for document, chunks in gone.items():
+    meant = sync.chosen(store, names)
+    if len(meant) > 1 and not yes and not typer.confirm(f"Forget {len(meant)} documents, {meant[0]} to {meant[-1]}?", err=True):
+        raise RagError("nothing was forgotten")
+    for document, chunks in sync.forget(store, meant).items():
         out.print(f"forgotten: {printable(document)} ({chunks} chunks)")
     err.print("note: the next ingest of their folder brings them back, unless a .ragignore names them", style="dim")
 
@@ -217,7 +220,7 @@ def show(result: Any, settings: Settings, as_json: bool) -> None:
     else:
         show_plan(result, settings)
     listed = result.documents if hasattr(result, "documents") else result
-    for state, style in (("empty", "dim"), ("skipped", "dim"), ("failed", "red")):
+    for state, style in (("empty", "dim"), ("skipped", "dim"), ("noted", "yellow"), ("failed", "red")):
         for failure in getattr(listed, state, ()):
             err.print(printable(f"{state}: {failure.path}: {failure.reason}"), style=style)
     if hasattr(result, "languages") and settings.endpoint("EMBEDDING").builtin:
@@ -249,6 +252,7 @@ def show_plan(plan: Any, settings: Settings) -> None:
         f"{len(getattr(plan, state))} {state}" for state in ("added", "changed", "moved", "removed", "unchanged")
     )
     out.print(f"{settings.collection}, if run: {counts}; nothing was done", style="bold")
+    err.print("note: a file may turn out empty, skipped or failed only when it is read", style="dim")
 
 
 def warn_of_languages(languages: dict[str, int]) -> None:
@@ -288,7 +292,9 @@ def progress_bar() -> Iterator[Any]:
             bar.update(task, description="indexing", total=work, visible=work > 0)
 
         def file(document: str, state: str, reason: str) -> None:
-            if state not in ("unchanged", "removed"):
+            if state == "removed":
+                bar.console.print(printable(f"removed: {document}"), style="dim")
+            elif state != "unchanged":
                 bar.advance(task)
 
         yield Callbacks(plan=planned, file=file, chunks=lambda stored: bar.update(task, stored=stored))

@@ -9,10 +9,11 @@ from typing import Literal
 class Block:
     """A heading, a paragraph, a list item, a table row or a piece of code, kept whole as far as its size allows.
 
-    A picture is a block of its own: `text` is its caption, `image` its URL or data URI.
+    A picture is a block of its own: `text` is its caption, `image` its URL or data URI. A note is no text of the document but
+    what its owner should know about it.
     """
 
-    kind: Literal["heading", "paragraph", "item", "row", "code", "picture"]
+    kind: Literal["heading", "paragraph", "item", "row", "code", "picture", "note"]
     text: str
     level: int = 0
     page: int | None = None
@@ -25,6 +26,7 @@ class Document:
 
     title: str
     blocks: tuple[Block, ...]
+    notes: tuple[str, ...] = ()
 
 
 class UnreadableError(Exception):

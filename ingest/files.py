@@ -62,10 +62,17 @@ def find(
         if not path.exists():
             if gone_is_empty:
                 continue
-            raise RagError(f"no such file or folder: {path} (--force removes what is stored of it)")
+            raise RagError(
+                f"no such file or folder: {path}: check the name (--force removes what is stored of one that is gone for good)"
+            )
+        if not (path.is_dir() or path.is_file()):
+            raise RagError(f"{path} is neither a file nor a folder: name one of these")
         # The folder itself may be hidden or be reached over a link: it was named. What lies below it is not followed.
         top = _folder(path)
-        for file in _walk(path, [], hidden=choice.hidden) if path.is_dir() else [path]:
+        outermost = next(root for root in outermost_first if top.is_relative_to(root))
+        above = [folder for folder in reversed(top.parents) if folder.is_relative_to(outermost)]
+        rules = [rule for folder in above for rule in _rules(folder)]
+        for file in _walk(path.resolve(), rules, hidden=choice.hidden) if path.is_dir() else [path]:
             whole = file.resolve()
             below = whole.relative_to(top).as_posix()
             if path.is_dir() and (exclude.match_file(below) or not include.match_file(below)):
@@ -78,12 +85,9 @@ def find(
 def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bool) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
-        if (rules := folder / IGNORE).is_file():
-            ignored = [*ignored, (folder, GitIgnoreSpec.from_lines(rules.read_text("utf-8-sig").splitlines()))]
     except OSError as error:
         raise RagError(f"folder {folder} cannot be read ({error.strerror}): check its permissions") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        raise RagError(f"{folder / IGNORE} is not a list of patterns as in .gitignore ({error}): mend or remove it") from None
+    ignored = [*ignored, *_rules(folder)]
     for entry in entries:
         if (entry.name.startswith(".") and not hidden) or entry.is_symlink() or entry.name == IGNORE:
             continue
@@ -93,9 +97,21 @@ def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bo
         if next((verdict for verdict in verdicts if verdict is not None), False):
             continue
         if entry.is_dir():
+            # A Chroma's own folder, which lies below `.` by default.
+            if (entry / "chroma.sqlite3").exists():
+                continue
             yield from _walk(entry, ignored, hidden=hidden)
         elif entry.is_file():
             yield entry
+
+
+def _rules(folder: Path) -> list[tuple[Path, GitIgnoreSpec]]:
+    """Return a folder's .ragignore, if it has one."""
+    file = folder / IGNORE
+    try:
+        return [(folder, GitIgnoreSpec.from_lines(file.read_text("utf-8-sig").splitlines()))] if file.is_file() else []
+    except (OSError, ValueError) as error:
+        raise RagError(f"{file} is not a list of patterns as in .gitignore ({error}): mend or remove it") from None
 
 
 def _folder(path: Path) -> Path:

@@ -33,14 +33,16 @@ def read(path: Path, content: bytes) -> Document:
         raise EmptyError("it holds no text" if content else "it is empty: 0 bytes")
     title, blocks = _read(path, content)
     blocks = [block for block in (replace(b, text=_sound(b.text)) for b in blocks) if block.text.strip()]
+    notes = tuple(block.text for block in blocks if block.kind == "note")
+    blocks = [block for block in blocks if block.kind != "note"]
     if not blocks:
-        raise EmptyError("it holds no text")
+        raise EmptyError("it holds front matter and no text" if content.lstrip()[:3] == b"---" else "it holds no text")
     title = title or next((b.text for b in blocks if b.kind == "heading" and b.level == 1), "")
     title = " ".join(_sound(title).split()) or path.stem.replace("-", " ").replace("_", " ")
     if all(block.kind == "heading" for block in blocks):
         # Headings with nothing under them are the text.
         blocks = [replace(block, kind="paragraph", level=0) for block in blocks]
-    return Document(_sound(title), tuple(blocks))
+    return Document(_sound(title), tuple(blocks), notes)
 
 
 def _read(path: PurePath, content: bytes) -> Read:
@@ -80,7 +82,7 @@ def _with_attachments(read_letter: Callable[[bytes], Letter]) -> Callable[[bytes
             try:
                 inside = _read(PurePath(name), attached)[1]
             except (UnreadableError, SkippedError, EmptyError) as error:
-                inside = [Block("paragraph", f"Attachment not read: {error}")]
+                inside = [Block("note", f"its attachment {name} was not read: {error}")]
             blocks += [replace(b, level=min(b.level + 2, 6)) if b.kind == "heading" else b for b in inside]
         return letter.subject, blocks
 

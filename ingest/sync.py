@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from unicodedata import normalize
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Failure(Record):
 
 
 class Documents(Record):
-    """What happened to the documents: counts, and by name those that are not indexed."""
+    """What happened to the documents: counts, and by name those that are not indexed, or not wholly (`noted`)."""
 
     added: int
     changed: int
@@ -54,6 +55,7 @@ class Documents(Record):
     empty: tuple[Failure, ...]
     skipped: tuple[Failure, ...]
     failed: tuple[Failure, ...]
+    noted: tuple[Failure, ...]
 
 
 class ChunkCounts(Record):
@@ -202,6 +204,7 @@ def ingest(
             empty=tuple(run.failures["empty"]),
             skipped=tuple(run.failures["skipped"]),
             failed=tuple(run.failures["failed"]),
+            noted=tuple(run.failures["noted"]),
         ),
         chunks=ChunkCounts(embedded=run.embedded, stored=sum(d.chunks for d in stored.values()), deleted=run.deleted),
         embedding_requests=embeddings.n_requests - requests_before,
@@ -233,36 +236,46 @@ def reindex(
         files = [File(document.path, document.version.root, name) for name, document in known.items()]
         gone = {file.document for file in files if not file.path.is_file()}
         if gone and not force:
-            raise RagError(f"{_names(gone)} cannot be read any more, so the old collection stays: bring back, or --force drops")
+            raise RagError(f"{_names(gone)} cannot be read any more, so the old collection stays: bring it back, or --force")
         if new.recipe != recipe(embeddings, cutting):
             new.drop()
         found = Found([file for file in files if file.document not in gone], [Path(root) for root in roots])
         report = ingest(found, new, embeddings, cutting, limits, progress, force=True)
         lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
         if (lost or not report.chunks.stored) and not force:
-            raise RagError(f"{_names(lost)} cannot be read now, so the old collection stays: repair, or --force drops")
+            raise RagError(f"{_names(lost)} cannot be read now, so the old collection stays: mend it, or --force drops it")
         new.replace(old.name)
-    return report
+    dropped = len(known) - len(new.documents())
+    return report.model_copy(update={"documents": report.documents.model_copy(update={"removed": dropped})})
 
 
-def forget(store: Store, names: Sequence[str]) -> dict[str, int]:
-    """Take documents, or all below a folder, out of the store; return how many chunks each had.
+def chosen(store: Store, names: Sequence[str]) -> list[str]:
+    """Return the documents that names mean: documents or folders as `Store.documents` has them, or paths of the file system.
 
-    A name is as `Store.documents` has it, or a path of the file system. RagError if one names nothing.
+    RagError if one means nothing.
     """
+    known = store.documents()
+    found: set[str] = set()
+    for name in names:
+        if not name.strip():
+            raise RagError("a name is empty: name a document or a folder, as `rag-app documents` does")
+        path = Path(name).expanduser().resolve()
+        below = normalize("NFC", name).rstrip("/") + "/"
+        matching = {
+            document
+            for document, stored in known.items()
+            if f"{normalize('NFC', document)}/".startswith(below) or stored.path.is_relative_to(path)
+        }
+        if not matching:
+            raise RagError(f"{name} is not stored in {store.name}: `rag-app documents` lists what is")
+        found |= matching
+    return sorted(found)
+
+
+def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
+    """Take documents out of the store; return how many chunks each had."""
     with alone(store):
-        known = store.documents()
-        chosen: set[str] = set()
-        for name in names:
-            if not name.strip():
-                raise RagError("a name is empty: name a document or a folder, as `rag-app documents` does")
-            path = Path(name).expanduser().resolve()
-            below = name.rstrip("/") + "/"
-            matching = {d for d in known if d == name or d.startswith(below) or known[d].path.is_relative_to(path)}
-            if not matching:
-                raise RagError(f"{name} is not stored in {store.name}: `rag-app documents` lists what is")
-            chosen |= matching
-        gone = {document: store.forget(document) for document in sorted(chosen)}
+        gone = {document: store.forget(document) for document in documents}
         store.touch()
     return gone
 
@@ -285,7 +298,7 @@ def _planned(
 ) -> tuple[Plan, list[_Task], dict[str, StoredDocument]]:
     known = store.documents() if store else {}
     if not found.files and not any(found.covers(document.path) for document in known.values()):
-        raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there (rag-app ingest --help)")
+        raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there, or look at the filters")
     by_name = {file.document: file for file in found.files}
     vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
     vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
@@ -307,6 +320,9 @@ def _planned(
             unchanged.append(file.document)
             continue
         task = _Task(file, "changed" if before else "added", [file.document] if before else [])
+        if before and before.whole and before.version.document_hash == document_hash:
+            # Its folder has moved.
+            task.state = "moved"
         source = vanished_by_hash.get(document_hash, "")
         if not before and source in vanished and prune:
             del vanished[source]
@@ -336,7 +352,8 @@ def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Se
         below = [d.document for d in known.values() if d.path.is_relative_to(path)]
         if below and going.issuperset(below) and not any(file.path.resolve().is_relative_to(path) for file in found.files):
             raise RagError(
-                f"nothing is left to read in {path}, but {len(below)} documents of it are stored: --force removes them"
+                f"nothing is left to read in {path}, but {len(below)} documents of it are stored: "
+                "is it mounted, or does a filter leave everything out? --force removes them"
             )
 
 
@@ -368,7 +385,7 @@ class _Run:
         self.limits = limits
         self.progress = progress
         self.counts: Counter[str] = Counter()
-        self.failures: dict[str, list[Failure]] = {"empty": [], "skipped": [], "failed": []}
+        self.failures: dict[str, list[Failure]] = {"empty": [], "skipped": [], "failed": [], "noted": []}
         self.embedded = self.deleted = self.stored = 0
         # In the order in which their chunks go to the endpoint.
         self.under_way: deque[_Task] = deque()
@@ -383,8 +400,8 @@ class _Run:
         """Note the one state that a file ends in."""
         with self.lock:
             self.counts[state] += 1
-            if state in self.failures:
-                self.failures[state].append(Failure(path=document, reason=reason))
+            if reason:
+                self.failures[state if state in self.failures else "noted"].append(Failure(path=document, reason=reason))
             self.progress.file(document, state, reason)
 
     def work(self, tasks: Sequence[_Task]) -> None:
@@ -499,7 +516,7 @@ class _Run:
                 stays = "; what was stored of it before stays" if task.replaces else ""
                 self.ended(task.file.document, "failed", task.refused + stays)
             elif task.prepared.state == "read":
-                self.ended(task.file.document, task.state)
+                self.ended(task.file.document, task.state, task.prepared.reason)
             else:
                 self.ended(task.file.document, task.prepared.state, task.prepared.reason)
         self.progress.chunks(self.stored)

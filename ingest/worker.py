@@ -96,7 +96,8 @@ def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds
     _end_after(seconds)
     try:
         content = path.read_bytes()
-        cut = chunks(document, read(path, content), cutting)
+        found = read(path, content)
+        cut = chunks(document, found, cutting)
     except OSError as error:
         return Prepared("failed", error.strerror or str(error))
     except UnreadableError as error:
@@ -105,7 +106,7 @@ def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds
         return Prepared("skipped", str(error))
     except EmptyError as error:
         return Prepared("empty", str(error))
-    return Prepared("read", document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
+    return Prepared("read", "; ".join(found.notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
 
 
 def hash_file(path: Path) -> str:

@@ -1,7 +1,7 @@
 """The terminal: where text goes, how errors end, and what every command shares."""
 
 import logging
-import multiprocessing
+import multiprocessing.util
 import os
 import sys
 from pathlib import Path
@@ -37,6 +37,8 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             for child in multiprocessing.active_children():
                 child.kill()
+            # Else their semaphores are complained of.
+            multiprocessing.util._exit_function()  # type: ignore[attr-defined]
             # Requests under way would hold the process until they are answered.
             os._exit(130)
 

@@ -1,5 +1,6 @@
 """Ingest: readers, chunks, and a store that equals the corpus."""
 
+import email.message
 import io
 import os
 import random
@@ -23,7 +24,7 @@ from ingest.document import Block, Document
 from ingest.files import Choice
 from ingest.load import read
 from ingest.lock import alone
-from ingest.sync import Report, forget, look_through, plan, reindex, reset
+from ingest.sync import Report, chosen, forget, look_through, plan, reindex, reset
 from ingest.worker import Limits, Workers
 from rag_app import pipeline
 from rag_app.settings import Settings
@@ -620,6 +621,31 @@ class TestSync:
         assert re.search(says, report.documents.failed[0].reason)
         assert self.counts(report) == (3, 0, 0, 0)
 
+    def test_a_folder_below_heeds_the_lists_above_it_and_a_chroma_is_no_document(self) -> None:
+        self.run()
+        (self.corpus / ".ragignore").write_text("policies/secret.md\n")
+        (self.corpus / "policies" / "secret.md").write_text("Secret.")
+        shutil.copytree(self.chroma, self.corpus / "policies" / "chroma")
+        found = look_through([self.corpus / "policies"], self.store())
+        assert [file.document for file in found.files] == ["policies/travel.md"]
+
+    def test_a_pipe_is_no_file(self) -> None:
+        os.mkfifo(self.corpus / "pipe.txt")
+        with pytest.raises(RagError, match="neither a file nor a folder"):
+            self.run(self.corpus / "pipe.txt")
+
+    def test_what_of_a_file_was_not_read_is_noted(self) -> None:
+        mail = email.message.EmailMessage()
+        mail["Subject"] = "Report"
+        mail.set_content("Please read.")
+        mail.add_attachment(b"%PDF-1.4 broken", maintype="application", subtype="pdf", filename="report.pdf")
+        (self.corpus / "mail.eml").write_bytes(bytes(mail))
+        report = self.run()
+        assert self.counts(report) == (4, 0, 0, 0)
+        assert [(f.path, f.reason.partition(":")[0]) for f in report.documents.noted] == [
+            ("mail.eml", "its attachment report.pdf was not read")
+        ]
+
     def test_a_list_further_in_speaks_before_one_further_out(self) -> None:
         (self.corpus / ".ragignore").write_bytes(b"\xef\xbb\xbf*.md\n")
         (self.corpus / "policies" / ".ragignore").write_text("!travel.md\n")
@@ -667,10 +693,15 @@ class TestSync:
 
     def test_documents_can_be_forgotten_by_name_and_by_folder(self) -> None:
         self.run()
-        assert forget(self.store(), ["policies"]) == {"policies/travel.md": 3}
-        assert forget(self.store(), [str(self.corpus / "notes.txt")]) == {"notes.txt": 1}
-        with pytest.raises(RagError, match=r"nowhere is not stored in test: `rag-app documents` lists what is"):
-            forget(self.store(), ["nowhere"])
+        (self.corpus / "Gr\u00f6\u00dfe.md").write_text("Gr\u00f6\u00dfe.")
+        self.run()
+        store = self.store()
+        assert chosen(store, ["policies"]) == ["policies/travel.md"]
+        assert chosen(store, [str(self.corpus / "notes.txt"), "Gro\u0308\u00dfe.md"]) == ["Gr\u00f6\u00dfe.md", "notes.txt"]
+        for name, says in (("nowhere", r"nowhere is not stored in test: `rag-app documents` lists what is"), ("", "is empty")):
+            with pytest.raises(RagError, match=says):
+                chosen(store, [name])
+        assert forget(store, chosen(store, ["policies", "notes.txt", "Gr\u00f6\u00dfe.md"]))["policies/travel.md"] == 3
         assert set(self.store().documents()) == {"parking.html"}
 
 
