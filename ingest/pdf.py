@@ -239,17 +239,18 @@ def _begins(line: _Line, last: _Line, first: _Line, usual: float) -> bool:
 
 
 _BULLET = r"[•●▪–-]\s"
+_CJK = r"[\u3000-\u9fff\uff00-\uffef]"
 
 
 def _join(lines: Iterator[str]) -> str:
     """Join wrapped lines: a hyphenated word is closed, and no space goes between Chinese or Japanese characters."""
-    text = ""
+    parts: list[str] = []
     for line in lines:
+        end = parts[-1][-2:] if parts else ""
         # pdfium writes U+FFFE for a hyphen at the end of a line.
-        if text.endswith("\ufffe") or (re.search(r"[a-zà-ÿ]-$", text) and line[:1].islower()):
-            text = text[:-1] + line
-        elif text and re.match(r"[\u3000-\u9fff\uff00-\uffef]", text[-1]) and re.match(r"[\u3000-\u9fff\uff00-\uffef]", line):
-            text += line
-        else:
-            text = f"{text} {line}" if text else line
-    return text
+        if end.endswith("\ufffe") or (re.fullmatch(r"[a-zà-ÿ]-", end) and line[:1].islower()):
+            parts[-1] = parts[-1][:-1]
+        elif parts and not (re.match(_CJK, end[-1:]) and re.match(_CJK, line)):
+            parts.append(" ")
+        parts.append(line)
+    return "".join(parts)
