@@ -172,10 +172,9 @@ def ingest(
     start = time.perf_counter()
     progress = progress or Progress()
     with alone(store):
-        # Seen as it is now: a reindex may have ended a moment ago.
-        store.documents()
-        store.require(recipe(embeddings, cutting))
         planned, tasks, known = _planned(found, store, prune, force)
+        # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
+        store.require(recipe(embeddings, cutting))
         progress.plan(planned)
         run = _Run(store, embeddings, cutting, limits, progress)
         for failure in planned.failed:

@@ -82,12 +82,16 @@ def result(future: "Future[Prepared]", limits: Limits) -> Prepared:
     except TimeoutError:
         return Prepared("failed", f"reading it took more than {limits.seconds:g} s (RAG_READ_TIMEOUT)")
     except pebble.ProcessExpired as error:
-        return Prepared("failed", f"its reader crashed (exit code {error.exitcode}): the file may be damaged")
+        return Prepared(
+            "failed",
+            f"its reader crashed (exit code {error.exitcode}): open it and save it anew, or leave it out by a .ragignore",
+        )
     except MemoryError:
         return Prepared("failed", f"reading it took more than {limits.megabytes:,} MB of memory (RAG_READ_MEMORY_MB)")
     except Exception as error:
         # Whatever else goes wrong with one file is its failure, and no reason to stop.
-        return Prepared("failed", f"it cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return Prepared("failed", f"it cannot be read ({reason}): save it in another format, or leave it out by a .ragignore")
 
 
 def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds: float) -> Prepared:
@@ -106,6 +110,9 @@ def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds
         return Prepared("skipped", str(error))
     except EmptyError as error:
         return Prepared("empty", str(error))
+    finally:
+        # An alarm that is left running would end an idle worker.
+        _end_after(None)
     return Prepared("read", "; ".join(found.notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
 
 
@@ -115,10 +122,10 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _end_after(seconds: float) -> None:
+def _end_after(seconds: float | None) -> None:
     # Whoever started this process ends it in time, unless that one was killed itself.
     if sys.platform != "win32":
-        signal.alarm(int(seconds) + 30)
+        signal.alarm(0 if seconds is None else int(seconds) + 30)
 
 
 def _limit(megabytes: int) -> None:

@@ -207,7 +207,7 @@ class Store:
             )
 
     def replace(self, name: str) -> None:
-        """Take the name of another collection, which is deleted; broken off midway, the next opening repairs it."""
+        """Take the name of another collection, which is deleted; broken off midway, `repair` completes it."""
         old = f"{name}{_OLD}"
         with self._errors():
             with suppress(NotFoundError):

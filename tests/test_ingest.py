@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -25,7 +26,7 @@ from ingest.files import Choice
 from ingest.load import read
 from ingest.lock import alone
 from ingest.sync import Report, chosen, forget, look_through, plan, reindex, reset
-from ingest.worker import Limits, Workers
+from ingest.worker import Limits, Workers, result
 from rag_app import pipeline
 from rag_app.settings import Settings
 from rag_app.store import Store, Version
@@ -690,6 +691,15 @@ class TestSync:
         store.collection.add(ids=["1"], embeddings=[[1.0, 0.0]], documents=["x"], metadatas=[{"document": "x", "first": True}])
         with pytest.raises(RagError, match="was made by another version or program"):
             store.documents()
+
+    def test_a_worker_that_has_nothing_to_do_is_not_ended(self) -> None:
+        workers, limits = Workers(), Limits()
+        read_ = [result(workers.submit(self.corpus / "notes.txt", "a", Cutting(), limits), limits) for _ in range(4)]
+        assert [prepared.state for prepared in read_] == ["read"] * 4
+        assert workers._pool
+        left = [workers._pool.schedule(signal.alarm, args=(0,)).result() for _ in range(4)]
+        workers.stop()
+        assert left == [0, 0, 0, 0]
 
     def test_documents_can_be_forgotten_by_name_and_by_folder(self) -> None:
         self.run()
