@@ -53,7 +53,7 @@ def ingest(
     .ragignore in a folder leaves files out, as .gitignore does. Exit code 1 if a file failed; the others are stored all the
     same.
     """
-    from ingest import files, sync
+    from ingest import files, planning, sync
     from rag_app import pipeline
     from rag_app.store import Store
 
@@ -62,13 +62,13 @@ def ingest(
     # Looked at before anything is made or started.
     files.find(paths, choice=choice, gone_is_empty=force)
 
-    def run() -> "sync.Report | sync.Plan":
+    def run() -> "sync.Report | planning.Plan":
         # A dry run makes no folder and starts no model.
         there = bool(settings.chroma_url) or (settings.chroma_path / "chroma.sqlite3").is_file() or not dry_run
         store = Store(settings.chroma_path, settings.chroma_url, settings.collection, create=True) if there else None
-        found = sync.look_through(paths, store, choice, force=force)
+        found = planning.look_through(paths, store, choice, force=force)
         if store is None or dry_run:
-            return sync.plan(found, store, prune=prune, force=force)
+            return planning.plan(found, store, prune=prune, force=force)
         cutting, limits = sync.how(settings)
         with progress_bar() as progress:
             return sync.ingest(found, store, pipeline.embeddings(settings), cutting, limits, progress, prune=prune, force=force)
@@ -280,7 +280,7 @@ class Stored(ProgressColumn):
 @contextmanager
 def progress_bar() -> Iterator[Any]:
     """Show on stderr how many files are done, the chunks stored, their rate, and the time left."""
-    from ingest.sync import Plan
+    from ingest.planning import Plan
     from ingest.sync import Progress as Callbacks
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Stored(), TimeLeft())

@@ -1,12 +1,11 @@
 """Sync: make the collection equal to the files. A second run does nothing; a broken-off run is completed by the next."""
 
-import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from unicodedata import normalize
@@ -14,12 +13,13 @@ from unicodedata import normalize
 import numpy as np
 
 from ingest.chunk import Cutting
-from ingest.files import Choice, File, Found, find
+from ingest.files import File, Found
 from ingest.lock import alone
-from ingest.worker import Limits, Prepared, Workers, hash_file, result
+from ingest.planning import Failure, Plan, Task, planned
+from ingest.worker import Limits, Prepared, Workers, result
 from rag_app.embeddings import Embeddings, Vectors
 from rag_app.settings import Settings
-from rag_app.store import Store, StoredDocument, Version
+from rag_app.store import Store, Version
 from rag_app.types import Chunk, RagError, Record
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
@@ -35,13 +35,6 @@ REINDEX = "-reindex"
 
 State = Literal["added", "changed", "unchanged", "moved", "removed", "empty", "skipped", "failed"]
 WORKERS = Workers()
-
-
-class Failure(Record):
-    """A file that was not indexed, and why."""
-
-    path: str
-    reason: str
 
 
 class Documents(Record):
@@ -76,17 +69,6 @@ class Report(Record):
     languages: dict[str, int]
 
 
-class Plan(Record):
-    """What a run would do, by document; added and changed files may still turn out empty, skipped or failed."""
-
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    unchanged: tuple[str, ...]
-    moved: tuple[tuple[str, str], ...]
-    removed: tuple[str, ...]
-    failed: tuple[Failure, ...]
-
-
 @dataclass
 class Progress:
     """Called back as the work goes on: each file's end with its state, and the chunks stored so far."""
@@ -94,26 +76,6 @@ class Progress:
     plan: Callable[[Plan], None] = lambda plan: None
     file: Callable[[str, State, str], None] = lambda document, state, reason: None
     chunks: Callable[[int], None] = lambda stored: None
-
-
-@dataclass
-class _Task:
-    """A file on its way into the store."""
-
-    file: File
-    state: Literal["added", "changed", "moved"]
-    # Documents whose chunks it replaces, its own included; the vectors of all of them may serve again.
-    replaces: list[str] = field(default_factory=list)
-    # Another document with the same content, if there is one, and whether that one is of this run.
-    twin: str = ""
-    later: bool = False
-    prepared: Prepared = field(default_factory=lambda: Prepared("read"))
-    vectors: list[Vectors | None] = field(default_factory=list)
-    missing: int = 0
-    # Where to look for the first chunk without a vector.
-    filled: int = 0
-    refused: str = ""
-    stale: list[str] = field(default_factory=list)
 
 
 def recipe(embeddings: Embeddings, cutting: Cutting) -> dict[str, str]:
@@ -126,30 +88,6 @@ def how(settings: Settings) -> tuple[Cutting, Limits]:
     """Return how the settings say that files are cut, and what one may take to read."""
     cutting = Cutting(settings.chunk_size, settings.chunk_overlap, settings.chunk_unit)
     return cutting, Limits(settings.read_timeout, settings.read_memory_mb)
-
-
-def look_through(paths: Sequence[Path], store: Store | None, choice: Choice = Choice(), *, force: bool = False) -> Found:
-    """Return the files below the paths that are meant, each under the root that its document in the store has.
-
-    Where two folders hold a file of the same name, both are named from the folder above them. RagError for a path that is
-    gone, without `force`.
-    """
-    known = store.documents() if store else {}
-    roots = {Path(document.version.root) for document in known.values()}
-    found = find(paths, roots, choice, gone_is_empty=force)
-    while collision := _collision(found, known):
-        roots.add(Path(os.path.commonpath(collision)))
-        found = find(paths, roots, choice, gone_is_empty=force)
-    return found
-
-
-def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool = False) -> Plan:
-    """Return what a run would do.
-
-    Only what lies below the paths that were looked through is touched: documents from elsewhere stay. RagError if all of
-    what is stored from one of these paths would be removed, without `force`.
-    """
-    return _planned(found, store, prune, force)[0]
 
 
 def ingest(
@@ -167,19 +105,19 @@ def ingest(
 
     Files are read, embedded and stored side by side. A document is replaced whole or not at all. RagError if the endpoint
     or the store fails: what was stored by then stays and the next run goes on from it. With `prune` documents whose files
-    are gone leave the store; see `plan` for `force`.
+    are gone leave the store; see `planning.plan` for `force`.
     """
     start = time.perf_counter()
     progress = progress or Progress()
     with alone(store):
-        planned, tasks, known = _planned(found, store, prune, force)
+        plan, tasks, known = planned(found, store, prune, force)
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
-        progress.plan(planned)
+        progress.plan(plan)
         run = _Run(store, embeddings, cutting, limits, progress)
-        for failure in planned.failed:
+        for failure in plan.failed:
             run.ended(failure.path, "failed", failure.reason)
-        for document in planned.unchanged:
+        for document in plan.unchanged:
             run.ended(document, "unchanged")
         requests_before = embeddings.n_requests
         # Files that equal another of this run wait until that one's vectors are stored.
@@ -187,7 +125,7 @@ def ingest(
             run.work([task for task in tasks if not task.later])
             run.work([task for task in tasks if task.later])
         # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
-        for document in planned.removed:
+        for document in plan.removed:
             run.deleted += store.forget(document)
             run.ended(document, "removed")
         if run.stored or run.deleted:
@@ -292,88 +230,6 @@ def _names(documents: Iterable[str]) -> str:
     return ", ".join(names[:3]) + rest
 
 
-def _planned(
-    found: Found, store: Store | None, prune: bool, force: bool
-) -> tuple[Plan, list[_Task], dict[str, StoredDocument]]:
-    known = store.documents() if store else {}
-    if not found.files and not any(found.covers(document.path) for document in known.values()):
-        raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there, or look at the filters")
-    by_name = {file.document: file for file in found.files}
-    vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
-    vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
-    stored_by_hash = {d.version.document_hash: d.document for d in known.values() if d.whole}
-    first_by_hash: dict[str, str] = {}
-    tasks: list[_Task] = []
-    unchanged: list[str] = []
-    failed: list[Failure] = []
-    for file in found.files:
-        before = known.get(file.document)
-        try:
-            document_hash = hash_file(file.path)
-        except OSError as error:
-            stays = "; what was stored of it before stays" if before else ""
-            failed.append(Failure(path=file.document, reason=f"{error.strerror or error}{stays}"))
-            continue
-        version = before.version if before else None
-        if before and before.whole and version and (version.document_hash, version.root) == (document_hash, file.root):
-            unchanged.append(file.document)
-            continue
-        task = _Task(file, "changed" if before else "added", [file.document] if before else [])
-        if before and before.whole and before.version.document_hash == document_hash:
-            # Its folder has moved.
-            task.state = "moved"
-        source = vanished_by_hash.get(document_hash, "")
-        if not before and source in vanished and prune:
-            del vanished[source]
-            task.state, task.replaces = "moved", [source]
-        first = first_by_hash.setdefault(document_hash, file.document)
-        task.twin = source or stored_by_hash.get(document_hash) or (first if first != file.document else "")
-        task.later = task.twin == first
-        tasks.append(task)
-    removed = list(vanished) if prune else []
-    if not force:
-        _refuse_emptying(found, known, removed)
-    planned = Plan(
-        added=tuple(task.file.document for task in tasks if task.state == "added"),
-        changed=tuple(task.file.document for task in tasks if task.state == "changed"),
-        unchanged=tuple(unchanged),
-        moved=tuple((task.replaces[0], task.file.document) for task in tasks if task.state == "moved"),
-        removed=tuple(removed),
-        failed=tuple(failed),
-    )
-    return planned, tasks, known
-
-
-def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Sequence[str]) -> None:
-    """RagError if nothing would be left of what is stored from a path: it may be unmounted, or named wrongly."""
-    going = set(removed)
-    for path in found.paths:
-        below = [d.document for d in known.values() if d.path.is_relative_to(path)]
-        if below and going.issuperset(below) and not any(file.path.resolve().is_relative_to(path) for file in found.files):
-            raise RagError(
-                f"nothing is left to read in {path}, but {len(below)} documents of it are stored: "
-                "is it mounted, or does a filter leave everything out? --force removes them"
-            )
-
-
-def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str] | None:
-    """Return the roots of two files that would have the same name in the store, if there are such.
-
-    What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
-    """
-    seen: dict[str, File] = {}
-    for file in found.files:
-        other = seen.setdefault(file.document, file)
-        if other.root != file.root:
-            return other.root, file.root
-        if other.path != file.path:
-            raise RagError(f"{other.path} and {file.path} have the same name as text, {file.document}: rename one of them")
-        stored = known.get(file.document)
-        if stored and stored.version.root != file.root and not found.covers(stored.path) and stored.path.exists():
-            return stored.version.root, file.root
-    return None
-
-
 class _Run:
     """One run's work: files are read ahead in processes, embedded in threads, and stored by one more thread."""
 
@@ -387,9 +243,9 @@ class _Run:
         self.failures: dict[str, list[Failure]] = {"empty": [], "skipped": [], "failed": [], "noted": []}
         self.embedded = self.deleted = self.stored = 0
         # In the order in which their chunks go to the endpoint.
-        self.under_way: deque[_Task] = deque()
+        self.under_way: deque[Task] = deque()
         # Complete, and not yet given to the writer.
-        self.complete: list[_Task] = []
+        self.complete: list[Task] = []
         self.writer = ThreadPoolExecutor(1)
         self.writes: deque[Future[None]] = deque()
         self.written = time.monotonic()
@@ -403,7 +259,7 @@ class _Run:
                 self.failures[state if state in self.failures else "noted"].append(Failure(path=document, reason=reason))
             self.progress.file(document, state, reason)
 
-    def work(self, tasks: Sequence[_Task]) -> None:
+    def work(self, tasks: Sequence[Task]) -> None:
         """Read, embed and store; what is complete when the endpoint fails is stored all the same."""
         try:
             for batch in self.embeddings.passages(self._texts(tasks)):
@@ -427,9 +283,9 @@ class _Run:
             self.complete = []
             self.written = time.monotonic()
 
-    def _texts(self, tasks: Sequence[_Task]) -> Iterator[str]:
+    def _texts(self, tasks: Sequence[Task]) -> Iterator[str]:
         """Yield the texts to embed, file by file, reading a few files ahead."""
-        waiting: deque[tuple[_Task, Future[Prepared]]] = deque()
+        waiting: deque[tuple[Task, Future[Prepared]]] = deque()
         for task in tasks:
             waiting.append((task, WORKERS.submit(task.file.path, task.file.document, self.cutting, self.limits)))
             if len(waiting) > AHEAD:
@@ -437,7 +293,7 @@ class _Run:
         while waiting:
             yield from self._prepared(*waiting.popleft())
 
-    def _prepared(self, task: _Task, future: "Future[Prepared]") -> Iterator[str]:
+    def _prepared(self, task: Task, future: "Future[Prepared]") -> Iterator[str]:
         document = task.file.document
         task.prepared = result(future, self.limits)
         if task.prepared.state == "failed":
@@ -459,7 +315,7 @@ class _Run:
                 yield chunk.text_in_context
         self._advance()
 
-    def _vectors(self, task: _Task) -> dict[tuple[str, str], Vectors]:
+    def _vectors(self, task: Task) -> dict[tuple[str, str], Vectors]:
         """Return the vectors that serve again: of the chunks that the file replaces, and of a file with the same content."""
         found: dict[tuple[str, str], Vectors] = {}
         kept = {chunk.id for chunk in task.prepared.chunks}
@@ -492,7 +348,7 @@ class _Run:
                         self.embedded += 1
                     row += 1
 
-    def _write(self, tasks: Sequence[_Task]) -> None:
+    def _write(self, tasks: Sequence[Task]) -> None:
         """Store documents, as many at once as Chroma takes in one call, and take away what they replace."""
         now = time.time()
         rows: list[tuple[Chunk, Version]] = []

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ingest import sync
+from ingest.planning import look_through
 from ingest.sync import Report
 from rag_app import pipeline
 from rag_app.embeddings import Embeddings
@@ -28,7 +29,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../sha
 
 def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, **options: Any) -> Report:
     """Ingest paths as the command does."""
-    return sync.ingest(sync.look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
+    return sync.ingest(look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
 
 
 @pytest.fixture(autouse=True)

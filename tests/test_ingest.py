@@ -25,7 +25,8 @@ from ingest.document import Block, Document
 from ingest.files import Choice
 from ingest.load import read
 from ingest.lock import alone
-from ingest.sync import Report, chosen, forget, look_through, plan, reindex, reset
+from ingest.planning import look_through, plan
+from ingest.sync import Report, chosen, forget, reindex, reset
 from ingest.worker import Limits, Workers, result
 from rag_app import pipeline
 from rag_app.settings import Settings

@@ -45,6 +45,7 @@ ROOMS = [
     "ingest.worker",
     "ingest.files",
     "ingest.lock",
+    "ingest.planning",
     "ingest.sync",
     "rag_app.terminal",
     "ingest.commands",

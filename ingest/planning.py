@@ -1,0 +1,155 @@
+"""The plan: which files are new, changed, moved or gone, by the hash of what they hold; nothing is done here."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ingest.files import Choice, File, Found, find
+from ingest.worker import Prepared, hash_file
+from rag_app.embeddings import Vectors
+from rag_app.store import Store, StoredDocument
+from rag_app.types import RagError, Record
+
+
+class Failure(Record):
+    """A file that was not indexed, and why."""
+
+    path: str
+    reason: str
+
+
+class Plan(Record):
+    """What a run would do, by document; added and changed files may still turn out empty, skipped or failed."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    moved: tuple[tuple[str, str], ...]
+    removed: tuple[str, ...]
+    failed: tuple[Failure, ...]
+
+
+@dataclass
+class Task:
+    """A file on its way into the store."""
+
+    file: File
+    state: Literal["added", "changed", "moved"]
+    # Documents whose chunks it replaces, its own included; the vectors of all of them may serve again.
+    replaces: list[str] = field(default_factory=list)
+    # Another document with the same content, if there is one, and whether that one is of this run.
+    twin: str = ""
+    later: bool = False
+    prepared: Prepared = field(default_factory=lambda: Prepared("read"))
+    vectors: list[Vectors | None] = field(default_factory=list)
+    missing: int = 0
+    # Where to look for the first chunk without a vector.
+    filled: int = 0
+    refused: str = ""
+    stale: list[str] = field(default_factory=list)
+
+
+def look_through(paths: Sequence[Path], store: Store | None, choice: Choice = Choice(), *, force: bool = False) -> Found:
+    """Return the files below the paths that are meant, each under the root that its document in the store has.
+
+    Where two folders hold a file of the same name, both are named from the folder above them. RagError for a path that is
+    gone, without `force`.
+    """
+    known = store.documents() if store else {}
+    roots = {Path(document.version.root) for document in known.values()}
+    found = find(paths, roots, choice, gone_is_empty=force)
+    while collision := _collision(found, known):
+        roots.add(Path(os.path.commonpath(collision)))
+        found = find(paths, roots, choice, gone_is_empty=force)
+    return found
+
+
+def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool = False) -> Plan:
+    """Return what a run would do.
+
+    Only what lies below the paths that were looked through is touched: documents from elsewhere stay. RagError if all of
+    what is stored from one of these paths would be removed, without `force`.
+    """
+    return planned(found, store, prune, force)[0]
+
+
+def planned(found: Found, store: Store | None, prune: bool, force: bool) -> tuple[Plan, list[Task], dict[str, StoredDocument]]:
+    known = store.documents() if store else {}
+    if not found.files and not any(found.covers(document.path) for document in known.values()):
+        raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there, or look at the filters")
+    by_name = {file.document: file for file in found.files}
+    vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
+    vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
+    stored_by_hash = {d.version.document_hash: d.document for d in known.values() if d.whole}
+    first_by_hash: dict[str, str] = {}
+    tasks: list[Task] = []
+    unchanged: list[str] = []
+    failed: list[Failure] = []
+    for file in found.files:
+        before = known.get(file.document)
+        try:
+            document_hash = hash_file(file.path)
+        except OSError as error:
+            stays = "; what was stored of it before stays" if before else ""
+            failed.append(Failure(path=file.document, reason=f"{error.strerror or error}{stays}"))
+            continue
+        version = before.version if before else None
+        if before and before.whole and version and (version.document_hash, version.root) == (document_hash, file.root):
+            unchanged.append(file.document)
+            continue
+        task = Task(file, "changed" if before else "added", [file.document] if before else [])
+        if before and before.whole and before.version.document_hash == document_hash:
+            # Its folder has moved.
+            task.state = "moved"
+        source = vanished_by_hash.get(document_hash, "")
+        if not before and source in vanished and prune:
+            del vanished[source]
+            task.state, task.replaces = "moved", [source]
+        first = first_by_hash.setdefault(document_hash, file.document)
+        task.twin = source or stored_by_hash.get(document_hash) or (first if first != file.document else "")
+        task.later = task.twin == first
+        tasks.append(task)
+    removed = list(vanished) if prune else []
+    if not force:
+        _refuse_emptying(found, known, removed)
+    result = Plan(
+        added=tuple(task.file.document for task in tasks if task.state == "added"),
+        changed=tuple(task.file.document for task in tasks if task.state == "changed"),
+        unchanged=tuple(unchanged),
+        moved=tuple((task.replaces[0], task.file.document) for task in tasks if task.state == "moved"),
+        removed=tuple(removed),
+        failed=tuple(failed),
+    )
+    return result, tasks, known
+
+
+def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Sequence[str]) -> None:
+    """RagError if nothing would be left of what is stored from a path: it may be unmounted, or named wrongly."""
+    going = set(removed)
+    for path in found.paths:
+        below = [d.document for d in known.values() if d.path.is_relative_to(path)]
+        if below and going.issuperset(below) and not any(file.path.resolve().is_relative_to(path) for file in found.files):
+            raise RagError(
+                f"nothing is left to read in {path}, but {len(below)} documents of it are stored: "
+                "is it mounted, or does a filter leave everything out? --force removes them"
+            )
+
+
+def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str] | None:
+    """Return the roots of two files that would have the same name in the store, if there are such.
+
+    What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
+    """
+    seen: dict[str, File] = {}
+    for file in found.files:
+        other = seen.setdefault(file.document, file)
+        if other.root != file.root:
+            return other.root, file.root
+        if other.path != file.path:
+            raise RagError(f"{other.path} and {file.path} have the same name as text, {file.document}: rename one of them")
+        stored = known.get(file.document)
+        if stored and stored.version.root != file.root and not found.covers(stored.path) and stored.path.exists():
+            return stored.version.root, file.root
+    return None
