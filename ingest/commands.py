@@ -14,7 +14,7 @@ from rich.progress import TimeRemainingColumn as TimeLeft
 from rich.table import Table
 from rich.text import Text
 
-from rag_app import builtin, language
+from rag_app import language
 from rag_app.settings import Settings
 from rag_app.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable
 from rag_app.types import RagError
@@ -114,10 +114,9 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
     settings = configure(collection=collection)
     old = Store(settings.chroma_path, settings.chroma_url, settings.collection)
-    new = Store(settings.chroma_path, settings.chroma_url, f"{settings.collection}{sync.REINDEX}", create=True)
     cutting, limits = sync.how(settings)
     with progress_bar() as progress:
-        report = sync.reindex(old, new, pipeline.embeddings(settings), cutting, limits, progress, force=force)
+        report = sync.reindex(old, pipeline.embeddings(settings), cutting, limits, progress, force=force)
     show(report, settings, as_json)
     if report.documents.failed:
         raise typer.Exit(1)
@@ -257,15 +256,15 @@ def show_plan(plan: Any, settings: Settings) -> None:
 
 def warn_of_languages(languages: dict[str, int]) -> None:
     """Say on stderr when documents are not in the language of the built-in models."""
+    from ingest import sync
+
     total = sum(languages.values())
-    for code, count in languages.items():
-        # One document in fifty may as well be misjudged.
-        if code not in (builtin.LANGUAGE, language.UNDETERMINED) and 50 * count >= total:
-            err.print(
-                f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
-                "set RAG_BASE_URL to a gateway with multilingual models",
-                style="yellow",
-            )
+    for code, count in sync.foreign(languages).items():
+        err.print(
+            f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
+            "set RAG_BASE_URL to a gateway with multilingual models",
+            style="yellow",
+        )
 
 
 class Stored(ProgressColumn):

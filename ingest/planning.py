@@ -75,7 +75,9 @@ def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool =
     return planned(found, store, prune, force)[0]
 
 
-def planned(found: Found, store: Store | None, prune: bool, force: bool) -> tuple[Plan, list[Task], dict[str, StoredDocument]]:
+def planned(
+    found: Found, store: Store | None, prune: bool, force: bool, anew: bool = False
+) -> tuple[Plan, list[Task], dict[str, StoredDocument]]:
     known = store.documents() if store else {}
     if not found.files and not any(found.covers(document.path) for document in known.values()):
         raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there, or look at the filters")
@@ -96,11 +98,17 @@ def planned(found: Found, store: Store | None, prune: bool, force: bool) -> tupl
             failed.append(Failure(path=file.document, reason=f"{error.strerror or error}{stays}"))
             continue
         version = before.version if before else None
-        if before and before.whole and version and (version.document_hash, version.root) == (document_hash, file.root):
+        if (
+            not anew
+            and before
+            and before.whole
+            and version
+            and (version.document_hash, version.root) == (document_hash, file.root)
+        ):
             unchanged.append(file.document)
             continue
         task = Task(file, "changed" if before else "added", [file.document] if before else [])
-        if before and before.whole and before.version.document_hash == document_hash:
+        if not anew and before and before.whole and before.version.document_hash == document_hash:
             # Its folder has moved.
             task.state = "moved"
         source = vanished_by_hash.get(document_hash, "")
@@ -108,7 +116,8 @@ def planned(found: Found, store: Store | None, prune: bool, force: bool) -> tupl
             del vanished[source]
             task.state, task.replaces = "moved", [source]
         first = first_by_hash.setdefault(document_hash, file.document)
-        task.twin = source or stored_by_hash.get(document_hash) or (first if first != file.document else "")
+        stored_twin = "" if anew else stored_by_hash.get(document_hash, "")
+        task.twin = source or stored_twin or (first if first != file.document else "")
         task.later = task.twin == first
         tasks.append(task)
     removed = list(vanished) if prune else []

@@ -17,9 +17,10 @@ from ingest.files import File, Found
 from ingest.lock import alone
 from ingest.planning import Failure, Plan, Task, planned
 from ingest.worker import Limits, Prepared, Workers, result
+from rag_app import builtin, language
 from rag_app.embeddings import Embeddings, Vectors
 from rag_app.settings import Settings
-from rag_app.store import Store, Version
+from rag_app.store import REINDEX, Store, Version
 from rag_app.types import Chunk, RagError, Record
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
@@ -29,9 +30,6 @@ AHEAD = 16
 # Chunks that Chroma gets at once; whole documents, so there may be more.
 WRITE = 1000
 WRITE_EVERY = 5.0
-
-# What a collection is called while it is made to replace another.
-REINDEX = "-reindex"
 
 State = Literal["added", "changed", "unchanged", "moved", "removed", "empty", "skipped", "failed"]
 WORKERS = Workers()
@@ -71,9 +69,10 @@ class Report(Record):
 
 @dataclass
 class Progress:
-    """Called back as the work goes on: each file's end with its state, and the chunks stored so far."""
+    """Called back as the work goes on: how many of a file's chunks are embedded, the state it ends in, the chunks stored."""
 
     plan: Callable[[Plan], None] = lambda plan: None
+    embedded: Callable[[str, int, int], None] = lambda document, n, of: None
     file: Callable[[str, State, str], None] = lambda document, state, reason: None
     chunks: Callable[[int], None] = lambda stored: None
 
@@ -100,6 +99,7 @@ def ingest(
     *,
     prune: bool = True,
     force: bool = False,
+    anew: bool = False,
 ) -> Report:
     """Make the store equal to the files that were found, and return what was done.
 
@@ -110,11 +110,11 @@ def ingest(
     start = time.perf_counter()
     progress = progress or Progress()
     with alone(store):
-        plan, tasks, known = planned(found, store, prune, force)
+        plan, tasks, known = planned(found, store, prune, force, anew)
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
         progress.plan(plan)
-        run = _Run(store, embeddings, cutting, limits, progress)
+        run = _Run(store, embeddings, cutting, limits, progress, anew)
         for failure in plan.failed:
             run.ended(failure.path, "failed", failure.reason)
         for document in plan.unchanged:
@@ -152,7 +152,6 @@ def ingest(
 
 def reindex(
     old: Store,
-    new: Store,
     embeddings: Embeddings,
     cutting: Cutting = Cutting(),
     limits: Limits = Limits(),
@@ -165,6 +164,7 @@ def reindex(
     Questions go on meanwhile. RagError, and the old collection stays, if a document's file is gone or fails now; `force`
     takes that loss. One that was broken off is gone on with.
     """
+    new = Store(old.path, old.url, f"{old.name}{REINDEX}", create=True)
     with alone(old):
         known = old.documents()
         if not known:
@@ -224,6 +224,14 @@ def reset(store: Store) -> None:
         store.drop()
 
 
+def foreign(languages: dict[str, int]) -> dict[str, int]:
+    """Return the languages that the built-in models do not read, with their counts of documents."""
+    total = sum(languages.values())
+    # One document in fifty may as well be misjudged.
+    known = (builtin.LANGUAGE, language.UNDETERMINED)
+    return {code: count for code, count in languages.items() if code not in known and 50 * count >= total}
+
+
 def _names(documents: Iterable[str]) -> str:
     names = sorted(documents)
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -233,7 +241,10 @@ def _names(documents: Iterable[str]) -> str:
 class _Run:
     """One run's work: files are read ahead in processes, embedded in threads, and stored by one more thread."""
 
-    def __init__(self, store: Store, embeddings: Embeddings, cutting: Cutting, limits: Limits, progress: Progress) -> None:
+    def __init__(
+        self, store: Store, embeddings: Embeddings, cutting: Cutting, limits: Limits, progress: Progress, anew: bool
+    ) -> None:
+        self.anew = anew
         self.store = store
         self.embeddings = embeddings
         self.cutting = cutting
@@ -309,6 +320,7 @@ class _Run:
                 for v, c in zip(task.vectors, task.prepared.chunks, strict=True)
             ]
         task.missing = sum(vector is None for vector in task.vectors)
+        self._tell(task)
         (self.under_way if task.missing else self.complete).append(task)
         for chunk, vector in zip(task.prepared.chunks, list(task.vectors), strict=True):
             if vector is None:
@@ -321,7 +333,8 @@ class _Run:
         kept = {chunk.id for chunk in task.prepared.chunks}
         for document in task.replaces:
             for chunk, _, vector in self.store.chunks_of(document):
-                found[chunk.text_in_context, ""] = vector
+                if not self.anew:
+                    found[chunk.text_in_context, ""] = vector
                 if chunk.id not in kept:
                     task.stale.append(chunk.id)
         if task.twin:
@@ -335,9 +348,11 @@ class _Run:
         """Give the vectors of a batch, in order, to the chunks that wait for them."""
         row = 0
         for task in self.under_way:
+            if row == len(vectors):
+                return
             for i in range(task.filled, len(task.vectors)):
                 if row == len(vectors):
-                    return
+                    break
                 task.filled = i + 1
                 if task.vectors[i] is None:
                     task.vectors[i] = vectors[row]
@@ -347,6 +362,10 @@ class _Run:
                     else:
                         self.embedded += 1
                     row += 1
+            self._tell(task)
+
+    def _tell(self, task: Task) -> None:
+        self.progress.embedded(task.file.document, len(task.vectors) - task.missing, len(task.vectors))
 
     def _write(self, tasks: Sequence[Task]) -> None:
         """Store documents, as many at once as Chroma takes in one call, and take away what they replace."""

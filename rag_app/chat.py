@@ -58,6 +58,13 @@ class Chat:
         answering.pieces = self._checked(answering, messages, passages)
         return answering
 
+    def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
+        """Return what the model says, without its thinking, and the time and tokens it took; markers are not looked at."""
+        answering = Answering()
+        answering.pieces = without_thinking(self._received(answering, messages), self.thinks_aloud)
+        text = "".join(answering)
+        return text.rpartition("</think>")[2].strip(), answering
+
     def _checked(self, answering: Answering, messages: Sequence[Message], passages: Sequence[Candidate]) -> Iterator[str]:
         """Yield the answer without thinking and with its markers checked; at its end `answering.answer` is set."""
         received: list[str] = []

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -91,7 +91,7 @@ class Connection:
         raise self.endpoint.error("url" if "html" in kind else "reply", reason)
 
 
-def seconds_asked(headers: httpx.Headers) -> float | None:
+def seconds_asked(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date)."""
     try:
         if milliseconds := headers.get("retry-after-ms"):

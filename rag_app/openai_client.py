@@ -8,6 +8,7 @@ import httpx2
 import openai
 import orjson
 
+from rag_app.connection import MAX_WAIT, seconds_asked
 from rag_app.endpoint import Endpoint, EndpointError
 
 RETRIES = 2
@@ -24,7 +25,15 @@ def connect(endpoint: Endpoint) -> openai.OpenAI:
         api_key=endpoint.key.get_secret_value() or "none",
         timeout=openai.Timeout(endpoint.timeout, connect=5.0),
         max_retries=RETRIES,
+        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long]}),
     )
+
+
+def _not_too_long(response: httpx2.Response) -> None:
+    """Have the package not wait where a server asks for longer than a person does: it would wait two minutes, twice."""
+    asked = seconds_asked(response.headers)
+    if asked is not None and asked > MAX_WAIT:
+        response.headers["x-should-retry"] = "false"
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """The query path: retrieve → rerank → answer."""
 
+import queue
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from rag_app import builtin, language, prompt
@@ -12,9 +15,23 @@ from rag_app.endpoint import Endpoint
 from rag_app.rerank import Reranker
 from rag_app.settings import Settings, Stage
 from rag_app.store import Store
-from rag_app.types import Answer, Ask, AskMs, Candidate, RagError, Receipt, Search, SearchMs, Tokens, after_rerank
+from rag_app.types import (
+    Answer,
+    Ask,
+    AskMs,
+    Candidate,
+    RagError,
+    Receipt,
+    Rewrite,
+    Search,
+    SearchMs,
+    Side,
+    Tokens,
+    after_rerank,
+)
 
 OnStage = Callable[[str, float], None]
+MAX_REWRITTEN = 400
 
 
 class Pipeline:
@@ -35,11 +52,13 @@ class Pipeline:
         rerank: bool = True,
         n_candidates: int | None = None,
         n_passages: int | None = None,
+        only: Sequence[str] = (),
         on_stage: OnStage = lambda stage, ms: None,
     ) -> Search:
         """Return the candidates for a question, reranked, with the passages chosen; `on_stage` hears each stage end.
 
-        RagError if the question cannot be embedded or the store not read; a failed rerank stands in the receipt instead.
+        `only` names documents, or folders ending in "/", to look in. RagError if the question cannot be embedded or the
+        store not read; a failed rerank stands in the receipt instead.
         """
         # Bytes of a command line that are no text cannot be sent.
         question = question.encode("utf-8", "replace").decode()
@@ -48,29 +67,62 @@ class Pipeline:
         watch = Stopwatch(on_stage)
         vector, embed_tokens = self.embeddings.question(question)
         watch.lap("embed")
-        candidates = self.store.nearest(vector, n_candidates or self.settings.n_candidates)
+        candidates = self.store.nearest(vector, n_candidates or self.settings.n_candidates, only)
         watch.lap("retrieve")
         if not rerank:
             receipt = Receipt(status="skipped", model=self.settings.rerank_model, reason="switched off for this question")
+        elif not candidates:
+            receipt = self.reranker.skipped("nothing was found")
         elif reason := unsuited(self.reranker.endpoint, question, candidates):
             receipt = self.reranker.skipped(reason)
         else:
             candidates, receipt = self.reranker.rerank(question, candidates)
         watch.lap("rerank")
-        chosen = choose(candidates, n_passages or self.settings.n_passages, self.settings.rerank_min_score)
         return Search(
             question=question,
-            candidates=self.store.widened(chosen, self.settings.n_neighbours) if self.settings.n_neighbours else chosen,
+            candidates=self._chosen(candidates, n_passages or self.settings.n_passages),
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
             tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
+            only=tuple(only),
         )
+
+    def recut(self, search: Search, n_passages: int) -> Search:
+        """Return a search with another number of passages, from the ranking that it has: no endpoint is asked."""
+        return search.model_copy(update={"candidates": self._chosen(search.candidates, n_passages)})
+
+    def _chosen(self, candidates: Sequence[Candidate], n_passages: int) -> tuple[Candidate, ...]:
+        chosen = choose(candidates, n_passages, self.settings.rerank_min_score)
+        return self.store.widened(chosen, self.settings.n_neighbours) if self.settings.n_neighbours else chosen
 
     def answer(self, search: Search) -> Answering:
         """Return the answer from a search's passages, as a stream to iterate; without passages nobody is asked."""
         if not search.passages:
             return nothing_relevant(search, self.settings.rerank_min_score)
         return self.chat.answer(prompt.messages(search.question, search.passages), search.passages)
+
+    def answer_without_rerank(self, search: Search) -> Answering:
+        """Return the answer from the passages that retrieval alone would have chosen; its markers count those."""
+        passages = search.passages_without_rerank
+        return self.chat.answer(prompt.messages(search.question, passages), passages)
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether the chat model can rewrite a follow-up: the built-in one only quotes."""
+        return self.settings.endpoint("CHAT").model != builtin.CHAT_MODEL
+
+    def standalone(self, question: str, history: Sequence[tuple[str, str]]) -> tuple[str, Rewrite]:
+        """Return a follow-up as a question that stands alone, by the chat model, and what that took.
+
+        `history` is (question, answer) of earlier turns, oldest first. EndpointError if the chat model cannot be asked.
+        """
+        reply, answering = self.chat.reply(prompt.rewriting(question, history))
+        prompt_tokens, answer_tokens = answering.tokens
+        alone = " ".join(reply.split())
+        # A model that goes on to answer has not rewritten: then the question stays as it was typed.
+        if not alone or len(alone) > MAX_REWRITTEN + 2 * len(question):
+            alone = question
+        return alone, Rewrite(typed=question, ms=answering.ms, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
 
     @property
     def reranker(self) -> Reranker:
@@ -92,20 +144,24 @@ def choose(candidates: Sequence[Candidate], n: int, min_score: float | None = No
     """
     eligible = [c for c in candidates if min_score is None or c.rerank is None or c.rerank.score >= min_score]
     chosen = {candidate.id for candidate in sorted(eligible, key=after_rerank)[:n]}
-    return tuple(
+
+    def marked(c: Candidate) -> Candidate:
+        passage, without = c.id in chosen, c.retrieval.rank <= n
         # Most are neither, which is what they come as.
-        c.model_copy(update={"passage": c.id in chosen, "passage_without_rerank": c.retrieval.rank <= n})
-        if c.id in chosen or c.retrieval.rank <= n
-        else c
-        for c in candidates
-    )
+        if (passage, without, c.context) == (c.passage, c.passage_without_rerank, ""):
+            return c
+        return c.model_copy(update={"passage": passage, "passage_without_rerank": without, "context": ""})
+
+    return tuple(map(marked, candidates))
 
 
 def nothing_relevant(search: Search, min_score: float | None) -> Answering:
-    """Return the answer to a question none of whose candidates the reranker scored high enough."""
-    best = search.reranked[0].rerank
-    found = f"the best of {len(search.candidates)} candidates scored {best.score:.3f}" if best else "there are no candidates"
-    text = f"Nothing relevant enough was found: {found}, and RAG_RERANK_MIN_SCORE asks for {min_score}."
+    """Return the answer to a question that found nothing, or nothing that the reranker scored high enough."""
+    best = search.reranked[0].rerank if search.candidates else None
+    text = "Nothing was found: no document that was looked in holds anything."
+    if best:
+        found = f"the best of {len(search.candidates)} candidates scored {best.score:.3f}"
+        text = f"Nothing relevant enough was found: {found}, and RAG_RERANK_MIN_SCORE asks for {min_score}."
     return Answering([text], Answer(text=text, citations=(), finish="stop", model="none"))
 
 
@@ -116,11 +172,20 @@ def asked(search: Search, answering: Answering) -> Ask:
     first = None if answering.first_token_ms is None else search.ms.total + answering.first_token_ms
     prompt_tokens, answer_tokens = answering.tokens
     return Ask(
-        **{name: getattr(search, name) for name in ("question", "candidates", "rerank")},
+        **{name: getattr(search, name) for name in ("question", "candidates", "rerank", "only", "rewrite")},
         answer=answering.answer,
         ms=AskMs(**{**search.ms.model_dump(), "total": search.ms.total + answering.ms}, first_token=first, chat=answering.ms),
         tokens=search.tokens.model_copy(update={"chat_prompt": prompt_tokens, "chat_answer": answer_tokens}),
     )
+
+
+def with_side(ask: Ask, answering: Answering) -> Ask:
+    """Return an answered search with the answer without reranking beside it, once that has been read to its end."""
+    if answering.answer is None:
+        raise ValueError("the answer has not been read to its end")
+    prompt_tokens, answer_tokens = answering.tokens
+    side = Side(answer=answering.answer, ms=answering.ms, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+    return ask.model_copy(update={"without_rerank": side})
 
 
 def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate]) -> str:
@@ -181,3 +246,36 @@ class Stopwatch:
     @property
     def total(self) -> float:
         return (time.perf_counter() - self.start) * 1000
+
+
+def together(answerings: Sequence[Answering]) -> Iterator[tuple[int, str]]:
+    """Yield (which, piece) of several answers as they come, each read in a thread of its own.
+
+    What one of them raises is raised once all have ended. Whoever stops listening stops them.
+    """
+    pieces: queue.SimpleQueue[tuple[int, str | None]] = queue.SimpleQueue()
+    stopped = threading.Event()
+
+    def read(which: int) -> None:
+        try:
+            for piece in answerings[which]:
+                pieces.put((which, piece))
+                if stopped.is_set():
+                    return
+        finally:
+            pieces.put((which, None))
+
+    with ThreadPoolExecutor(len(answerings)) as pool:
+        readers = [pool.submit(read, which) for which in range(len(answerings))]
+        left = len(readers)
+        try:
+            while left:
+                which, piece = pieces.get()
+                if piece is None:
+                    left -= 1
+                else:
+                    yield which, piece
+        finally:
+            stopped.set()
+    for reader in readers:
+        reader.result()

@@ -5,7 +5,7 @@ import io
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
@@ -18,6 +18,7 @@ from rag_app.endpoint import Endpoint, openai_base, rerank_url
 from rag_app.types import SettingsError
 
 PREFIX = "RAG_"
+Price = Annotated[float | None, Field(ge=0)]
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
 RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
 # Stage: its name in messages, its built-in model.
@@ -89,6 +90,25 @@ class Settings(BaseSettings):
     n_passages: int = Field(4, ge=1, le=100, description="Passages given to the chat model; 3-5 is advised.")
     n_neighbours: int = Field(0, ge=0, le=20, description="Chunks before and after each passage that go with it to chat.")
 
+    title: str = Field("Ask the handbook", description="Title of the page.")
+    icon: str = Field("", description="Its icon: path of a picture, or an emoji; empty = ours.")
+    eval_path: Path = Field(Path("data/eval"), description="Labelled questions; judgements made on the page are added.")
+    feedback_path: Path = Field(Path("data/feedback"), description="Folder for thumbs, comments and votes.")
+    upload_path: Path = Field(Path("data/uploads"), description="Folder for files that are uploaded on the page.")
+    upload_mb: int = Field(
+        100, ge=1, le=10_000, description="Megabytes that an uploaded file may have; a zip, unpacked, tenfold."
+    )
+    server_path: Path = Field(Path("data"), description="The page may ingest folders of this machine below this one.")
+
+    price_embedding: Price = Field(None, description="Price of a million tokens embedded, to show what a question costs.")
+    price_rerank: Price = Field(None, description="Price of a million tokens reranked.")
+    price_rerank_requests: Price = Field(
+        None, description="Price of a thousand rerank requests, where they are what is paid for."
+    )
+    price_prompt: Price = Field(None, description="Price of a million tokens of prompt.")
+    price_answer: Price = Field(None, description="Price of a million tokens of answer.")
+    price_currency: str = Field("USD", description="Currency of these prices.")
+
     @field_validator("base_url", "embedding_url", "rerank_url", "chat_url", "chroma_url")
     @classmethod
     def _has_scheme(cls, url: str) -> str:
@@ -121,7 +141,7 @@ class Settings(BaseSettings):
             )
         return name
 
-    @field_validator("chroma_path")
+    @field_validator("chroma_path", "eval_path", "feedback_path", "upload_path", "server_path")
     @classmethod
     def _is_a_folder(cls, path: Path) -> Path:
         path = path.expanduser()

@@ -29,6 +29,10 @@ from rag_app.types import Candidate, Chunk, RagError, joined
 
 _PAGE = 1000
 _OLD = "-replaced"
+# In a filter, before a code: all documents in that language.
+LANGUAGE = "language:"
+# What a collection is called while it is made to replace another.
+REINDEX = "-reindex"
 _LITTLE_ROOM = 10_000_000
 _NOT_RECIPE = ("dimension", "written")
 # Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
@@ -228,6 +232,12 @@ class Store:
                     self.client.delete_collection(f"{self.name}{_OLD}")
             self._collection = None
 
+    @property
+    def written(self) -> str:
+        """Another text after each change of the collection: for who keeps what was read of it."""
+        self._refresh()
+        return "/".join(_written(self.collection))
+
     def count(self) -> int:
         """Return the number of chunks."""
         if self._collection is None:
@@ -239,17 +249,19 @@ class Store:
         with self._errors():
             return self.collection.count()
 
-    def nearest(self, vector: Vectors, n: int) -> list[Candidate]:
+    def nearest(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
         """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity.
 
-        Of a document that is being replaced at this moment, only chunks of its new version.
+        `only` names documents, or folders ending in "/", to look in. Of a document that is being replaced at this moment,
+        only chunks of its new version.
         """
         self._refresh()
         self._require_dimension(len(vector))
-        found, replaced = self._query(vector, n)
+        where = {"document": {"$in": self._named(only)}} if only else None
+        found, replaced = self._query(vector, n, where)
         if replaced:
-            found = self._query(vector, n + 2 * replaced)[0][:n]
-        if not found:
+            found = self._query(vector, n + 2 * replaced, where)[0][:n]
+        if not found and not only:
             raise self.empty()
         return _CANDIDATES.validate_python(
             [
@@ -258,7 +270,22 @@ class Store:
             ]
         )
 
-    def _query(self, vector: Vectors, n: int) -> tuple[list[tuple[str, str, Any, Any, float]], int]:
+    def _named(self, only: Sequence[str]) -> list[str]:
+        """Return the documents that names mean (a document, a folder/, language:de); RagError if one means nothing any more."""
+        stored = self.documents()
+        below = {
+            name: [
+                d
+                for d, about in stored.items()
+                if d == name or (name.endswith("/") and d.startswith(name)) or name == f"{LANGUAGE}{about.language}"
+            ]
+            for name in only
+        }
+        if gone := [name for name, found in below.items() if not found]:
+            raise RagError(f"{', '.join(gone)} is not in collection {self.name} any more: take it out of the filter")
+        return sorted({document for found in below.values() for document in found})
+
+    def _query(self, vector: Vectors, n: int, where: Any) -> tuple[list[tuple[str, str, Any, Any, float]], int]:
         """Return the nearest chunks (id, text, metadata, decoded rest, distance), and how many old ones were left out."""
         for anew in (False, True):
             if anew:
@@ -266,7 +293,10 @@ class Store:
                 self._refresh(anew=True)
             with self._errors():
                 found: Any = self.collection.query(
-                    query_embeddings=vector[np.newaxis], n_results=n, include=["documents", "metadatas", "distances"]
+                    query_embeddings=vector[np.newaxis],
+                    n_results=n,
+                    where=where,
+                    include=["documents", "metadatas", "distances"],
                 )
             ids, texts = found["ids"][0], (found["documents"] or [[]])[0]
             metadatas, distances = (found["metadatas"] or [[]])[0], (found["distances"] or [[]])[0]
@@ -347,6 +377,14 @@ class Store:
         rows = list(self._pages(None))
         counts = Counter(metadata["document"] for metadata, _ in rows)
         return {d.document: d for d in sorted(_documents(rows, counts), key=lambda d: d.document)}
+
+    def document(self, name: str) -> StoredDocument | None:
+        """Return one stored document, or None."""
+        if self._collection is None:
+            return None
+        self._refresh()
+        rows = list(self._pages({"document": name}))
+        return next(_documents(rows, {name: len(rows)}), None)
 
     def _pages(self, where: Any) -> Iterator[tuple[Any, Any]]:
         """Yield metadata and its decoded rest of every chunk, or of those that a filter chooses."""
@@ -441,6 +479,19 @@ class Store:
         with self._errors():
             for start in range(0, n, size):
                 write(slice(start, start + size))
+
+
+def collections(path: Path, url: str) -> list[str]:
+    """Return the names of the collections that there are, without those that a reindex is making or has replaced."""
+    if not url and not (path / "chroma.sqlite3").is_file():
+        return []
+    try:
+        found = [collection.name for collection in _client(path, url).list_collections()]
+    except (ChromaError, ValueError, OSError, RuntimeError, sqlite3.Error, httpx.HTTPError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RagError(f"Chroma at {url or path}: {reason[:300]}; check RAG_CHROMA_PATH or RAG_CHROMA_URL") from error
+    names = {name.removesuffix(_OLD) for name in found}
+    return sorted(name for name in names if not name.endswith(REINDEX))
 
 
 def _client(path: Path, url: str) -> Any:

@@ -174,14 +174,29 @@ class AskMs(SearchMs):
     chat: float
 
 
+class Rewrite(Record):
+    """A follow-up as it was typed, and what it took to make it a question that stands alone."""
+
+    typed: str
+    ms: float
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
 class Search(Record):
-    """A question and its candidates in retrieval order, each with both its places."""
+    """A question and its candidates in retrieval order, each with both its places.
+
+    `only` names the documents, or folders ending in "/", that it was limited to; `rewrite` what it was before the chat
+    model made it stand alone.
+    """
 
     question: str
     candidates: tuple[Candidate, ...]
     rerank: Receipt
     ms: SearchMs
     tokens: Tokens = Tokens()
+    only: tuple[str, ...] = ()
+    rewrite: Rewrite | None = None
 
     @property
     def reranked(self) -> tuple[Candidate, ...]:
@@ -201,17 +216,41 @@ class Search(Record):
     @property
     def effect(self) -> str:
         """What reranking did to this answer, in one sentence."""
-        if self.rerank.status == "fallback":
-            return "Reranking failed: the passages are in retrieval order."
-        if self.rerank.status == "skipped":
-            return "Reranking was skipped: the passages are in retrieval order."
-        promoted = sum(not c.passage_without_rerank for c in self.passages)
-        if promoted:
-            return f"Reranking put {promoted} of the {len(self.passages)} passages into this answer."
-        if [c.id for c in self.passages] == [c.id for c in self.passages_without_rerank]:
-            return "Reranking changed nothing: the same passages in the same order."
-        return "Reranking kept the same passages and changed their order."
+        sentence, counts = self.effect_in_parts
+        return sentence.format(**counts)
 
+    @property
+    def effect_in_parts(self) -> tuple[str, dict[str, int]]:
+        """That sentence, one of EFFECTS, and the counts for its places: for who says it in another language."""
+        promoted = sum(not c.passage_without_rerank for c in self.passages)
+        counts = {"promoted": promoted, "n": len(self.passages), "without": len(self.passages_without_rerank)}
+        if not self.candidates:
+            effect = "nothing"
+        elif self.rerank.status in ("fallback", "skipped"):
+            effect = self.rerank.status
+        elif not self.passages:
+            effect = "none"
+        elif promoted:
+            effect = "promoted"
+        elif counts["n"] < counts["without"]:
+            effect = "fewer"
+        elif [c.id for c in self.passages] == [c.id for c in self.passages_without_rerank]:
+            effect = "same"
+        else:
+            effect = "order"
+        return EFFECTS[effect], counts
+
+
+EFFECTS = {
+    "nothing": "Nothing was found: there was nothing to rerank.",
+    "fallback": "Reranking failed: the passages are in retrieval order.",
+    "skipped": "Reranking was skipped: the passages are in retrieval order.",
+    "none": "Reranking found no candidate relevant enough.",
+    "promoted": "Reranking put {promoted} of the {n} passages into this answer.",
+    "fewer": "Reranking kept {n} of {without} passages: the others are not relevant enough.",
+    "same": "Reranking changed nothing: the same passages in the same order.",
+    "order": "Reranking kept the same passages and changed their order.",
+}
 
 Finish = Literal["stop", "length", "cut_short"]
 
@@ -238,11 +277,21 @@ class Answer(Record):
     dropped: tuple[int, ...] = ()
 
 
+class Side(Record):
+    """Another answer to the same question, from the passages before reranking; its markers count those."""
+
+    answer: Answer
+    ms: float
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
 class Ask(Search):
-    """A search with its answer."""
+    """A search with its answer, and the answer without reranking if that was asked for too."""
 
     answer: Answer
     ms: AskMs
+    without_rerank: Side | None = None
 
 
 def after_rerank(candidate: Candidate) -> tuple[bool, int]:

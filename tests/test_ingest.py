@@ -240,7 +240,7 @@ class TestSync:
         return d.added, d.changed, d.unchanged, d.removed
 
     def reindex(self, **options: Any) -> Report:
-        return reindex(self.store(), self.store("test-reindex"), pipeline.embeddings(self.settings), **options)
+        return reindex(self.store(), pipeline.embeddings(self.settings), **options)
 
     def test_a_second_run_embeds_nothing_and_changes_nothing(self) -> None:
         first = self.run()

@@ -1,163 +1,443 @@
-"""The page: its logic with AppTest, and once in a real browser."""
+"""The pages' logic, with AppTest; what needs a browser is in test_browser.py."""
 
-import os
+import ast
+import json
 import re
-import shutil
-import socket
-import subprocess
-import sys
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from rag_app.page import chinese, hostile
+from rag_app.page.hostile import answer, highlighted, html, plain, shared
 from rag_app.settings import Settings
+from rag_app.types import EFFECTS
 from tests.conftest import ROOT
 from tests.test_cli import run
-from tests.wire import Reply, Wire, chat
+from tests.wire import Reply, Wire, chat, embeddings
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SCRIPT = ROOT / "rag_app" / "page" / "app.py"
 
 
 @pytest.fixture
 def page(settings: Settings, corpus: Path) -> Iterator[AppTest]:
-    """The page over three small documents and the scripted gateway."""
+    """The front page over four small documents and the scripted gateway."""
     (corpus / "hostile.md").write_text(
         "# <script>alert(1)</script>\n\nDinner ![x](http://127.0.0.1:9/x.png) [link](javascript:alert(1))"
     )
     assert run("ingest", "docs").exit_code == 0
+    clear()
+    yield AppTest.from_file(str(SCRIPT), default_timeout=30)
+    clear()
+
+
+def clear() -> None:
     st.cache_resource.clear()
-    yield AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30)
-    st.cache_resource.clear()
+    st.cache_data.clear()
 
 
 def ask(page: AppTest, question: str) -> str:
-    """Ask on the page and return all Markdown on it."""
-    page.run()
-    page.text_input[0].set_value(question)
-    page.button[0].click().run()
+    """Ask on the page and return all that it says."""
+    if not page.title:
+        page.run()
+    page.text_input(key="question").set_value(question)
+    page.button[[b.label for b in page.button].index("Ask")].click().run()
+    return said(page)
+
+
+def said(page: AppTest) -> str:
     assert not page.exception
-    return "\n".join(element.value for element in [*page.markdown, *page.caption, *page.subheader])
+    bodies = [element.proto.body for element in page.get("html")]
+    values = [str(e.value) for e in [*page.title, *page.markdown, *page.caption, *page.subheader]]
+    return "\n".join([*bodies, *values]).replace("\u2060", "").replace("\\", "")
 
 
-def test_a_question_is_answered_with_its_passages_and_what_reranking_did(page: AppTest, wire: Wire) -> None:
-    wire.on("/chat/completions", lambda body: chat("Up to ", "32 EUR [1]."))
-    text = ask(page, "dinner in France")
-    assert "Up to 32 EUR \\[1\\]\\." in text
-    assert "Dinner is paid up to 32 EUR in France\\." in text
-    assert "Reranking " in text and "rerank applied · rr at" in text and "8 of 8 scored" in text
-    assert [len(table.value) for table in page.dataframe] == [8, 8]
+def heading(page: AppTest) -> str:
+    return str(page.subheader[0].value).replace("\\", "")
 
 
-def test_nothing_from_a_document_or_a_model_is_markup(page: AppTest, wire: Wire) -> None:
-    wire.on("/chat/completions", lambda body: chat("![a](http://x.example/a.png) <img src=x> :red[b] $x$ www.evil.example [2]"))
-    text = ask(page, "dinner ![q](http://x.example/q.png)")
-    for mark in (r"!\[", r"\]\(", "<img", "<script", r":red", r"www\.", r"\$", "://"):
-        assert not re.search(rf"(?<!\\){mark}", text)
-    assert all(not element.allow_html for element in page.markdown)
+def click(page: AppTest, label: str) -> str:
+    page.button[[b.label for b in page.button].index(label)].click().run()
+    return said(page)
 
 
-@pytest.mark.parametrize(
-    ("reply", "happened", "to_do"),
-    [
-        (Reply({"message": "quota used up"}, 402), "402 Payment Required: quota used up", "top up the account"),
-        (Reply({"error": {"message": "invalid token"}}, 401), "401 Unauthorized: invalid token", "check RAG_RERANK_API_KEY"),
-        (Reply({"error": {"message": "model rr not found"}}, 404), "model rr not found", "check RAG_RERANK_MODEL"),
-        (Reply(b"<html>", kind="text/html"), "not JSON but text/html", "is /v1 missing or doubled?"),
-        (Reply({"success": False, "message": "no channel"}), "no results: no channel", "check RAG_RERANK_URL"),
-        (Reply(b"", 302, headers={"location": "/v2"}), "302 Found (to /v2)", "put the address that it redirects to"),
-        (Reply({"message": "slow down"}, 429, headers={"retry-after": "99"}), "429 Too Many Requests", "wait and try again"),
-    ],
-    ids=["quota", "key", "model", "web page", "failure in 200", "redirect", "rate limit"],
-)
-def test_a_failed_rerank_is_one_loud_line_with_what_to_do(
-    page: AppTest, wire: Wire, reply: Reply, happened: str, to_do: str
-) -> None:
-    wire.on("/rerank", lambda body: reply)
-    text = ask(page, "dinner in France")
-    said = page.error[0].value.replace("\\", "").replace("\u2060", "")
-    assert "Reranking failed" in text and happened in said and to_do in said
-    terminal = run("ask", "dinner in France").stdout
-    assert sum("RERANK FAILED" in line and happened in line and to_do in line for line in terminal.splitlines()) == 1
+def chart(page: AppTest) -> dict[str, Any]:
+    """Return the data of the movement, by candidate and side."""
+    spec = json.loads(page.get("vega_lite_chart")[0].proto.spec)
+    rows = next(layer["data"]["values"] for layer in spec["layer"] if "fate" in layer["data"]["values"][0])
+    return {(row["id"], row["side"]): row for row in rows}
 
 
-def test_a_dead_chat_endpoint_is_one_error_with_its_remedy(page: AppTest, wire: Wire) -> None:
-    wire.on("/chat/completions", lambda body: Reply({"error": {"message": "bad key"}}, 401))
-    text = ask(page, "dinner")
-    assert "8 of 8 scored" in text and [len(table.value) for table in page.dataframe] == [8, 8]
-    assert len(page.error) == 1 and "RAG\\_CHAT\\_API\\_KEY" in page.error[0].value and "sk-secret" not in page.error[0].value
+class TestAsk:
+    def test_a_question_is_answered_with_its_passages_and_what_reranking_did(self, page: AppTest, wire: Wire) -> None:
+        wire.on("/chat/completions", lambda body: chat("Up to ", "32 EUR [1]."))
+        text = ask(page, "dinner in France")
+        assert "Up to 32\u00a0EUR" in text or "Up to 32 EUR" in text
+        assert re.search(r'<button type="button" class="cite "[^>]*>1</button>', text)
+        # The card behind the marker shows the shared words: two with a figure are enough.
+        assert "Dinner is paid <mark>up to 32 EUR</mark> in France." in text
+        assert "Reranking " in text and "rr" in text and "8 of 8 scored" in text
+        assert [tab.label for tab in page.tabs] == ["Movement", "Lists", "Passages as sent", "All candidates", "Details"]
+
+    def test_the_values_of_the_sidebar_come_from_the_address_and_go_to_it(self, page: AppTest, wire: Wire) -> None:
+        page.query_params["candidates"] = "44"
+        page.query_params["mode"] = "both"
+        page.query_params["lang"] = "zh"
+        page.run()
+        assert page.slider(key="candidates").value == 44
+        assert page.session_state["mode"] == "both"
+        page.text_input(key="question").set_value("dinner")
+        click(page, "提问")
+        assert (page.query_params["q"], page.query_params["mode"]) == ("dinner", "both")
+
+    def test_a_link_with_a_question_asks_it_once(self, page: AppTest, wire: Wire) -> None:
+        page.query_params["q"] = "dinner in France"
+        page.run()
+        assert wire.count("/chat/completions") == 1 and heading(page) == "dinner in France"
+        page.run()
+        assert wire.count("/chat/completions") == 1
+
+    def test_moving_the_passages_cuts_the_ranking_anew_without_a_call(self, page: AppTest, wire: Wire) -> None:
+        ask(page, "dinner in France")
+        before = len(wire.sent)
+        page.slider(key="passages").set_value(3).run()
+        text = said(page)
+        assert "Cut anew at 3 passages; the answer above was written from 4." in text
+        assert len(wire.sent) == before
+        text = click(page, "Answer from these 3 passages")
+        # One call, to the chat model alone, with three passages.
+        assert len(wire.sent) == before + 1 and wire.sent[-1].path.endswith("/chat/completions")
+        assert wire.sent[-1].body["messages"][1]["content"].count("<passage n=") == 3
+        assert "Cut anew" not in text
+
+    def test_a_changed_setting_is_remarked_on_until_it_is_asked_again(self, page: AppTest, wire: Wire) -> None:
+        ask(page, "dinner")
+        page.toggle(key="rerank").set_value(False).run()
+        assert "The settings have changed since this was asked." in said(page)
+        text = click(page, "Ask again")
+        assert "The settings have changed" not in text and "Reranking was skipped" in text
+        assert wire.count("/rerank") == 1
+
+    def test_a_filter_limits_what_is_looked_in(self, page: AppTest, wire: Wire) -> None:
+        page.run()
+        options = page.multiselect(key="documents").options
+        assert options == [
+            "language:en",
+            "language:und",
+            "policies/",
+            "hostile.md",
+            "notes.txt",
+            "parking.html",
+            "policies/travel.md",
+        ]
+        page.multiselect(key="documents").set_value(["policies/"]).run()
+        text = ask(page, "dinner in France")
+        assert "3 of 3 scored" in text
+        sent = next(s for s in wire.sent if s.path.endswith("/rerank")).body["documents"]
+        assert len(sent) == 3 and all(document.startswith("Travel policy") for document in sent)
+
+    def test_with_and_without_are_two_answers_from_one_retrieval(self, page: AppTest, wire: Wire) -> None:
+        wire.on("/rerank", reversed_order)
+        wire.on("/chat/completions", lambda body: chat("It is so [1]. And so [2]."))
+        page.query_params["mode"] = "both"
+        text = ask(page, "dinner in France")
+        assert wire.count("/embeddings") - 1 == 1 and wire.count("/rerank") == 1
+        prompts = [s.body["messages"][1]["content"] for s in wire.sent if s.path.endswith("/chat/completions")]
+        assert len(set(prompts)) == 2
+        assert "<h4>With reranking</h4>" in text and "<h4>Without reranking</h4>" in text
+        assert text.count('class="cite only"') >= 2 and "cited in this answer only" in text
+
+    def test_a_second_answer_is_written_beside_the_one_that_is_there(self, page: AppTest, wire: Wire) -> None:
+        wire.on("/rerank", reversed_order)
+        ask(page, "dinner in France")
+        assert wire.count("/chat/completions") == 1
+        text = click(page, "With and without")
+        assert wire.count("/chat/completions") == 2 and "<h4>Without reranking</h4>" in text
+
+    def test_a_blind_vote_tells_nothing_before_it_is_cast_and_is_stored(self, page: AppTest, wire: Wire) -> None:
+        wire.on("/rerank", reversed_order)
+        page.query_params["mode"] = "blind"
+        text = ask(page, "dinner in France")
+        assert "<h4>Left</h4>" in text and "With reranking" not in text and "Reranking " not in text
+        assert not page.tabs
+        text = click(page, "Left")
+        assert "<h4>With reranking</h4>" in text and "Reranking put" in text
+        row = json.loads(Path("data/feedback/feedback.jsonl").read_text("utf-8"))
+        assert row["kind"] == "vote" and row["better"] == row["left"]
+        assert row["passages"] != row["passages_without"]
+
+    def test_a_follow_up_is_rewritten_shown_and_can_be_switched_off(self, page: AppTest, wire: Wire) -> None:
+        def reply(body: Any) -> Reply:
+            rewriting = "<conversation>" in body["messages"][1]["content"]
+            return chat("How much is dinner in Germany?") if rewriting else chat("32 EUR [1].")
+
+        wire.on("/chat/completions", reply)
+        ask(page, "dinner in France")
+        text = ask(page, "and in Germany?")
+        assert heading(page) == "How much is dinner in Germany?"
+        assert "Typed: “and in Germany?”" in text
+        conversation = wire.sent[-4].body["messages"][1]["content"]
+        assert "Question: dinner in France\nAnswer: 32 EUR [1]." in conversation
+        assert [e.label for e in page.expander] == ["dinner in France"]
+        calls = wire.count("/chat/completions")
+        page.toggle(key="follow_ups").set_value(False).run()
+        ask(page, "parking")
+        assert wire.count("/chat/completions") == calls + 1 and heading(page) == "parking"
+
+    def test_the_built_in_model_says_that_it_cannot_rewrite(self, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_CHAT_URL", "builtin")
+        monkeypatch.setenv("RAG_CHAT_MODEL", "")
+        page.run()
+        assert page.toggle(key="follow_ups").disabled and "cannot rewrite" in page.toggle(key="follow_ups").help
+
+    def test_thumbs_and_a_comment_are_stored(self, page: AppTest, wire: Wire) -> None:
+        ask(page, "dinner in France")
+        page.feedback[0].set_value(0).run()
+        page.text_input[-1].set_value("the year is wrong").run()
+        rows = [json.loads(line) for line in Path("data/feedback/feedback.jsonl").read_text("utf-8").splitlines()]
+        assert [(row["rating"], row["comment"]) for row in rows] == [("down", ""), ("down", "the year is wrong")]
+        assert rows[0]["answer_id"] == rows[1]["answer_id"] and rows[0]["passages"][0]["document"]
+        assert "sk-secret" not in Path("data/feedback/feedback.jsonl").read_text("utf-8")
+
+    def test_two_sessions_do_not_see_each_other(self, page: AppTest) -> None:
+        ask(page, "dinner in France")
+        other = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
+        assert not other.subheader and "dinner" not in said(other)
+
+    def test_an_empty_collection_says_what_to_do(self, settings: Settings) -> None:
+        clear()
+        text = said(AppTest.from_file(str(SCRIPT), default_timeout=30).run())
+        assert "Nothing is stored here yet" in text and "rag-app ingest PATH" in text
+
+    def test_a_setting_that_cannot_work_is_a_state_with_a_remedy(self, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_N_PASSAGES", "many")
+        text = said(page.run())
+        assert "A setting cannot work" in text and "RAG_N_PASSAGES" in text
 
 
-def test_the_switch_turns_reranking_off(page: AppTest, wire: Wire) -> None:
-    page.run()
-    page.toggle[0].set_value(False)
-    text = ask(page, "dinner")
-    assert "Reranking was skipped" in text and wire.count("/rerank") == 0
+def reversed_order(body: Any) -> Reply:
+    """Score the last highest."""
+    return Reply({"results": [{"index": i, "relevance_score": i / 10} for i in range(len(body["documents"]))]})
 
 
-def test_a_changed_setting_is_remarked_on_until_it_is_asked_again(page: AppTest) -> None:
-    ask(page, "dinner")
-    page.toggle[0].set_value(False).run()
-    assert "press Ask to see the difference" in page.info[0].value
-    page.button[0].click().run()
-    assert not page.info and any("Reranking was skipped" in element.value for element in page.markdown)
+class TestStates:
+    @pytest.mark.parametrize(
+        ("reply", "happened", "to_do"),
+        [
+            (Reply({"message": "quota used up"}, 402), "402 Payment Required: quota used up", "top up the account"),
+            (
+                Reply({"error": {"message": "invalid token"}}, 401),
+                "401 Unauthorized: invalid token",
+                "check RAG_RERANK_API_KEY",
+            ),
+            (Reply({"error": {"message": "model rr not found"}}, 404), "model rr not found", "check RAG_RERANK_MODEL"),
+            (Reply(b"<html>", kind="text/html"), "not JSON but text/html", "is /v1 missing or doubled?"),
+            (Reply({"success": False, "message": "no channel"}), "no results: no channel", "check RAG_RERANK_URL"),
+            (Reply(b"", 302, headers={"location": "/v2"}), "302 Found (to /v2)", "put the address that it redirects to"),
+            (
+                Reply({"message": "slow down"}, 429, headers={"retry-after": "99"}),
+                "429 Too Many Requests",
+                "wait and try again",
+            ),
+        ],
+        ids=["quota", "key", "model", "web page", "failure in 200", "redirect", "rate limit"],
+    )
+    def test_a_failed_rerank_is_loud_with_what_to_do(
+        self, page: AppTest, wire: Wire, reply: Reply, happened: str, to_do: str
+    ) -> None:
+        wire.on("/rerank", lambda body: reply)
+        text = ask(page, "dinner in France")
+        assert '<div class="receipt fallback">' in text and "Reranking failed" in text
+        assert happened in text and to_do in text
+        terminal = run("ask", "dinner in France").stdout
+        assert sum("RERANK FAILED" in line and happened in line and to_do in line for line in terminal.splitlines()) == 1
+
+    @pytest.mark.parametrize(
+        ("path", "reply", "title", "to_do"),
+        [
+            ("/chat/completions", Reply({"error": {"message": "bad key"}}, 401), "refuses the key", "RAG_CHAT_API_KEY"),
+            ("/chat/completions", Reply({"message": "slow"}, 429, headers={"retry-after": "99"}), "Too many requests", "wait"),
+            ("/embeddings", Reply({"error": {"message": "bad key"}}, 401), "refuses the key", "RAG_EMBEDDING_API_KEY"),
+            ("/embeddings", Reply(b"<html>", kind="text/html"), "not the right one", "is /v1 missing"),
+        ],
+        ids=["chat key", "chat rate", "embedding key", "embedding page"],
+    )
+    def test_a_dead_endpoint_is_a_state_with_its_remedy(
+        self, page: AppTest, wire: Wire, path: str, reply: Reply, title: str, to_do: str
+    ) -> None:
+        page.run()
+        wire.on(path, lambda body: reply)
+        text = ask(page, "dinner")
+        assert title in text and to_do in text and "sk-secret" not in text
+        assert not page.error
+        # The rankings that were paid for are shown all the same.
+        assert ("8 of 8 scored" in text) == (path == "/chat/completions")
+        wire.on(path, {"/embeddings": embeddings}.get(path, lambda body: chat("Now it is [1].")))
+        text = click(page, "Answer from these passages" if path == "/chat/completions" else "Ask again")
+        assert "Now it is" in text or "It is so" in text
+
+    def test_everything_below_the_threshold_is_said(self, page: AppTest, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_RERANK_MIN_SCORE", "5")
+        text = ask(page, "dinner in France")
+        assert "Nothing relevant enough" in text and "lower RAG_RERANK_MIN_SCORE" in text
+        assert "Reranking found no candidate relevant enough." in text
+        assert wire.count("/chat/completions") == 0
+
+    @pytest.mark.parametrize(
+        ("finish", "done", "title"),
+        [("length", True, "The answer stops in the middle"), (None, False, "The answer may be cut short")],
+        ids=["token limit", "stream broke off"],
+    )
+    def test_an_answer_that_is_cut_says_so(self, page: AppTest, wire: Wire, finish: str | None, done: bool, title: str) -> None:
+        wire.on("/chat/completions", lambda body: chat("Half an [1]", finish=finish, done=done))
+        assert title in ask(page, "dinner in France")
+
+    def test_a_document_that_goes_while_it_is_filtered_by_is_no_failure(self, page: AppTest) -> None:
+        page.run()
+        page.multiselect(key="documents").set_value(["hostile.md"]).run()
+        assert run("forget", "hostile.md").exit_code == 0
+        assert "It is so" in ask(page, "dinner")
 
 
-def test_an_empty_collection_says_what_to_run(settings: Settings) -> None:
-    st.cache_resource.clear()
-    page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=30).run()
-    assert not page.exception and "rag\\-app ingest PATH" in page.error[0].value
+class TestHostileText:
+    def test_nothing_from_a_document_or_a_model_is_markup(self, page: AppTest, wire: Wire) -> None:
+        wire.on(
+            "/chat/completions", lambda body: chat("![a](http://x.example/a.png) <img src=x> :red[b] $x$ www.evil.example [2]")
+        )
+        ask(page, "dinner ![q](http://x.example/q.png) <b>")
+        bodies = "\n".join(element.proto.body for element in page.get("html"))
+        assert not re.search(r"<(img|script|iframe|object|embed|form|input|svg|link)\b", bodies)
+        assert "&lt;img src=x&gt;" in bodies and "javascript:" not in re.findall(r'href="([^"]*)"', bodies)
+        assert all(href.startswith("/original/") for href in re.findall(r'href="([^"]*)"', bodies))
+        for element in [*page.markdown, *page.caption, *page.subheader]:
+            for mark in (r"!\[", r"\]\(", "<img", "<script", r":red", r"www\.", r"\$", "://"):
+                assert not re.search(rf"(?<!\\){mark}", element.value)
+        assert all(not element.allow_html for element in page.markdown)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "[click](javascript:alert(1))",
+            "![pixel](http://evil.example/x.png)",
+            "<http://evil.example>",
+            "[ref]: javascript:alert(1)\n\n[ref]",
+            '"><svg onload=alert(1)>',
+            "<details open ontoggle=alert(1)>",
+            "&lt;script&gt;alert(1)&lt;/script&gt;",
+            "```html\n<script>alert(1)</script>\n```",
+            "```<img src=x onerror=alert(1)>\ncode\n```",
+            "<style>*{display:none}</style>",
+        ],
+    )
+    def test_an_answer_brings_no_tag_of_its_own(self, text: str) -> None:
+        made = answer(text, lambda n, claim: html("[{n}]", n=n))
+        tags = set(re.findall(r"<\s*/?\s*([a-z0-9]+)", str(made)))
+        assert tags <= {"p", "pre", "code"}
+        assert not re.search(r"<[^>]+\s(on\w+|href|src|style)\s*=", str(made))
+
+    def test_an_answer_keeps_its_lists_tables_and_emphasis(self) -> None:
+        made = str(answer("# Head\n\n- **bold** [1]\n\n| a | b |\n|---|---|\n| 1 | 2 |", lambda n, claim: html("({n})", n=n)))
+        for tag in ("<h5>Head</h5>", "<li>", "<strong>bold</strong>", "(1)", "<td>1</td>"):
+            assert tag in made
+
+    def test_direction_and_control_characters_are_left_out(self) -> None:
+        assert plain("a\u202eb\x07c") == "abc"
+        assert str(html("<p>{x}</p>", x="\u202e<b>\u2066")) == "<p>&lt;b&gt;</p>"
+
+    def test_a_deeply_nested_answer_comes_to_an_end(self) -> None:
+        made = answer("> " * 5000 + "deep" + "**" * 5000 + "[" * 5000, lambda n, claim: html(""))
+        assert len(str(made)) < 100_000
+
+    def test_sessions_that_render_at_once_keep_their_own_markers(self) -> None:
+        found: dict[int, set[str]] = {}
+
+        def render(which: int) -> None:
+            found[which] = {str(answer("so [1] it is", lambda n, claim: html("<i>{w}</i>", w=which))) for _ in range(200)}
+
+        threads = [threading.Thread(target=render, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(found[i] == {f"<p>so\xa0<i>{i}</i> it is</p>\n"} for i in range(4))
 
 
-@pytest.fixture
-def address(sample: Settings) -> Iterator[str]:
-    """The page served by a real `streamlit run` over the sample corpus with built-in models."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), "--server.port", str(port)]
-    env = {**os.environ, "RAG_CHROMA_PATH": str(sample.chroma_path)}
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("localhost", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, "streamlit did not start"
-                time.sleep(0.1)
-        yield f"http://localhost:{port}"
-        server.terminate()
+class TestSharedWords:
+    def test_runs_of_three_words_and_pairs_with_a_figure_are_shared(self) -> None:
+        passage = "Dinner is paid up to 32 EUR in France, and lunch."
+        words = [passage[a:b] for a, b in shared(passage, "You get up to 32 EUR for dinner")]
+        # "up to 32" and "to 32 EUR" overlap; "dinner" alone is no run.
+        assert words == ["up to 32 EUR"]
+
+    def test_chinese_is_compared_by_characters(self) -> None:
+        passage = "员工可在出差时报销晚餐。"
+        assert [passage[a:b] for a, b in shared(passage, "出差时报销多少？")] == ["出差时报销"]
+
+    def test_nothing_shared_marks_nothing(self) -> None:
+        assert str(highlighted("a b c", "x y z")) == "a b c"
+
+    def test_a_long_passage_is_shown_around_what_is_marked(self) -> None:
+        passage = "filler words here " * 100 + "the code word is kestrel " + "more filler there " * 100
+        shown = str(highlighted(passage, "the code word is kestrel"))
+        assert "<mark>the code word is kestrel</mark>" in shown
+        assert shown.startswith("… ") and shown.endswith(" …") and len(shown) < hostile._SHOWN + 100
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-def test_in_a_real_browser_a_question_is_asked_and_both_rankings_are_drawn(address: str) -> None:
-    from playwright.sync_api import sync_playwright
+class TestWords:
+    def texts(self) -> set[str]:
+        """Every text that is passed to t() or marked with later(), and those that are kept elsewhere."""
+        found = set(EFFECTS.values())
+        for path in (ROOT / "rag_app" / "page").glob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "later")
+                if called and isinstance(node.args[0], ast.Constant):
+                    found.add(node.args[0].value)
+        return found
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        outside: list[str] = []
-        page.on("request", lambda request: None if address.split("//")[1] in request.url else outside.append(request.url))
-        page.goto(address)
-        page.get_by_label("Question").fill("How often should a Callisto C5 be recalibrated?", timeout=60_000)
-        page.keyboard.press("Enter")
-        page.get_by_text("Passages as sent").wait_for(timeout=60_000)
-        assert page.get_by_text("Callisto C5 | Interval: 9 months").first.is_visible()
-        # How many depends on the processor: quantised models round differently on each.
-        assert page.get_by_text(re.compile(r"Reranking put \d of the 4 passages into this answer")).is_visible()
-        chart = page.get_by_test_id("stVegaLiteChart").locator("svg, canvas").first
-        chart.wait_for(timeout=30_000)
-        box = chart.bounding_box()
-        assert box and box["width"] > 600 and box["height"] > 400
-        page.get_by_role("tab", name="Lists").click()
-        page.get_by_text("After reranking").wait_for(timeout=10_000)
-        browser.close()
-    assert errors == []
-    assert [url for url in outside if not url.startswith(("data:", "blob:"))] == []
+    def test_no_text_is_missing_in_chinese(self) -> None:
+        assert self.texts() - set(chinese.TABLE) == set()
+
+    def test_no_translation_has_lost_its_text(self) -> None:
+        languages = {"Arabic", "Chinese", "Dutch", "English", "French", "German", "Italian", "Japanese", "Korean"}
+        languages |= {"Polish", "Portuguese", "Russian", "Spanish"}
+        assert set(chinese.TABLE) - self.texts() <= languages
+
+    def test_translations_have_the_places_of_their_texts(self) -> None:
+        for text, translation in chinese.TABLE.items():
+            assert set(re.findall(r"\{[^}]*\}", text)) == set(re.findall(r"\{[^}]*\}", translation)), text
+
+    def test_a_browser_in_chinese_gets_chinese(self, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(type(st.context), "locale", property(lambda self: "zh-CN"))
+        page.run()
+        assert "提问" in [b.label for b in page.button]
+
+
+def test_the_chart_has_both_ends_of_every_candidate_with_their_ranks(page: AppTest, wire: Wire) -> None:
+    wire.on("/rerank", reversed_order)
+    ask(page, "dinner in France")
+    ends = chart(page)
+    assert len(ends) == 16
+    for identity in {identity for identity, _ in ends}:
+        before, after = ends[identity, "before"], ends[identity, "after"]
+        # Reversed: rank r of 8 comes to 9 - r.
+        assert before["rank"] + after["rank"] == 9
+        fate = "promoted" if after["rank"] <= 4 else "lost"
+        assert before["fate"] == after["fate"] == fate
+
+
+def test_lists_are_aligned_and_each_score_has_its_own_scale(page: AppTest, wire: Wire) -> None:
+    ask(page, "dinner in France")
+    page.session_state[f"views-{page.session_state['open']}"] = "Lists"
+    text = said(page.run())
+    rows = re.findall(r'<tr class="[^"]*"><th scope="row">(\d+)</th>', text)
+    assert rows == [str(rank) for rank in range(1, 9)]
+    assert text.count('<tr class="cut">') == 1
+    widths = [int(width) for width in re.findall(r"width:(\d+)%", text)]
+    # The highest of each kind is a full bar.
+    assert widths[0] == 100 and widths[1] == 100 and min(widths) == 4

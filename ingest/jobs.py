@@ -1,0 +1,140 @@
+"""Jobs: ingest runs in threads of the page's process, so that whoever started one may close the browser."""
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ingest import sync
+from ingest.files import File, Found
+from ingest.planning import Failure, Plan, look_through
+from ingest.sync import Progress, Report
+from rag_app import pipeline
+from rag_app.settings import Settings
+from rag_app.store import Store
+from rag_app.types import RagError
+
+log = logging.getLogger(__name__)
+KEPT = 10
+
+
+@dataclass
+class FileState:
+    """How far a file has come: `waiting`, `embedding` with chunks done of how many, or the state that it ended in."""
+
+    state: str = "waiting"
+    done: int = 0
+    chunks: int = 0
+    reason: str = ""
+
+
+@dataclass
+class Job:
+    """One run: what it is called, its files by document, and its report or error once it has ended."""
+
+    id: int
+    collection: str
+    label: str
+    started: float
+    files: dict[str, FileState] = field(default_factory=dict)
+    unchanged: int = 0
+    stored: int = 0
+    report: Report | None = None
+    error: RagError | None = None
+    ended: float | None = None
+
+    def file(self, document: str) -> FileState:
+        return self.files.setdefault(document, FileState())
+
+    def progress(self) -> Progress:
+        """Return the callbacks that keep this record; they come from several threads, each setting what is its own."""
+
+        def planned(plan: Plan) -> None:
+            for document in (*plan.added, *plan.changed, *(new for _, new in plan.moved)):
+                self.file(document)
+
+        def embedded(document: str, n: int, of: int) -> None:
+            state = self.file(document)
+            state.state, state.done, state.chunks = "embedding", n, of
+
+        def ended(document: str, state: str, reason: str) -> None:
+            if state == "unchanged":
+                self.unchanged += 1
+                return
+            file = self.file(document)
+            file.state, file.reason = state, reason
+
+        def stored(n: int) -> None:
+            self.stored = n
+
+        return Progress(plan=planned, embedded=embedded, file=ended, chunks=stored)
+
+
+class Jobs:
+    """The runs of this process, newest last; one at a time for a collection, which its lock sees to."""
+
+    def __init__(self) -> None:
+        self._jobs: list[Job] = []
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def start(self, collection: str, label: str, work: Callable[[Progress], Report], refused: Sequence[Failure] = ()) -> Job:
+        """Run work in a thread; `refused` are files that did not get as far as that."""
+        job = Job(next(self._ids), collection, label, time.time())
+        for failure in refused:
+            job.files[failure.path] = FileState("refused", reason=failure.reason)
+        with self._lock:
+            self._jobs = [*self._jobs, job][-KEPT:]
+        threading.Thread(target=self._run, args=(job, work), name=f"job-{job.id}", daemon=True).start()
+        return job
+
+    def of(self, collection: str) -> list[Job]:
+        """Return the runs on a collection, newest first."""
+        return [job for job in reversed(self._jobs) if job.collection == collection]
+
+    def _run(self, job: Job, work: Callable[[Progress], Report]) -> None:
+        try:
+            job.report = work(job.progress())
+        except RagError as error:
+            job.error = error
+        except Exception as error:
+            # Nobody waits for this thread: what is left unsaid here would be said nowhere.
+            log.exception("job %s failed", job.label)
+            job.error = RagError(f"{job.label}: {type(error).__name__}: {error}: look at the log; nothing is half-written")
+        finally:
+            job.ended = time.time()
+
+
+def ingest_folder(settings: Settings, path: Path | None, progress: Progress) -> Report:
+    """Make the collection equal to what lies below a path, as `rag-app ingest` does. RagError if there is none."""
+    if path is None:
+        raise RagError("no file was taken: the reason stands beside each")
+    store = _store(settings, create=True)
+    cutting, limits = sync.how(settings)
+    return sync.ingest(look_through([path], store), store, pipeline.embeddings(settings), cutting, limits, progress)
+
+
+def embed_again(settings: Settings, documents: Sequence[str], progress: Progress) -> Report:
+    """Read, cut and embed some documents again, whatever is stored of them. RagError if a file is gone."""
+    store = _store(settings)
+    stored = store.documents()
+    chosen = [stored[name] for name in documents if name in stored]
+    if gone := [d.document for d in chosen if not d.path.is_file()]:
+        raise RagError(f"{gone[0]} cannot be embedded again, its file is gone: bring it back, or delete the document")
+    found = Found([File(d.path, d.version.root, d.document) for d in chosen], [d.path for d in chosen])
+    cutting, limits = sync.how(settings)
+    embeddings = pipeline.embeddings(settings)
+    return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=False, anew=True)
+
+
+def reindex(settings: Settings, progress: Progress) -> Report:
+    """Make the collection anew from its documents' files, as `rag-app reindex` does."""
+    cutting, limits = sync.how(settings)
+    return sync.reindex(_store(settings), pipeline.embeddings(settings), cutting, limits, progress)
+
+
+def _store(settings: Settings, *, create: bool = False) -> Store:
+    return Store(settings.chroma_path, settings.chroma_url, settings.collection, create=create)

@@ -1,0 +1,198 @@
+"""Uploads: files that come over the page, put under safe names into a folder of their own, from where they are ingested."""
+
+import itertools
+import re
+import tempfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from ingest.planning import Failure
+from rag_app.settings import Settings
+from rag_app.types import RagError
+
+MAX_FILES = 5000
+MAX_NAME = 120
+MAX_DEPTH = 8
+# A zip may unpack to so many times what one file may have.
+UNPACKED = 10
+_MB = 1_000_000
+_PIECE = 1_000_000
+# Names that Windows keeps for devices.
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+
+def root(settings: Settings) -> Path:
+    """Return the folder that a collection's uploads are ingested from; they lie in `uploads` below it, and are named so."""
+    return settings.upload_path / settings.collection
+
+
+@dataclass
+class Received:
+    """What came of an upload: where its files lie, and which were refused and why."""
+
+    kept: list[Path] = field(default_factory=list)
+    refused: list[Failure] = field(default_factory=list)
+
+    def refuse(self, name: str, reason: str) -> int:
+        self.refused.append(Failure(path=name, reason=reason))
+        return 0
+
+
+def receive(settings: Settings, files: Sequence[tuple[str, IO[bytes]]]) -> Received:
+    """Keep files, zips unpacked, below `root`; each is whole or not there.
+
+    A file of the name of an earlier upload takes its place; of two of one upload the second gets a number. RagError if the
+    folder cannot be written.
+    """
+    folder = root(settings) / "uploads"
+    received = Received()
+    try:
+        for name, content in files:
+            if _is_zip(name, content):
+                _unpack(settings, folder, name, content, received)
+            else:
+                content.seek(0)
+                _keep(folder, [safe_name(name)], content, settings.upload_mb * _MB, name, received)
+    except OSError as error:
+        raise RagError(f"uploads cannot be kept in {folder} ({error.strerror}): make room, or set RAG_UPLOAD_PATH") from error
+    return received
+
+
+def remove(settings: Settings, path: Path) -> bool:
+    """Delete a file if it is an upload; return whether it was."""
+    below = (root(settings) / "uploads").resolve()
+    whole = path.resolve()
+    if not whole.is_relative_to(below):
+        return False
+    whole.unlink(missing_ok=True)
+    for parent in whole.parents:
+        if parent == below or not parent.is_relative_to(below) or any(parent.iterdir()):
+            break
+        parent.rmdir()
+    return True
+
+
+def server_folder(settings: Settings, name: str) -> Path:
+    """Return a folder of this machine that the page may ingest: one at or below RAG_SERVER_PATH. RagError for another."""
+    top = settings.server_path.resolve()
+    path = (top / name.strip()).resolve()
+    if not path.is_relative_to(top):
+        raise RagError(f"{name} is not below {settings.server_path}: put it there, or set RAG_SERVER_PATH to a folder above it")
+    if not path.is_dir():
+        raise RagError(f"there is no folder {name} in {settings.server_path}: check the name")
+    if path.is_relative_to(settings.upload_path.resolve()) or settings.upload_path.resolve().is_relative_to(path):
+        raise RagError(f"{name} holds the uploads, which are ingested by themselves: name a folder beside or below")
+    return path
+
+
+def safe_name(name: str) -> str:
+    """Return a name that does on every system: no folder, no control or direction characters, not hidden, not too long."""
+    name = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    name = "".join(c for c in name if c.isprintable())
+    name = re.sub(r'[<>:"|?*]', "_", name).strip(" .") or "unnamed"
+    stem, dot, ending = name.rpartition(".")
+    stem, ending = (stem, f".{ending[:15]}") if dot and stem else (name, "")
+    if stem.lower() in _DEVICES:
+        stem = f"_{stem}"
+    while len(f"{stem}{ending}".encode()) > MAX_NAME:
+        stem = stem[:-1]
+    return f"{stem}{ending}"
+
+
+def _is_zip(name: str, content: IO[bytes]) -> bool:
+    # Office files and EPUBs are zips too, and are read whole.
+    return name.lower().endswith(".zip") and zipfile.is_zipfile(content)
+
+
+def _unpack(settings: Settings, folder: Path, name: str, content: IO[bytes], received: Received) -> None:
+    """Unpack a zip into a folder of its name; what is unsafe or too much is refused by name."""
+    limit = settings.upload_mb * _MB
+    left = limit * UNPACKED
+    inside = PurePosixPath(safe_name(name)).stem
+    try:
+        with zipfile.ZipFile(content) as archive:
+            members = list(_members(archive))
+            if len(members) > MAX_FILES:
+                received.refuse(name, f"it holds more than {MAX_FILES:,} files: split it")
+                return
+            for member in members:
+                parts = [safe_name(part) for part in PurePosixPath(member.filename.replace("\\", "/")).parts]
+                shown = f"{name}: {member.filename}"
+                if left <= 0:
+                    received.refuse(shown, f"the zip unpacks to more than {settings.upload_mb * UNPACKED:,} MB: split it")
+                    continue
+                if reason := _unsafe(member, parts):
+                    received.refuse(shown, reason)
+                    continue
+                try:
+                    with archive.open(member) as part:
+                        left -= _keep(folder, [inside, *parts], part, min(limit, left), shown, received)
+                except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error) as error:
+                    received.refuse(shown, f"it cannot be unpacked ({error}): zip it again")
+    except (zipfile.BadZipFile, ValueError) as error:
+        received.refuse(name, f"not a readable zip ({error}): zip it again")
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
+    """Yield the files of a zip, without hidden ones and what a Mac adds."""
+    for member in archive.infolist():
+        parts = PurePosixPath(member.filename.replace("\\", "/")).parts
+        hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+        if not member.is_dir() and not hidden and "__MACOSX" not in parts:
+            yield member
+
+
+def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str]) -> str:
+    """Return why a member of a zip is refused, or ""."""
+    path = member.filename.replace("\\", "/")
+    if path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path):
+        return "its path leads out of the zip"
+    if (member.external_attr >> 16) & 0o170000 == 0o120000:
+        return "it is a link"
+    if member.flag_bits & 1:
+        return "it has a password: zip it without one"
+    if len(parts) > MAX_DEPTH:
+        return f"it lies more than {MAX_DEPTH} folders deep"
+    return ""
+
+
+def _keep(folder: Path, parts: Sequence[str], content: IO[bytes], limit: int, shown: str, received: Received) -> int:
+    """Write a file beside its place, then move it there, so that it is whole; return its bytes, 0 if it was refused."""
+    path = _free(folder.joinpath(*parts), received.kept)
+    if path.is_dir():
+        return received.refuse(shown, "there is a folder of that name: rename the file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        return received.refuse(shown, "there is a file with the name of its folder: rename the folder")
+    # Hidden, so that an ingest that runs now leaves it out.
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as partial:
+        try:
+            size = 0
+            while size <= limit and (piece := content.read(_PIECE)):
+                size += len(piece)
+                partial.write(piece)
+            if size <= limit:
+                partial.close()
+                Path(partial.name).replace(path)
+                received.kept.append(path)
+                return size
+        finally:
+            Path(partial.name).unlink(missing_ok=True)
+    reason = f"it has more than {limit / _MB:,.0f} MB (RAG_UPLOAD_MB): split it, or ingest it on the server"
+    return received.refuse(shown, reason)
+
+
+def _free(path: Path, kept: Sequence[Path]) -> Path:
+    """Return the path, with a number if another file of the same upload has it."""
+    taken, first = set(kept), path
+    for n in itertools.count(2):
+        if path not in taken:
+            return path
+        path = first.with_name(f"{first.stem} ({n}){first.suffix}")
+    raise AssertionError("unreachable")

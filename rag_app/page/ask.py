@@ -1,0 +1,159 @@
+"""The front page: the question, and the turns of this session, the newest first."""
+
+from typing import Any, cast
+
+import streamlit as st
+
+from rag_app.page import resources, result, states
+from rag_app.page.asking import Choice, Mode, Turn, history_of, run
+from rag_app.page.hostile import plain, visible
+from rag_app.page.words import address, later, t, to_address
+from rag_app.pipeline import Pipeline
+from rag_app.store import LANGUAGE
+from rag_app.types import RagError
+
+MODES: dict[Mode, str] = {"one": later("One"), "both": later("Side by side"), "blind": later("Blind")}
+# More documents than this are offered by folder alone.
+MAX_LISTED = 2000
+MAX_QUESTION = 4000
+
+
+def page(controls: Any) -> None:
+    """Lay out the page."""
+    st.title(plain(resources.title_and_icon()[0]), anchor=False)
+    turns: list[Turn] = st.session_state.setdefault("turns", [])
+    try:
+        with controls:
+            collection = choose_collection()
+            with st.spinner(t("Starting the models"), show_time=False):
+                pipeline = resources.pipeline(collection)
+            written = pipeline.store.written
+            choice, mode, follow_up = choose(pipeline, collection, written)
+        question = question_box(pipeline, turns, collection, written)
+    except RagError as error:
+        resources.forget()
+        states.show_error(error)
+        return
+    if question:
+        st.query_params["q"] = question
+        # Kept before it is asked: what comes of it is worth seeing also if it is broken off.
+        asked = Turn(question, choice, mode)
+        history = history_of(turns) if follow_up else []
+        turns.append(asked)
+        st.session_state["open"] = asked.id
+    shown = next((turn for turn in turns if turn.id == st.session_state.get("open")), turns[-1] if turns else None)
+    if shown is None:
+        return
+    pipeline = resources.pipeline(shown.choice.collection)
+    go_on = bool(st.session_state.pop("go_on", False))
+    # An empty place takes away at once what stood there; a container leaves it until it is drawn anew.
+    place = st.empty() if question or go_on else st.container()
+    if question or go_on:
+        run(pipeline, shown, history if question else [], place)
+    with place.container():
+        result.show(pipeline, shown, choice, mode)
+        if earlier := [turn for turn in reversed(turns) if turn is not shown]:
+            show_earlier(earlier)
+
+
+def choose_collection() -> str:
+    """Let the collection be chosen; the address remembers it."""
+    names = resources.collection_names()
+    return str(st.selectbox(t("Collection"), names, key="collection", bind="query-params"))
+
+
+def choose(pipeline: Pipeline, collection: str, written: str) -> tuple[Choice, Mode, bool]:
+    """Let be chosen what a question is asked with; the address remembers it."""
+    settings = pipeline.settings
+    n, top = settings.n_candidates, settings.n_passages
+    n_candidates = st.slider(t("Candidates"), min(20, n), max(50, n), n, key="candidates", bind="query-params")
+    n_passages = st.slider(t("Passages"), min(3, top), max(5, top), top, key="passages", bind="query-params")
+    rerank = st.toggle(t("Rerank"), value=True, key="rerank", bind="query-params")
+    address("mode", MODES, "one")
+    st.segmented_control(
+        t("Answers with and without reranking"),
+        list(MODES),
+        required=True,
+        format_func=lambda mode: t(MODES[mode]),
+        key="mode",
+        persist_state="session",
+        disabled=not rerank,
+    )
+    mode = cast("Mode", to_address("mode", "one"))
+    only = st.multiselect(
+        t("Documents"),
+        filters(collection, written),
+        format_func=visible,
+        placeholder=t("all"),
+        key="documents",
+        bind="query-params",
+    )
+    follow_up = st.toggle(
+        t("Follow-ups"),
+        value=pipeline.rewrites,
+        disabled=not pipeline.rewrites,
+        key="follow_ups",
+        bind="query-params",
+        help=t("A question that builds on the one before is rewritten by the chat model so that it stands alone.")
+        if pipeline.rewrites
+        else t("The built-in extractive model only quotes: it cannot rewrite a follow-up. Set RAG_CHAT_URL for one that can."),
+    )
+    if st.button(t("New question"), icon=":material/add:", width="stretch"):
+        st.session_state["turns"].clear()
+        st.query_params.pop("q", None)
+    st.caption(t("{n} chunks in {collection}", n=f"{pipeline.store.count():,}", collection=plain(collection)))
+    if settings.endpoint("CHAT").builtin:
+        st.caption(t("Built-in models: English, on this machine, without a key. The chat model only quotes."))
+    for line in settings.advice():
+        st.caption(plain(line))
+    return Choice(collection, n_candidates, n_passages, rerank, tuple(only)), mode, follow_up and pipeline.rewrites
+
+
+def filters(collection: str, written: str) -> list[str]:
+    """Return what a search can be limited to: languages, folders, and documents if they are not too many."""
+    stored = resources.documents(collection, written)
+    languages = sorted({document.language for document in stored})
+    folders = {f"{'/'.join(parts[:i])}/" for d in stored for parts in [d.document.split("/")] for i in range(1, len(parts))}
+    names = [document.document for document in stored] if len(stored) <= MAX_LISTED else []
+    return [*(f"{LANGUAGE}{code}" for code in languages if len(languages) > 1), *sorted(folders), *names]
+
+
+def question_box(pipeline: Pipeline, turns: list[Turn], collection: str, written: str) -> str:
+    """Show the question box, and examples as long as nothing was asked; return a question that was just asked, or ""."""
+    examples = resources.examples(collection, written)
+    with st.form("ask_form", border=False, clear_on_submit=True):
+        left, right = st.columns([6, 1], vertical_alignment="bottom")
+        hint = t("Ask a follow-up, or something else") if turns else examples[0] if examples else t("Ask something")
+        question = left.text_input(t("Question"), placeholder=hint, key="question")
+        pressed = right.form_submit_button(t("Ask"), type="primary", width="stretch")
+    asked = question if pressed and question else st.session_state.pop("picked", "")
+    # A link that holds a question asks it, once.
+    if not st.session_state.setdefault("link_asked", False):
+        st.session_state["link_asked"] = True
+        asked = asked or st.query_params.get("q", "")
+    if not turns and not asked and examples:
+        st.pills(t("Examples"), examples, format_func=plain, key="example", on_change=_pick_example)
+    return str(asked).strip()[:MAX_QUESTION]
+
+
+def _pick_example() -> None:
+    if example := st.session_state["example"]:
+        st.session_state["picked"] = example
+        st.session_state["example"] = None
+
+
+def show_earlier(turns: list[Turn]) -> None:
+    """Show the other turns of this session, closed."""
+    st.subheader(t("Earlier in this conversation"), anchor=False)
+    for turn in turns:
+        about = st.expander(plain(turn.typed), key=f"earlier-{turn.id}", on_change="rerun")
+        if about.open:
+            with about:
+                result.show_answers(turn)
+                if turn.search:
+                    st.caption(plain(result.effect(turn.search)))
+                st.button(t("Show with its rankings"), key=f"again-{turn.id}", on_click=_open, args=(turn.id,))
+
+
+def _open(turn_id: str) -> None:
+    st.session_state["open"] = turn_id

@@ -1,0 +1,339 @@
+"""The documents: what is stored, chunk by chunk; adding, deleting and embedding anew."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ingest import jobs, sync, uploads
+from ingest.jobs import FileState, Job
+from rag_app import language
+from rag_app.page import resources, states
+from rag_app.page.answers import open_link_to
+from rag_app.page.hostile import html, joined, plain, visible
+from rag_app.page.words import later, t
+from rag_app.settings import Settings, load_settings
+from rag_app.store import EmptyCollectionError, Store, StoredDocument
+from rag_app.types import RagError
+
+STATES = {
+    "waiting": later("waiting"),
+    "embedding": later("embedding"),
+    "added": later("added"),
+    "changed": later("changed"),
+    "moved": later("moved"),
+    "removed": later("removed"),
+    "empty": later("empty"),
+    "skipped": later("skipped"),
+    "failed": later("failed"),
+    "refused": later("refused"),
+}
+CHUNKS_A_PAGE = 50
+POLL_SECONDS = 1.0
+MAX_FOLDERS = 500
+
+
+def page(controls: Any) -> None:
+    """Lay out the page."""
+    st.title(t("Documents"), anchor=False)
+    try:
+        with controls:
+            names = resources.collection_names()
+            collection = st.selectbox(
+                t("Collection"),
+                names,
+                key="collection",
+                bind="query-params",
+                accept_new_options=True,
+                help=t("Type another name to begin a new collection."),
+            )
+        settings = load_settings(collection=collection)
+        try:
+            store, stored = resources.store(settings.collection), resources.stored(settings.collection)
+        except EmptyCollectionError:
+            store, stored = None, []
+        if problem := st.session_state.pop("problem", None):
+            states.show_error(problem)
+        add(settings)
+        runs(settings)
+        if store is None or not stored:
+            states.show(
+                "library_add",
+                t("Nothing is stored here yet"),
+                t("The collection {collection} has no documents.", collection=settings.collection),
+                t("Upload some above, or run `rag-app ingest PATH`."),
+            )
+            return
+        chosen = choose(settings, stored)
+        act(settings, store, chosen)
+        if len(chosen) == 1:
+            show_chunks(settings, store, chosen[0])
+    except RagError as error:
+        resources.forget()
+        states.show_error(error)
+
+
+def add(settings: Settings) -> None:
+    """Take uploads, or a folder of the server."""
+    upload, folder = st.tabs([t("Upload"), t("A folder of the server")])
+    with upload:
+        # A new key empties it once its files are taken.
+        taken = st.session_state.setdefault("taken", 0)
+        files = st.file_uploader(
+            t("Files, or zips of them"),
+            accept_multiple_files=True,
+            key=f"files-{taken}",
+            max_upload_size=settings.upload_mb,
+        )
+        if st.button(t("Add to {collection}", collection=settings.collection), type="primary", disabled=not files):
+            received = uploads.receive(settings, [(file.name, file) for file in files])
+            st.session_state["taken"] += 1
+            where = uploads.root(settings) if received.kept else None
+            label = t("{n} files uploaded", n=len(received.kept))
+            start(settings, label, lambda progress: jobs.ingest_folder(settings, where, progress), received.refused)
+    with folder, st.form("folder", border=False):
+        chosen = st.selectbox(
+            t("Folder below {path}", path=settings.server_path), folders(settings), accept_new_options=True, index=None
+        )
+        if st.form_submit_button(t("Make {collection} equal to it", collection=settings.collection)) and chosen:
+            path = uploads.server_folder(settings, chosen)
+            start(settings, str(path.name), lambda progress: jobs.ingest_folder(settings, path, progress))
+
+
+def folders(settings: Settings) -> list[str]:
+    """Return the folders that can be ingested, three deep, without hidden ones, Chroma's own and the uploads."""
+    top = settings.server_path.resolve()
+    left_out = {settings.upload_path.resolve(), settings.feedback_path.resolve()}
+    found: list[str] = []
+
+    def look(folder: Path, depth: int) -> None:
+        try:
+            below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        except OSError:
+            # What cannot be read cannot be offered.
+            return
+        for entry in below:
+            if len(found) < MAX_FOLDERS and entry not in left_out and not (entry / "chroma.sqlite3").exists():
+                found.append(entry.relative_to(top).as_posix())
+                if depth > 1:
+                    look(entry, depth - 1)
+
+    look(top, 3)
+    return found
+
+
+def start(settings: Settings, label: str, work: Any, refused: Sequence[Any] = ()) -> None:
+    """Start a run in the background, and show it."""
+    resources.jobs().start(settings.collection, label, work, refused)
+    st.rerun()
+
+
+def runs(settings: Settings) -> None:
+    """Show the runs on this collection, drawn anew as long as one is under way."""
+    found = resources.jobs().of(settings.collection)
+    if not found:
+        return
+    running = any(job.ended is None for job in found)
+
+    def draw() -> None:
+        for i, job in enumerate(found[:3]):
+            show_job(job, settings, opened=i == 0)
+        if running and all(job.ended is not None for job in found):
+            st.rerun()
+
+    st.fragment(draw, run_every=POLL_SECONDS if running else None)()
+
+
+def show_job(job: Job, settings: Settings, *, opened: bool) -> None:
+    """Show a run: how far it is, and what came of every file."""
+    when = time.strftime("%H:%M", time.localtime(job.started))
+    files = dict(job.files)
+    over = sum(file.state not in ("waiting", "embedding") for file in files.values())
+    title = f"{when} · {plain(job.label)} · "
+    if job.ended is None:
+        title += t("{n} of {of} files done", n=over, of=len(files)) if files else t("looking through the files")
+    elif job.error:
+        title += t("broken off")
+    else:
+        title += t("done in {seconds:.1f} s", seconds=job.ended - job.started)
+    with st.expander(title, expanded=opened, icon=":material/sync:" if job.ended is None else ":material/task_alt:"):
+        if job.ended is None:
+            share = over / len(files) if files else 0.0
+            st.progress(share, t("{n} of {of} files · {chunks} chunks stored", n=over, of=len(files), chunks=job.stored))
+            st.caption(t("It goes on if you close this page."))
+        if job.error:
+            states.show_error(job.error)
+        if job.report:
+            st.markdown(summary(job))
+            if settings.endpoint("EMBEDDING").builtin:
+                for code, n in sync.foreign(job.report.languages).items():
+                    note = t(
+                        "{n} documents are in {language}, and the built-in models are English: set RAG_BASE_URL.",
+                        n=n,
+                        language=t(language.name(code)),
+                    )
+                    states.note(note, "translate")
+        if files:
+            st.dataframe(
+                table(files),
+                hide_index=True,
+                height=min(36 * len(files) + 40, 400),
+                column_config={
+                    t("progress"): st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
+                    t("file"): st.column_config.TextColumn(width="large"),
+                },
+                key=f"job-{job.id}",
+                alt=t("What came of each file"),
+            )
+
+
+def table(files: dict[str, FileState]) -> list[dict[str, Any]]:
+    """Return a row for each file."""
+    rows = []
+    for name, file in files.items():
+        over = file.state not in ("waiting", "embedding")
+        share = 100 if over else 100 * file.done // max(file.chunks, 1)
+        rows.append(
+            {
+                t("file"): visible(name),
+                t("state"): t(STATES[file.state]),
+                t("progress"): share,
+                t("chunks"): file.chunks,
+                t("reason"): visible(file.reason),
+            }
+        )
+    return rows
+
+
+def summary(job: Job) -> str:
+    """Return a run's result on one line."""
+    counts = Counter(file.state for file in job.files.values())
+    parts = [f"{counts[state]} {t(name)}" for state, name in STATES.items() if counts[state]]
+    if job.unchanged:
+        parts.append(t("{n} unchanged", n=job.unchanged))
+    return " · ".join(parts) or t("Nothing was to be done.")
+
+
+def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocument]:
+    """Show what is stored, and return the documents that are chosen."""
+    st.subheader(
+        t("{n} documents, {chunks} chunks", n=f"{len(stored):,}", chunks=f"{sum(d.chunks for d in stored):,}"), anchor=False
+    )
+    sought = st.text_input(
+        t("Search"),
+        key="search",
+        type="search",
+        live=True,
+        icon=":material/search:",
+        placeholder=t("path, title, type, language"),
+    )
+    words = (sought or "").lower().split()
+    found = [d for d in stored if all(word in f"{d.document} {d.title} {language.name(d.language)}".lower() for word in words)]
+    rows = {
+        t("document"): [visible(d.document) for d in found],
+        t("title"): [visible(d.title) for d in found],
+        t("type"): [Path(d.document).suffix.lstrip(".").upper() for d in found],
+        t("chunks"): [d.chunks for d in found],
+        t("language"): [t(language.name(d.language)) for d in found],
+        t("indexed"): [time.strftime("%Y-%m-%d %H:%M", time.localtime(d.version.when)) for d in found],
+    }
+    if not all(d.whole for d in found):
+        rows[t("state")] = ["" if d.whole else t("incomplete: add it again") for d in found]
+    names = [d.document for d in found]
+
+    def pick() -> None:
+        selected = st.session_state["table"]["selection"]["rows"]
+        st.session_state["document"] = [names[row] for row in selected if row < len(names)]
+
+    st.dataframe(
+        rows,
+        hide_index=True,
+        on_select=pick,
+        selection_mode="multi-row",
+        key="table",
+        height=min(36 * len(found) + 40, 420),
+        alt=t("The documents that are stored"),
+    )
+    chosen = st.multiselect(
+        t("Chosen"),
+        [d.document for d in stored],
+        format_func=visible,
+        key="document",
+        bind="query-params",
+        placeholder=t("Pick rows above, or type here: one is shown chunk by chunk"),
+    )
+    return [d for d in stored if d.document in chosen]
+
+
+def act(settings: Settings, store: Store, chosen: list[StoredDocument]) -> None:
+    """Offer what can be done with the chosen documents, and with all."""
+    names = [d.document for d in chosen]
+    with st.container(horizontal=True):
+        if st.button(t("Delete"), icon=":material/delete:", disabled=not chosen):
+            confirm_delete(settings, store, chosen)
+        if st.button(t("Embed again"), icon=":material/refresh:", disabled=not chosen):
+            label = t("{n} documents embedded again", n=len(names))
+            start(settings, label, lambda progress: jobs.embed_again(settings, names, progress))
+        if st.button(
+            t("Embed all again"),
+            icon=":material/restart_alt:",
+            help=t("For another embedding model or chunk size. The old collection answers until the new one is whole."),
+        ):
+            start(settings, t("All embedded again"), lambda progress: jobs.reindex(settings, progress))
+
+
+def confirm_delete(settings: Settings, store: Store, chosen: list[StoredDocument]) -> None:
+    """Ask before documents are deleted."""
+
+    def delete() -> None:
+        try:
+            sync.forget(store, [d.document for d in chosen])
+            for d in chosen:
+                uploads.remove(settings, d.path)
+            st.session_state["document"] = []
+        except (RagError, OSError) as error:
+            st.session_state["problem"] = error if isinstance(error, RagError) else RagError(f"{error}: check its permissions")
+
+    def ask() -> None:
+        for d in chosen[:10]:
+            st.markdown(f"- {plain(d.document)}, {t('{n} chunks', n=d.chunks)}")
+        if len(chosen) > 10:
+            st.markdown(t("and {n} more", n=len(chosen) - 10))
+        st.caption(
+            t("Uploaded files are deleted with their documents. Others stay where they are: the next ingest brings them back.")
+        )
+        if st.button(t("Delete {n} documents", n=len(chosen)), type="primary", on_click=delete):
+            st.rerun()
+
+    st.dialog(t("Delete?"))(ask)()
+
+
+def show_chunks(settings: Settings, store: Store, document: StoredDocument) -> None:
+    """Show a document's chunks as they were cut."""
+    chunks = [chunk for chunk, _, _ in store.chunks_of(document.document)]
+    st.subheader(plain(document.title), anchor=False)
+    st.html(
+        html(
+            '<p class="quiet"><bdi>{path}</bdi> · {n} · {link}</p>',
+            path=document.document,
+            n=t("{n} chunks", n=len(chunks)),
+            link=open_link_to(settings.collection, document.document),
+        )
+    )
+    n_pages = -(-len(chunks) // CHUNKS_A_PAGE)
+    shown = st.pagination(n_pages, key="chunk_page") if n_pages > 1 else 1
+    items = [
+        html(
+            '<li><p class="quiet">{n} · <bdi>{path}</bdi>{page} · {size}</p><div class="passage" dir="auto">{text}</div></li>',
+            n=chunk.position + 1,
+            path=chunk.heading_path,
+            page=", " + t("page {page}", page=chunk.page) if chunk.page else "",
+            size=t("characters {start} to {end}", start=f"{chunk.start:,}", end=f"{chunk.end:,}"),
+            text=chunk.text,
+        )
+        for chunk in chunks[(shown - 1) * CHUNKS_A_PAGE : shown * CHUNKS_A_PAGE]
+    ]
+    st.html(html('<ol class="chunks">{items}</ol>', items=joined(items)))

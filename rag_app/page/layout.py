@@ -1,0 +1,39 @@
+"""What every visit begins with: look, language, and the pages with their addresses."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from rag_app.page import ask, connections, documents, resources
+from rag_app.page.words import LANGUAGES, address, t, to_address
+
+CSS = Path(__file__).with_name("style.css")
+
+
+def main() -> None:
+    title, icon = resources.title_and_icon()
+    st.set_page_config(page_title=title, page_icon=icon, layout="wide")
+    st.html(CSS)
+    controls = st.sidebar.container()
+    address("lang", LANGUAGES, "auto")
+    with st.sidebar:
+        st.selectbox(
+            "Language · 语言",
+            list(LANGUAGES),
+            format_func=LANGUAGES.__getitem__,
+            key="lang",
+            persist_state="session",
+            filter_mode=None,
+        )
+    to_address("lang", "auto")
+    pages = {
+        "ask": st.Page(lambda: ask.page(controls), title=t("Ask"), icon=":material/forum:", url_path="ask", default=True),
+        "documents": st.Page(
+            lambda: documents.page(controls), title=t("Documents"), icon=":material/folder_open:", url_path="documents"
+        ),
+        "connections": st.Page(
+            lambda: connections.page(), title=t("Connections"), icon=":material/cable:", url_path="connections"
+        ),
+    }
+    st.session_state["pages"] = pages
+    st.navigation(list(pages.values()), position="top").run()

@@ -1,0 +1,88 @@
+"""What all sessions of this process share: the settings, one pipeline a collection, and the runs of ingest."""
+
+import logging
+from pathlib import Path
+
+import streamlit as st
+
+from ingest.jobs import Jobs
+from rag_app.labels import Labels
+from rag_app.pipeline import Pipeline
+from rag_app.settings import Settings, load_settings
+from rag_app.store import Store, StoredDocument, collections
+from rag_app.types import RagError, SettingsError
+
+ICON = Path(__file__).with_name("icon.svg")
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> Settings:
+    """Return the settings, read once; SettingsError if one cannot work, and then they are read again."""
+    found = load_settings()
+    logging.basicConfig(level="ERROR", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("rag_app").setLevel(found.log_level.upper())
+    return found
+
+
+def title_and_icon() -> tuple[str, str]:
+    """Return the page's title and icon, those of the template while the settings cannot be read."""
+    try:
+        return settings().title, settings().icon or str(ICON)
+    except SettingsError:
+        return str(Settings.model_fields["title"].default), str(ICON)
+
+
+def of(collection: str) -> Settings:
+    """Return the settings for a collection."""
+    return settings().model_copy(update={"collection": collection})
+
+
+@st.cache_resource(show_spinner=False)
+def pipeline(collection: str) -> Pipeline:
+    """Return the one pipeline of a collection that all sessions share."""
+    return Pipeline(of(collection))
+
+
+def store(collection: str, *, create: bool = False) -> Store:
+    """Return a collection's store, for pages that ask no model."""
+    found = of(collection)
+    return Store(found.chroma_path, found.chroma_url, collection, create=create)
+
+
+@st.cache_resource(show_spinner=False)
+def jobs() -> Jobs:
+    """Return the runs of ingest in this process."""
+    return Jobs()
+
+
+def forget() -> None:
+    """Make settings and pipelines anew when they are next needed: after an error, or when .env was changed."""
+    settings.clear()
+    pipeline.clear()
+
+
+def collection_names() -> list[str]:
+    """Return the collections that there are, the one in the settings first."""
+    own = settings().collection
+    return [own, *(name for name in collections(settings().chroma_path, settings().chroma_url) if name != own)]
+
+
+@st.cache_data(show_spinner=False, max_entries=20)
+def documents(collection: str, written: str) -> list[StoredDocument]:
+    """Return what is stored in a collection; `written` is its state, which what is remembered hangs on."""
+    return list(store(collection).documents().values())
+
+
+def stored(collection: str) -> list[StoredDocument]:
+    """Return what is stored in a collection now. EmptyCollectionError if it is not there."""
+    return documents(collection, store(collection).written)
+
+
+@st.cache_data(show_spinner=False, max_entries=20, ttl=60)
+def examples(collection: str, written: str) -> list[str]:
+    """Return questions to begin with: labelled ones that the collection answers."""
+    try:
+        return Labels(settings().eval_path).examples({d.document for d in documents(collection, written)})
+    except RagError as error:
+        logging.getLogger("rag_app").warning("no examples: %s", error)
+        return []

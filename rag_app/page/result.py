@@ -1,0 +1,432 @@
+"""One turn as it is shown: the answer, what reranking did to it, and everything that led to it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import streamlit as st
+
+from rag_app import builtin, export, feedback, prompt
+from rag_app.feedback import Better
+from rag_app.labels import Labels
+from rag_app.page import movement, states
+from rag_app.page.answers import answer_html, passage_html
+from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line, stages_of
+from rag_app.page.hostile import html, joined, plain
+from rag_app.page.words import later, t
+from rag_app.pipeline import Pipeline
+from rag_app.price import cost
+from rag_app.types import Answer, Ask, Candidate, RagError, Search, arrow, seconds
+
+STATUS = {
+    "applied": later("applied"),
+    "partial": later("partial"),
+    "skipped": later("skipped"),
+    "fallback": later("failed, retrieval order used"),
+}
+VIEWS = (later("Movement"), later("Lists"), later("Passages as sent"), later("All candidates"), later("Details"))
+VOTES = {"with": later("with reranking"), "without": later("without reranking"), "neither": later("no difference")}
+
+
+def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
+    """Show a turn, and what can be done with it."""
+    st.subheader(plain(turn.search.question if turn.search else turn.typed), anchor=False)
+    search = turn.search
+    if search and search.rewrite and search.rewrite.typed != search.question:
+        states.note(t("Typed: “{typed}”. The chat model rewrote it to stand alone.", typed=search.rewrite.typed), "edit_note")
+    if search:
+        st.html(stage_line(stages_of(search)))
+    if turn.error:
+        states.show_error(turn.error)
+    if search is None:
+        if not turn.error:
+            states.show("stop_circle", t("Broken off"), t("This question was left before it was answered."), t("Ask it again."))
+        _again(turn, choice, mode)
+        return
+    if not search.candidates:
+        names = ", ".join(search.only) or turn.choice.collection
+        states.show(
+            "search_off", t("Nothing found"), t("There is nothing to read in {names}.", names=names), t("Take out the filter.")
+        )
+        return
+    show_answers(turn)
+    _state_of_answer(turn, search)
+    if turn.blind and turn.ask:
+        _vote(pipeline, turn, turn.ask)
+        return
+    if turn.ask and search.passages:
+        _actions(pipeline, turn, turn.ask, mode)
+    # The ranking is cut anew where the number of passages has changed, without asking anybody.
+    view = search if choice.n_passages == turn.choice.n_passages else pipeline.recut(search, choice.n_passages)
+    _changes(turn, choice, mode, view)
+    st.html(receipt(view, pipeline))
+    evidence(pipeline, turn, view)
+
+
+def effect(search: Search) -> str:
+    """Return what reranking did, in the session's language."""
+    sentence, counts = search.effect_in_parts
+    return t(sentence, **counts)
+
+
+def show_answers(turn: Turn) -> None:
+    """Show the answer, or the two answers side by side with what differs marked."""
+    ask = turn.ask
+    if ask is None:
+        return
+    if not (other := ask.without_rerank):
+        st.html(_answer(turn, ask.answer, ask.passages, "a"))
+        _notes(ask.answer)
+        return
+    cited = {side: {c.id for c in answer.citations} for side, answer in (("with", ask.answer), ("without", other.answer))}
+    sides = {
+        "with": (t("With reranking"), ask.answer, ask.passages, cited["with"] - cited["without"]),
+        "without": (t("Without reranking"), other.answer, ask.passages_without_rerank, cited["without"] - cited["with"]),
+    }
+    left = turn.left if turn.mode == "blind" else "with"
+    order = (left, "without" if left == "with" else "with")
+    # Nothing on the page tells which is which, in its source neither.
+    for column, side, hidden in zip(st.columns(2, border=True), order, (t("Left"), t("Right")), strict=True):
+        title, answer, passages, only_here = sides[side]
+        with column:
+            st.html(
+                html("<h4>{title}</h4>", title=hidden if turn.blind else title)
+                + _answer(turn, answer, passages, str(order.index(side)), set() if turn.blind else only_here)
+            )
+            if not turn.blind:
+                _notes(answer)
+    if turn.voted:
+        states.note(
+            t("Your vote: {vote}.", vote=t(VOTES[turn.voted])) if turn.voted in VOTES else t("Shown without a vote."),
+            "how_to_vote",
+        )
+    if not turn.blind and (cited["with"] ^ cited["without"]):
+        st.html(html('<p class="quiet"><span class="cite only">n</span> {says}</p>', says=t("cited in this answer only")))
+
+
+def _answer(turn: Turn, answer: Answer, passages: tuple[Candidate, ...], side: str, only_here: set[str] | None = None) -> str:
+    return answer_html(
+        answer.text,
+        passages,
+        collection=turn.choice.collection,
+        prefix=f"card-{turn.id}-{side}",
+        only_here=only_here or set(),
+    )
+
+
+def _notes(answer: Answer) -> None:
+    """Say what is to be known about an answer."""
+    if answer.model == builtin.CHAT_MODEL:
+        states.note(t("Built-in extractive model: it quotes from the passages or declines, no language model."))
+    if answer.dropped:
+        markers = ", ".join(f"[{n}]" for n in answer.dropped)
+        states.note(t("Taken out of the answer: {markers}, which no passage has.", markers=markers), "backspace")
+
+
+def _state_of_answer(turn: Turn, search: Search) -> None:
+    """Show what is wrong with an answer and what to do."""
+    ask = turn.ask
+    if ask is None:
+        if not turn.error:
+            states.show("stop_circle", t("Broken off"), t("The answer was left before it was whole."), t("Ask for it again."))
+        st.button(
+            t("Answer from these passages"),
+            key=f"answer-{turn.id}",
+            on_click=_go_on,
+            args=(turn, search, turn.choice.n_passages),
+        )
+        return
+    if not search.passages:
+        states.show(
+            "filter_alt_off",
+            t("Nothing relevant enough"),
+            t("Every candidate scored below the threshold, so no chat model was asked."),
+            t("Ask in other words, raise the candidates, or lower RAG_RERANK_MIN_SCORE; the scores are below."),
+        )
+    for answer in (ask.answer, *([ask.without_rerank.answer] if ask.without_rerank else [])):
+        if answer.finish == "length":
+            states.show(
+                "content_cut",
+                t("The answer stops in the middle"),
+                t("The chat model reached its limit of tokens."),
+                t("Ask for less at once, or raise the limit at the endpoint."),
+            )
+        if answer.finish == "cut_short":
+            states.show(
+                "content_cut",
+                t("The answer may be cut short"),
+                t("Its stream broke off without saying why."),
+                t("Ask again; if it stays, look at the endpoint."),
+                states.CONNECTIONS,
+            )
+
+
+def _vote(pipeline: Pipeline, turn: Turn, ask: Ask) -> None:
+    """Ask which of two answers is better, before it is told which is which."""
+    st.markdown(f"**{t('Which answer is better? What reranking did is shown after.')}**")
+    right: Better = "without" if turn.left == "with" else "with"
+    votes: list[tuple[str, Better]] = [(t("Left"), turn.left), (t("Right"), right), (t("No difference"), "neither")]
+
+    def vote(better: Better) -> None:
+        if _store(lambda: feedback.vote(pipeline.settings.feedback_path, turn.id, ask, better, turn.left)):
+            turn.voted = better
+
+    def skip() -> None:
+        turn.voted = "not"
+
+    with st.container(horizontal=True):
+        for i, (label, better) in enumerate(votes):
+            kind: Literal["primary", "secondary"] = "secondary" if better == "neither" else "primary"
+            st.button(label, key=f"vote-{i}-{turn.id}", type=kind, on_click=vote, args=(better,))
+        st.button(t("Show without voting"), key=f"vote-none-{turn.id}", type="tertiary", on_click=skip)
+
+
+def _actions(pipeline: Pipeline, turn: Turn, ask: Ask, mode: Mode) -> None:
+    """Show what can be done with an answer: judge it, compare it, take it along."""
+    folder = pipeline.settings.feedback_path
+    with st.container(horizontal=True, vertical_alignment="center"):
+        rating = st.feedback("thumbs", key=f"thumbs-{turn.id}", on_change=_rate, args=(turn, folder))
+        if not ask.without_rerank:
+            st.button(
+                t("With and without"),
+                key=f"compare-{turn.id}",
+                icon=":material/compare_arrows:",
+                disabled=not comparable(ask),
+                help=t("A second answer, from the passages before reranking, beside this one.")
+                if comparable(ask)
+                else t("Both would be answered from the same passages in the same order."),
+                on_click=_compare,
+                args=(turn,),
+            )
+        with st.popover(t("Export"), icon=":material/download:"):
+            name = f"answer-{turn.id}"
+            st.download_button(
+                t("Everything, as JSON"),
+                lambda: ask.model_dump_json(indent=2),
+                f"{name}.json",
+                "application/json",
+                on_click="ignore",
+            )
+            st.download_button(
+                t("To read, as Markdown"),
+                lambda: export.markdown(ask, cost(ask, pipeline.settings)),
+                f"{name}.md",
+                "text/markdown",
+                on_click="ignore",
+            )
+    if rating is not None:
+        st.text_input(
+            t("What was good, or what was missing?"),
+            key=f"comment-{turn.id}",
+            on_change=_rate,
+            args=(turn, folder),
+            max_chars=2000,
+        )
+
+
+def _rate(turn: Turn, folder: Path) -> None:
+    rating, ask = st.session_state.get(f"thumbs-{turn.id}"), turn.ask
+    comment = st.session_state.get(f"comment-{turn.id}") or ""
+    if rating is not None and ask is not None:
+        said: Literal["up", "down"] = "up" if rating else "down"
+        if _store(lambda: feedback.rate(folder, turn.id, ask, said, comment)):
+            st.toast(t("Thank you: stored."))
+
+
+def _store(write: Callable[[], None]) -> bool:
+    """Write something down; say it if that fails."""
+    try:
+        write()
+    except RagError as error:
+        st.toast(plain(str(error)), icon=":material/error:")
+        return False
+    return True
+
+
+def _compare(turn: Turn) -> None:
+    turn.mode = "both"
+    st.session_state["go_on"] = True
+
+
+def _go_on(turn: Turn, view: Search, n_passages: int) -> None:
+    """Have an answer written from the passages of a view, and nothing else asked anew."""
+    fields = {name: getattr(view, name) for name in Search.model_fields}
+    ms = {name: getattr(view.ms, name) for name in ("embed", "retrieve", "rerank")}
+    turn.search = Search(**{**fields, "ms": {**ms, "total": sum(ms.values())}})
+    turn.choice, turn.voted = replace(turn.choice, n_passages=n_passages), ""
+    st.session_state["go_on"] = True
+
+
+def _changes(turn: Turn, choice: Choice, mode: Mode, view: Search) -> None:
+    """Say where the sidebar differs from what was asked with."""
+    if not choice.same_ranking(turn.choice):
+        states.note(t("The settings have changed since this was asked."), "tune")
+        _again(turn, choice, mode)
+    if view is not turn.search:
+        states.note(
+            t(
+                "Cut anew at {n} passages; the answer above was written from {before}.",
+                n=choice.n_passages,
+                before=turn.choice.n_passages,
+            ),
+            "content_cut",
+        )
+        label = t("Answer from these {n} passages", n=len(view.passages))
+        st.button(
+            label, key=f"recut-{turn.id}", on_click=_go_on, args=(turn, view, choice.n_passages), disabled=not view.passages
+        )
+
+
+def _again(turn: Turn, choice: Choice, mode: Mode) -> None:
+    st.button(
+        t("Ask again"), key=f"ask-again-{turn.id}", icon=":material/refresh:", on_click=_ask_again, args=(turn, choice, mode)
+    )
+
+
+def _ask_again(turn: Turn, choice: Choice, mode: Mode) -> None:
+    turn.search, turn.error, turn.voted = None, None, ""
+    turn.choice, turn.mode = choice, mode
+    st.session_state["go_on"] = True
+
+
+def receipt(search: Search, pipeline: Pipeline) -> str:
+    """Return what reranking did in one sentence, and its receipt; a failure is loud."""
+    r = search.rerank
+    price = cost(search, pipeline.settings)
+    facts: list[str] = [t(STATUS[r.status])]
+    if r.status in ("applied", "partial"):
+        facts += [r.model, r.endpoint, t("{scored} of {sent} scored", scored=r.scored, sent=r.sent), seconds(r.ms)]
+        if r.attempts > 1:
+            facts.append(t("{n} requests", n=r.attempts))
+        if r.truncated:
+            facts.append(t("{n} documents sent cut", n=r.truncated))
+    if r.tokens:
+        facts.append(t("{n} tokens", n=f"{r.tokens:,}"))
+    if price:
+        missing = t("{stages}: no tokens were reported", stages=", ".join(t(stage) for stage in price.unknown))
+        facts += [t("price {price}", price=price)] if price.known else []
+        facts += [t("price not known for {missing}", missing=missing)] if price.unknown else []
+    items = joined([html("<li><bdi>{fact}</bdi></li>", fact=fact) for fact in facts])
+    reason = html("<p><bdi>{reason}</bdi></p>", reason=r.reason) if r.reason else ""
+    warnings = joined([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=warning) for warning in r.warnings])
+    return html(
+        '<div class="receipt {status}"><h3>{effect}</h3><ul>{items}</ul>{reason}{warnings}</div>',
+        status=r.status,
+        effect=effect(search),
+        items=items,
+        reason=reason,
+        warnings=warnings,
+    )
+
+
+@st.fragment
+def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
+    """Show everything that led to the answer, one view at a time."""
+    cited = {citation.id for citation in turn.ask.answer.citations} if turn.ask else set()
+    tabs = st.tabs([t(name) for name in VIEWS], key=f"views-{turn.id}", on_change="rerun")
+    opened = next((name for name, tab in zip(VIEWS, tabs, strict=True) if tab.open), VIEWS[0])
+    with tabs[VIEWS.index(opened)]:
+        if opened == "Movement":
+            st.html(movement.legend(view))
+            dark = st.context.theme.type == "dark"
+            st.altair_chart(
+                movement.chart(view, cited, dark=dark), theme=None, alt=plain(effect(view)), key=f"movement-{turn.id}"
+            )
+        elif opened == "Lists":
+            st.html(movement.lists(view, cited))
+        elif opened == "Passages as sent":
+            _passages(pipeline, turn, view, cited)
+        elif opened == "All candidates":
+            for after, candidate in enumerate(view.reranked, 1):
+                _candidate(pipeline, turn, view, candidate, after, opened=False)
+        else:
+            _details(pipeline, view)
+
+
+def _passages(pipeline: Pipeline, turn: Turn, view: Search, cited: set[str]) -> None:
+    """Show exactly what the chat model gets, in order, and the prompt behind a click."""
+    for n, passage in enumerate(view.passages, 1):
+        _candidate(pipeline, turn, view, passage, n, opened=passage.id in cited, numbered=True)
+    with st.expander(t("The prompt as sent"), icon=":material/terminal:"):
+        for message in prompt.messages(view.question, view.passages):
+            st.caption(message["role"])
+            st.code(message["content"], language=None, wrap_lines=True)
+
+
+def _candidate(
+    pipeline: Pipeline, turn: Turn, view: Search, c: Candidate, place: int, *, opened: bool, numbered: bool = False
+) -> None:
+    """Show a candidate with its text and the switch that judges it; closed ones cost nothing."""
+    moved = arrow(c.retrieval.rank - place) if not numbered else ""
+    label = " ".join(filter(None, [f"[{place}]" if numbered else str(place), moved, movement.label(c)]))
+    key = f"{turn.id}-{c.id}-{'sent' if numbered else 'all'}"
+    box = st.expander(plain(label), expanded=opened, key=f"box-{key}", on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        if c.fate in movement.BADGES:
+            st.badge(t(movement.BADGES[c.fate]), color="blue" if c.fate == "promoted" else "orange")
+        st.html(passage_html(c, c.sent if numbered else c.text, turn.choice.collection))
+        labels = Labels(pipeline.settings.eval_path)
+        try:
+            judged = (c.document, c.text) in labels.judged(view.question)
+        except RagError as error:
+            states.note(str(error), "error")
+            return
+        st.toggle(
+            t("This passage is relevant"),
+            value=judged,
+            key=f"relevant-{key}",
+            on_change=_judge,
+            args=(labels, view.question, c, f"relevant-{key}"),
+            help=t("Written to {file}: the labelled questions that reranking is measured by.", file=str(labels.qrels)),
+        )
+
+
+def _judge(labels: Labels, question: str, candidate: Candidate, key: str) -> None:
+    if not _store(lambda: labels.judge(question, candidate, bool(st.session_state[key]))):
+        st.session_state[key] = not st.session_state[key]
+
+
+def _details(pipeline: Pipeline, view: Search) -> None:
+    """Show models, addresses, times and tokens of each stage."""
+    settings, ask = pipeline.settings, view if isinstance(view, Ask) else None
+    rows = [
+        (t("embed"), settings.endpoint("EMBEDDING").model, view.ms.embed, view.tokens.embed),
+        (t("retrieve"), pipeline.store.place, view.ms.retrieve, None),
+        (t("rerank"), view.rerank.model, view.ms.rerank, view.tokens.rerank),
+    ]
+    if view.rewrite:
+        rows.insert(0, (t("rewrite"), settings.endpoint("CHAT").model, view.rewrite.ms, view.rewrite.prompt_tokens))
+    if ask:
+        rows.append((t("answer"), ask.answer.model, ask.ms.chat, ask.tokens.chat_prompt))
+        if ask.without_rerank:
+            other = ask.without_rerank
+            rows.append((t("answer without reranking"), other.answer.model, other.ms, other.prompt_tokens))
+    body = [
+        html(
+            '<tr><th scope="row">{stage}</th><td><bdi>{model}</bdi></td><td class="number">{ms}</td>'
+            '<td class="number">{tokens}</td></tr>',
+            stage=stage,
+            model=model,
+            ms=seconds(ms),
+            tokens="–" if tokens is None else f"{tokens:,}",
+        )
+        for stage, model, ms, tokens in rows
+    ]
+    first = ask.ms.first_token if ask else None
+    st.html(
+        html(
+            '<table class="facts"><thead><tr><th scope="col">{stage}</th><th scope="col">{model}</th>'
+            '<th scope="col">{time}</th><th scope="col">{tokens}</th></tr></thead><tbody>{rows}</tbody></table>'
+            '<p class="quiet">{line}</p><p class="quiet">{first}</p>',
+            stage=t("stage"),
+            model=t("model or place"),
+            time=t("time"),
+            tokens=t("tokens in"),
+            rows=joined(body),
+            line=view.rerank.line,
+            first=t("First words after {time}.", time=seconds(first)) if first is not None else "",
+        )
+    )

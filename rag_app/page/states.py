@@ -1,0 +1,70 @@
+"""What a person sees where something did not go as hoped: what it is, and the next step."""
+
+import streamlit as st
+
+from rag_app.endpoint import EndpointError
+from rag_app.page.hostile import html, plain
+from rag_app.page.words import later, t
+from rag_app.store import EmptyCollectionError
+from rag_app.types import RagError, SettingsError
+
+# Kind of failure: icon, title.
+FAILURES: dict[str, tuple[str, str]] = {
+    "unreachable": ("cloud_off", later("The endpoint cannot be reached")),
+    "timeout": ("hourglass_disabled", later("The endpoint takes too long")),
+    "auth": ("key_off", later("The endpoint refuses the key")),
+    "model": ("help_center", later("The endpoint does not have this model")),
+    "url": ("link_off", later("This address is not the right one")),
+    "redirect": ("link_off", later("This address is not the right one")),
+    "rate": ("speed", later("Too many requests at this moment")),
+    "quota": ("account_balance_wallet", later("The account at the endpoint is used up")),
+    "too_many": ("data_array", later("The request is too large for the endpoint")),
+    "too_long": ("data_array", later("The request is too large for the endpoint")),
+    "request": ("block", later("The endpoint does not take this request")),
+    "reply": ("question_mark", later("The endpoint answered something else than expected")),
+    "server": ("dns", later("The endpoint has a problem of its own")),
+}
+CONNECTIONS, DOCUMENTS = "connections", "documents"
+
+
+def show(icon: str, title: str, happened: str, to_do: str, link: str = "") -> None:
+    """Show a state: title, what happened, what to do, and the page that helps."""
+    with st.container(border=True):
+        st.html(
+            html(
+                '<div class="state" role="status"><h3>{title}</h3><p>{happened}</p><p class="todo">→ {to_do}</p></div>',
+                title=title,
+                happened=happened,
+                to_do=to_do,
+            )
+        )
+        if link == CONNECTIONS:
+            st.page_link(st.session_state["pages"][CONNECTIONS], label=t("Look at the connections"), icon=f":material/{icon}:")
+        if link == DOCUMENTS:
+            st.page_link(st.session_state["pages"][DOCUMENTS], label=t("Add documents"), icon=f":material/{icon}:")
+
+
+def show_error(error: RagError) -> None:
+    """Show an error as a state."""
+    if isinstance(error, EmptyCollectionError):
+        show(
+            "library_add",
+            t("Nothing is stored here yet"),
+            str(error),
+            t("Upload documents on the page Documents, or run `rag-app ingest PATH`."),
+            DOCUMENTS,
+        )
+    elif isinstance(error, EndpointError):
+        icon, title = FAILURES[error.kind]
+        # The name of the endpoint stands before the reason.
+        show(icon, t(title), str(error).removesuffix(f"; {error.remedy}"), error.remedy, CONNECTIONS)
+    elif isinstance(error, SettingsError):
+        show("tune", t("A setting cannot work"), str(error), t("Mend it in `.env`, then reload this page."), CONNECTIONS)
+    else:
+        happened, _, remedy = str(error).rpartition(": ")
+        show("info", t("That did not work"), happened or str(error), remedy if happened else t("Try again."))
+
+
+def note(text: str, icon: str = "info") -> None:
+    """Show a quiet line."""
+    st.caption(f":material/{icon}: {plain(text)}")

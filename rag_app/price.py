@@ -1,0 +1,51 @@
+"""What a question cost, from the tokens that the endpoints reported and the prices in the settings."""
+
+from rag_app.settings import Settings
+from rag_app.types import Ask, Record, Search
+
+
+class Cost(Record):
+    """An amount, and the stages whose price is set but whose tokens the endpoint did not report: they are not in it."""
+
+    amount: float
+    currency: str
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is in it."""
+        return self.amount > 0 or not self.unknown
+
+    def __str__(self) -> str:
+        amount = f"{self.amount:.6f}".rstrip("0").rstrip(".") if self.amount < 0.01 else f"{self.amount:.2f}"
+        return f"{amount} {self.currency}"
+
+
+def cost(search: Search, settings: Settings) -> Cost | None:
+    """Return what a question cost by RAG_PRICE_…; None if no price is set."""
+    prices = [
+        ("embed", settings.price_embedding, search.tokens.embed),
+        ("rerank", settings.price_rerank, search.tokens.rerank if search.rerank.attempts else 0),
+    ]
+    if search.rewrite:
+        prices += [
+            ("rewrite", settings.price_prompt, search.rewrite.prompt_tokens),
+            ("rewrite", settings.price_answer, search.rewrite.answer_tokens),
+        ]
+    if isinstance(search, Ask) and search.answer.model != "none":
+        prices += [
+            ("answer", settings.price_prompt, search.tokens.chat_prompt),
+            ("answer", settings.price_answer, search.tokens.chat_answer),
+        ]
+        if other := search.without_rerank:
+            prices += [
+                ("answer without reranking", settings.price_prompt, other.prompt_tokens),
+                ("answer without reranking", settings.price_answer, other.answer_tokens),
+            ]
+    set_ones = [(stage, price, tokens) for stage, price, tokens in prices if price is not None]
+    if not set_ones and settings.price_rerank_requests is None:
+        return None
+    amount = sum(price * tokens / 1e6 for _, price, tokens in set_ones if tokens is not None)
+    amount += (settings.price_rerank_requests or 0.0) * search.rerank.attempts / 1000
+    unknown = dict.fromkeys(stage for stage, _, tokens in set_ones if tokens is None)
+    return Cost(amount=amount, currency=settings.price_currency, unknown=tuple(unknown))

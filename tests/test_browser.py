@@ -1,0 +1,520 @@
+"""The pages in a real browser: journeys of a person, hostile content, accessibility, many users at once."""
+
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from ingest.jobs import ingest_folder
+from ingest.sync import Progress
+from rag_app.settings import Settings
+from rag_app.store import Store
+from tests.conftest import ROOT
+from tests.wire import Reply, Wire, chat, embeddings, rerank, serve
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+
+HOSTILE_NAME = "bad <img src=x onerror=pwned()> ![p](http:evil.example) $x$ \u202egpj.md"
+HOSTILE = """# <script>pwned()</script> <b>Title</b>
+
+## ![pixel](http://evil.example/h.png) [heading](javascript:pwned())
+
+Dinner <img src="http://evil.example/d.png" onerror="pwned()"> ![m](http://evil.example/m.png) <iframe src="//evil.example"></iframe>
+[link](javascript:pwned()) http://evil.example/auto $\\def\\x{\\x\\x}\\x$ \u202etxet desrever\u202c :red[directive] <style>*{display:none}</style>
+"""
+EVIL_ANSWER = (
+    "<script>pwned()</script> ![a](http://evil.example/a.png) [b](javascript:pwned()) <img src=http://evil.example/i.png "
+    "onerror=pwned()> $$\\def\\x{\\x\\x}\\x$$ \u202eevil\u202c <http://evil.example> [1]\n\n# <svg onload=pwned()> [2]"
+)
+
+
+@dataclass
+class Site:
+    """A running application and the gateway behind it."""
+
+    url: str
+    folder: Path
+    wire: Wire
+    settings: Settings
+    outside: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def running(folder: Path, env: dict[str, str]) -> Iterator[str]:
+    """Serve the application by a real `streamlit run` from a folder of its own; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), "--server.port", str(port)]
+    shutil.copytree(ROOT / ".streamlit", folder / ".streamlit", dirs_exist_ok=True)
+    log = (folder / "streamlit.log").open("w")
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stdout=log, stderr=log) as server:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("localhost", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline, "streamlit did not start"
+                time.sleep(0.1)
+        yield f"http://localhost:{port}"
+        server.terminate()
+    log.close()
+
+
+def environment(folder: Path, wire: Wire, **more: str) -> dict[str, str]:
+    return {
+        "RAG_BASE_URL": wire.url,
+        "RAG_API_KEY": "sk-secret",
+        "RAG_EMBEDDING_MODEL": "emb",
+        "RAG_RERANK_MODEL": "rr",
+        "RAG_CHAT_MODEL": "chat",
+        "RAG_CHROMA_PATH": str(folder / "chroma"),
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The application over some documents, hostile ones too, and the scripted gateway; shared by the tests of this file."""
+    folder = tmp_path_factory.mktemp("site")
+    corpus = folder / "data" / "corpus"
+    (corpus / "policies").mkdir(parents=True)
+    for n in range(12):
+        (corpus / "policies" / f"travel-{n}.md").write_text(
+            f"# Travel policy {n}\n\n## Dinner\n\nDinner in France costs up to {30 + n} EUR.\n\n## Hotels\n\nA hotel: {90 + n} EUR.\n"
+        )
+    shutil.copy(ROOT / "data" / "corpus" / "products" / "calibration-intervals.pdf", corpus / "calibration.pdf")
+    (corpus / "zh.md").write_text("# 差旅政策\n\n出差期间的晚餐最多可报销三十二欧元，酒店每晚一百五十欧元。\n")
+    (corpus / HOSTILE_NAME).write_text(HOSTILE)
+    # As text its tags are words, and are stored.
+    (corpus / "raw.txt").write_text(HOSTILE)
+    with serve() as wire:
+        env = environment(folder, wire)
+        names = {name.removeprefix("RAG_").lower(): value for name, value in env.items()}
+        settings = Settings(_env_file=None, **names)  # type: ignore[call-arg]
+        ingest_folder(settings, corpus, Progress())
+        with running(folder, env) as url:
+            yield Site(url, folder, wire, settings)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    """Open a page as a new visitor; what is loaded from outside, and what fails in the page, ends the test."""
+    contexts: list[BrowserContext] = []
+    outside: list[str] = []
+    problems: list[str] = []
+
+    def request(url: str) -> None:
+        if not url.startswith((site.url, site.url.replace("http", "ws"), "data:", "blob:")):
+            outside.append(url)
+
+    def open_page(path: str = "/", width: int = 1400, height: int = 1000, base: str = "", **options: Any) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", lambda sent: None if base else request(sent.url))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+        page.add_init_script("window.pwned = () => { throw new Error('hostile content ran') }")
+        page.goto((base or site.url) + path)
+        return page
+
+    site.wire.on("/chat/completions", lambda body: chat("Dinner in France costs ", "up to 32 EUR [1]."))
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == [] and outside == []
+
+
+def ask(page: Page, question: str) -> None:
+    page.get_by_label("Question").fill(question)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=question).wait_for()
+    page.locator(".receipt").wait_for()
+
+
+def choose(page: Page, document: str) -> None:
+    """Choose a document on the page of documents, by typing its name."""
+    page.get_by_role("combobox", name="Chosen").click()
+    page.keyboard.type(document)
+    page.get_by_role("option", name=document).first.click()
+    page.keyboard.press("Escape")
+
+
+def axe(page: Page) -> list[str]:
+    """Return what axe finds of serious and critical faults."""
+    page.wait_for_timeout(500)
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+class TestJourneys:
+    def test_ask_read_and_open_the_passage_behind_a_citation(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit()
+        ask(page, "dinner in France")
+        expect(page.locator(".answer")).to_contain_text("Dinner in France costs up to 32 EUR")
+        expect(page.locator(".receipt")).to_contain_text("Reranking")
+        expect(page.locator(".stages li.done")).to_have_count(4)
+        page.get_by_role("button", name="Passage 1").click()
+        card = page.locator(".card:popover-open")
+        expect(card).to_be_visible()
+        expect(card.locator("mark").first).to_contain_text("in France costs up to")
+        expect(card).to_contain_text("policies/travel-")
+        box = card.bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 1400
+        page.keyboard.press("Escape")
+        expect(card).to_have_count(0)
+        chart = page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first
+        size = chart.bounding_box()
+        assert size and size["width"] > 600 and size["height"] > 400
+        page.get_by_role("tab", name="Lists").click()
+        expect(page.locator(".lists tbody tr")).to_have_count(30)
+
+    def test_an_original_opens_as_what_it_is_and_never_as_a_page(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit("/?documents=calibration.pdf&q=How+often+is+it+calibrated")
+        page.locator(".receipt").wait_for()
+        page.get_by_role("button", name="Passage 1").click()
+        href = page.locator(".card:popover-open .open").get_attribute("href")
+        assert href is not None and re.fullmatch(r"/original/handbook/calibration\.pdf#page=\d", href)
+        reply = httpx.get(site.url + href.partition("#")[0])
+        assert reply.headers["content-type"] == "application/pdf" and reply.content.startswith(b"%PDF-")
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["content-disposition"].startswith("inline")
+        reply = httpx.get(f"{site.url}/original/handbook/zh.md")
+        assert reply.headers["content-type"].startswith("text/plain") and "差旅政策" in reply.text
+        for path in ("nothing.md", "..%2f..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..%2fchroma%2fchroma.sqlite3"):
+            assert httpx.get(f"{site.url}/original/handbook/{path}").status_code in (400, 403, 404)
+
+    def test_moving_the_passages_asks_nobody(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit()
+        ask(page, "dinner in France")
+        before = len(site.wire.sent)
+        page.get_by_role("slider", name="Passages").press("ArrowLeft")
+        page.get_by_text("Cut anew at 3 passages").wait_for()
+        assert len(site.wire.sent) == before and "passages=3" in page.url
+        page.get_by_role("button", name="Answer from these 3 passages").click()
+        expect(page.get_by_text("Cut anew at 3 passages")).to_have_count(0)
+        assert len(site.wire.sent) == before + 1
+
+    def test_the_address_of_a_question_can_be_sent(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit("/?candidates=20&passages=5&rerank=false")
+        ask(page, "dinner in France")
+        expect(page.locator(".receipt.skipped")).to_be_visible()
+        other = visit(page.url.removeprefix(site.url))
+        other.get_by_role("heading", name="dinner in France").wait_for()
+        expect(other.locator(".receipt.skipped")).to_be_visible()
+        expect(other.get_by_role("slider", name="Candidates")).to_have_value("20")
+
+    def test_with_and_without_stream_side_by_side(self, site: Site, visit: Callable[..., Page]) -> None:
+        site.wire.on("/rerank", last_first)
+        page = visit("/?mode=both")
+        ask(page, "dinner in France")
+        expect(page.locator(".answer")).to_have_count(2)
+        expect(page.get_by_role("heading", name="Without reranking")).to_be_visible()
+        expect(page.locator("button.cite.only")).to_have_count(2)
+        site.wire.on("/rerank", rerank)
+
+    def test_a_judgement_and_a_thumb_are_kept(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit()
+        ask(page, "which hotel")
+        page.get_by_role("tab", name="Passages as sent").click()
+        page.get_by_text("This passage is relevant").first.click()
+        qrels = site.folder / "data" / "eval" / "qrels.jsonl"
+        until(lambda: qrels.exists() and "travel" in qrels.read_text("utf-8"))
+        page.get_by_role("radio", name="Thumbs up").click()
+        page.get_by_label("What was good, or what was missing?").fill("just right")
+        page.keyboard.press("Enter")
+        until(lambda: "just right" in (site.folder / "data" / "feedback" / "feedback.jsonl").read_text("utf-8"))
+
+    def test_an_answer_is_exported_with_everything(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit()
+        ask(page, "dinner in France")
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Everything, as JSON").click()
+        exported = json.loads(Path(download.value.path()).read_text("utf-8"))
+        assert exported["question"] == "dinner in France" and len(exported["candidates"]) == 30
+        assert "sk-secret" not in json.dumps(exported)
+
+    def test_a_keyboard_alone_is_enough(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit()
+        page.get_by_label("Question").focus()
+        page.keyboard.type("dinner in France")
+        page.keyboard.press("Enter")
+        page.locator(".receipt").wait_for()
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.className").startswith("cite"):
+                break
+        page.keyboard.press("Enter")
+        expect(page.locator(".card:popover-open")).to_be_visible()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "open"
+        page.keyboard.press("Escape")
+        expect(page.locator(".card:popover-open")).to_have_count(0)
+
+    def test_upload_ask_about_it_look_at_its_chunks_and_delete_it(self, site: Site, visit: Callable[..., Page]) -> None:
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr("inside/wombat.md", "# Wombat leave\n\nWombat keepers get nine extra days.")
+            archive.writestr("../evil.md", "no")
+        page = visit("/documents")
+        page.locator("input[type=file]").first.set_input_files(
+            [
+                {"name": "platypus.md", "mimeType": "text/markdown", "buffer": b"# Platypus\n\nA platypus costs 77 EUR."},
+                {"name": "pack.zip", "mimeType": "application/zip", "buffer": content.getvalue()},
+                {"name": "nothing.txt", "mimeType": "text/plain", "buffer": b""},
+            ]
+        )
+        page.get_by_role("button", name="Add to handbook").click()
+        page.get_by_text(re.compile(r"done in")).first.wait_for()
+        expect(page.get_by_text("2 added · 1 empty · 1 refused")).to_be_visible()
+        stored = set(Store(site.settings.chroma_path, "", "handbook").documents())
+        assert {"uploads/platypus.md", "uploads/pack/inside/wombat.md"} <= stored
+        asking = visit("/?documents=uploads/&q=What+does+a+platypus+cost")
+        asking.locator(".receipt").wait_for()
+        prompt = site.wire.sent[-1].body["messages"][1]["content"]
+        assert "A platypus costs 77 EUR." in prompt
+        choose(page, "uploads/platypus.md")
+        expect(page.locator(".chunks li")).to_contain_text("A platypus costs 77 EUR.")
+        page.get_by_role("button", name="Delete", exact=True).click()
+        page.get_by_role("button", name="Delete 1 documents").click()
+        until(lambda: "uploads/platypus.md" not in Store(site.settings.chroma_path, "", "handbook").documents())
+        assert not (site.folder / "data" / "uploads" / "handbook" / "uploads" / "platypus.md").exists()
+
+    def test_a_run_goes_on_when_the_browser_closes(self, site: Site, visit: Callable[..., Page]) -> None:
+        def slow(body: Any) -> Reply:
+            time.sleep(0.5)
+            return embeddings(body)
+
+        site.wire.on("/embeddings", slow)
+        page = visit("/documents?collection=later")
+        page.get_by_text("Nothing is stored here yet").wait_for()
+        files = [
+            {"name": f"{n}.md", "mimeType": "text/markdown", "buffer": f"# T{n}\n\n{f'Word{n} and more. ' * 200}".encode()}
+            for n in range(12)
+        ]
+        page.locator("input[type=file]").first.set_input_files(files)  # type: ignore[arg-type]
+        page.get_by_role("button", name="Add to later").click()
+        page.get_by_text("It goes on if you close this page.").wait_for()
+        page.context.close()
+        until(lambda: len(Store(site.settings.chroma_path, "", "later", create=True).documents()) == 12)
+        site.wire.on("/embeddings", embeddings)
+        again = visit("/documents?collection=later")
+        again.get_by_text(re.compile("done in")).wait_for()
+
+    def test_a_folder_of_the_server_is_ingested_by_name(self, site: Site, visit: Callable[..., Page]) -> None:
+        (site.folder / "data" / "more").mkdir(exist_ok=True)
+        (site.folder / "data" / "more" / "one.md").write_text("# One\n\nA line.")
+        page = visit("/documents?collection=folders")
+        page.get_by_role("tab", name="A folder of the server").click()
+        page.get_by_role("combobox", name="Folder below data").fill("more")
+        page.get_by_role("option", name="more").first.click()
+        page.get_by_role("button", name="Make folders equal to it").click()
+        page.get_by_text(re.compile("done in")).wait_for()
+        assert list(Store(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
+
+
+def last_first(body: Any) -> Reply:
+    return Reply({"results": [{"index": i, "relevance_score": i / 100} for i in range(len(body["documents"]))]})
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+class TestFailures:
+    def test_a_wrong_key_and_a_reranker_that_is_down_are_said_on_every_page(
+        self, site: Site, visit: Callable[..., Page], tmp_path: Path
+    ) -> None:
+        shutil.copytree(site.settings.chroma_path, tmp_path / "chroma")
+        with serve() as wire, socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            down = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+            wire.on("/chat/completions", lambda body: Reply({"error": {"message": "invalid token sk-secret"}}, 401))
+            env = environment(tmp_path, wire, RAG_RERANK_URL=down, RAG_RERANK_DEADLINE="3", RAG_TITLE="Our handbook")
+            with running(tmp_path, env) as url:
+                page = visit(base=url)
+                assert page.get_by_role("heading", name="Our handbook").inner_text()
+                ask(page, "dinner in France")
+                expect(page.get_by_role("heading", name="The endpoint refuses the key")).to_be_visible()
+                expect(page.locator(".receipt.fallback")).to_contain_text("Reranking failed")
+                expect(page.locator(".receipt.fallback")).to_contain_text("is it running?")
+                page.get_by_role("link", name="Look at the connections").click()
+                expect(page.locator(".part.fail")).to_have_count(2)
+                expect(page.locator(".part.ok")).to_have_count(2)
+                expect(page.get_by_text("sk-secret")).to_have_count(0)
+                assert "sk-secret" not in page.content()
+                wire.on("/chat/completions", lambda body: chat("The code word is kestrel [1]."))
+                page.get_by_role("button", name="Try again").click()
+                expect(page.locator(".part.fail")).to_have_count(1)
+        assert "sk-secret" not in (tmp_path / "streamlit.log").read_text("utf-8")
+
+
+class TestManyUsers:
+    def test_two_users_do_not_see_each_others_questions(self, visit: Callable[..., Page]) -> None:
+        first, second = visit("/?follow_ups=false"), visit()
+        ask(first, "dinner in France")
+        ask(second, "hotel in Lyon")
+        ask(first, "parking")
+        expect(first.get_by_test_id("stExpander").get_by_text("dinner in France", exact=True)).to_have_count(1)
+        assert "hotel in Lyon" not in first.content()
+        assert "dinner in France" not in second.content()
+
+    def test_twenty_sessions_ask_at_once_and_each_gets_its_own_answer(self, site: Site, visit: Callable[..., Page]) -> None:
+        def own(body: Any) -> Reply:
+            asked = body["messages"][1]["content"].rpartition("Question: ")[2]
+            return chat(f"Answer to {asked} [1].")
+
+        site.wire.on("/chat/completions", own)
+        pages = [visit(width=700, height=500) for _ in range(20)]
+        for n, page in enumerate(pages):
+            page.get_by_label("Question").fill(f"hotel number {n}")
+        for page in pages:
+            page.get_by_role("button", name="Ask", exact=True).click(no_wait_after=True)
+        for n, page in enumerate(pages):
+            expect(page.locator(".answer")).to_contain_text(f"Answer to hotel number {n}", timeout=60_000)
+            page.locator(".receipt").wait_for()
+
+
+class TestHostileContent:
+    @pytest.mark.parametrize("lang", ["en", "zh"])
+    def test_it_never_runs_and_never_loads_anything(self, site: Site, visit: Callable[..., Page], lang: str) -> None:
+        site.wire.on("/chat/completions", lambda body: chat(*[EVIL_ANSWER[i : i + 7] for i in range(0, len(EVIL_ANSWER), 7)]))
+        question = "dinner <img src=http://evil.example/q.png onerror=pwned()> ![q](http://evil.example/q2.png) [x](javascript:x) $\\x$"
+        page = visit(f"/?lang={lang}&mode=both")
+        page.get_by_label({"en": "Question", "zh": "问题"}[lang]).fill(question)
+        page.keyboard.press("Enter")
+        page.locator(".receipt").wait_for()
+        page.locator("button.cite").first.click()
+        page.keyboard.press("Escape")
+        for n in range(5):
+            page.get_by_role("tab").nth(n).click()
+            page.wait_for_timeout(700)
+        page.get_by_role("tab").nth(3).click()
+        page.wait_for_timeout(700)
+        for box in page.get_by_test_id("stExpander").all()[:6]:
+            box.locator("summary").click()
+            page.wait_for_timeout(150)
+        page.wait_for_timeout(500)
+        links = page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href'))")
+        assert not [link for link in links if "evil" in link.split("/original/")[0] or link.startswith("javascript")]
+        assert (
+            page.evaluate("document.querySelectorAll('.stHtml script, .stHtml img, .stHtml iframe, .stHtml svg').length") == 0
+        )
+        assert page.evaluate("document.querySelectorAll('.katex').length") == 0
+        assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page.evaluate("document.body.innerText"))
+
+    def test_nor_on_the_page_of_documents(self, site: Site, visit: Callable[..., Page]) -> None:
+        stored = next(name for name in Store(site.settings.chroma_path, "", "handbook").documents() if name.startswith("bad "))
+        page = visit("/documents")
+        choose(page, "bad <img")
+        page.locator(".chunks li").first.wait_for()
+        page.get_by_role("button", name="Delete", exact=True).click()
+        page.get_by_role("button", name="Delete 1 documents").wait_for()
+        assert page.locator("[role=dialog] img").count() == 0 and stored.startswith("bad <img")
+        assert "\u202e" not in page.evaluate("document.body.innerText")
+        page = visit("/documents?document=raw.txt")
+        expect(page.locator(".chunks")).to_contain_text("Dinner <img src=")
+        assert page.locator(".chunks img, .chunks script, .chunks iframe").count() == 0
+
+    def test_the_server_tells_browsers_to_stay_on_it(self, site: Site) -> None:
+        for path in ("/", "/documents", "/original/handbook/zh.md"):
+            policy = httpx.get(site.url + path).headers["content-security-policy"]
+            assert "default-src 'self'" in policy and "http:" not in policy and "https:" not in policy
+
+
+class TestAccess:
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_axe_finds_no_serious_fault(self, site: Site, visit: Callable[..., Page], scheme: str) -> None:
+        page = visit("/?mode=both", color_scheme=scheme)
+        page.get_by_label("Question").wait_for()
+        faults = axe(page)
+        ask(page, "dinner in France")
+        for n in range(5):
+            page.get_by_role("tab").nth(n).click()
+            page.wait_for_timeout(600)
+            faults += axe(page)
+        page.locator("button.cite").first.click()
+        faults += axe(page)
+        for path, there in (("/documents", ".stDataFrame"), ("/connections", ".part.ok")):
+            other = visit(path, color_scheme=scheme)
+            other.locator(there).first.wait_for()
+            faults += axe(other)
+        assert not faults, "\n".join(dict.fromkeys(faults))
+
+    def test_a_narrow_window_shows_everything_without_scrolling_sideways(self, visit: Callable[..., Page]) -> None:
+        page = visit(width=390, height=800)
+        ask(page, "dinner in France")
+        for n in range(5):
+            page.get_by_role("tab").nth(n).click()
+            page.wait_for_timeout(400)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.locator("button.cite").first.click()
+        box = page.locator(".card:popover-open").bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+    def test_the_interface_speaks_chinese_by_the_browser_and_by_the_address(self, visit: Callable[..., Page]) -> None:
+        page = visit(locale="zh-CN")
+        page.get_by_role("button", name="提问").wait_for()
+        page = visit("/documents?lang=zh")
+        page.get_by_role("heading", name="文档").first.wait_for()
+        page.get_by_role("link", name="连接").click()
+        page.get_by_role("heading", name="连接").wait_for()
+
+
+@pytest.fixture
+def demo(sample: Settings, tmp_path: Path) -> Iterator[str]:
+    """The application over the sample corpus with built-in models, as `make demo` serves it."""
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    with running(folder, {"RAG_CHROMA_PATH": str(sample.chroma_path), "RAG_EVAL_PATH": str(ROOT / "data" / "eval")}) as url:
+        yield url
+
+
+def test_the_demo_answers_an_example_with_the_built_in_models(demo: str, visit: Callable[..., Page]) -> None:
+    page = visit(base=demo)
+    page.get_by_text("How often should a Callisto C5 be recalibrated?").click(timeout=60_000)
+    page.locator(".receipt").wait_for(timeout=60_000)
+    assert page.get_by_text("Callisto C5 | Interval: 9 months").first.is_visible()
+    # How many depends on the processor: quantised models round differently on each.
+    assert page.get_by_text(re.compile(r"Reranking put \d of the 4 passages into this answer")).is_visible()
+    assert page.get_by_text("it quotes from the passages or declines").is_visible()
