@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo setup test check format lock corpus
+.PHONY: demo setup test check format lock corpus screenshots
 
 demo: setup
 	$(BIN)/rag-app ingest data/corpus
@@ -46,3 +46,7 @@ lock: setup
 # Build the PDF and DOCX files of the sample corpus from data/source.
 corpus: setup
 	$(BIN)/python data/build_corpus.py
+
+# Take the README's pictures anew; needs Chromium.
+screenshots: setup
+	$(BIN)/python data/take_pictures.py

@@ -31,14 +31,16 @@ LIMIT_MS = 150.0
 ROOT = Path(__file__).parents[1]
 WARM_UP = 3
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-# When the answer is whole, and when the movement is drawn, in milliseconds from now on; looked at with every frame.
+# When the answer is whole, and when the movement is drawn, in milliseconds from now on; looked at with every frame. What stood
+# there before has to go first.
 WATCH = """n => { const start = performance.now(); window.seen = {}; const look = () => {
-  const asked = [...document.querySelectorAll('h3')].some(h => h.textContent.endsWith(' number ' + n + '?'));
   const now = performance.now() - start;
-  const text = document.querySelector('.answer')?.textContent || '';
-  if (asked && text.includes('2') && text.trim().endsWith('2') && !seen.answer) seen.answer = now;
-  if (asked && document.querySelector('.receipt') && document.querySelector('[data-testid=stVegaLiteChart] canvas,' +
-    '[data-testid=stVegaLiteChart] svg') && seen.answer && !seen.chart) seen.chart = now;
+  const asked = [...document.querySelectorAll('h3')].some(h => h.textContent.endsWith(' number ' + n + '?'));
+  const whole = (document.querySelector('.answer')?.textContent || '').trim().endsWith('2.');
+  const drawn = document.querySelector('[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg');
+  if (asked && !whole && !drawn) seen.gone = now;
+  if (seen.gone && whole && !seen.answer) seen.answer = now;
+  if (seen.gone && drawn && !seen.chart) seen.chart = now;
   if (!seen.chart) requestAnimationFrame(look); }; look(); }"""
 
 
@@ -73,14 +75,14 @@ def main(n_questions: int = 15) -> int:
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         start = time.perf_counter()
         page.goto(f"http://localhost:{port}/")
-        page.get_by_label("Question").wait_for()
+        page.get_by_label("Question", exact=True).wait_for()
         first = time.perf_counter() - start
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
         print(f"first visit after the start: first paint {paint / 1000:.1f} s, question box {first:.1f} s")
         pipeline = Pipeline(settings)
         for n_candidates in (30, 50):
             page.goto(f"http://localhost:{port}/?candidates={n_candidates}&follow_ups=false")
-            page.get_by_label("Question").wait_for()
+            page.get_by_label("Question", exact=True).wait_for()
             answers, charts, direct = [], [], []
             for n in track(range(n_questions + WARM_UP), f"{n_candidates} candidates"):
                 seen = on_the_page(page, n)
@@ -101,7 +103,7 @@ def main(n_questions: int = 15) -> int:
 
 def on_the_page(page: Page, n: int) -> dict[str, float]:
     """Ask on the page; return the milliseconds until the answer and the movement are there."""
-    page.get_by_label("Question").fill(f"What about number {n}?")
+    page.get_by_label("Question", exact=True).fill(f"What about number {n}?")
     page.evaluate(WATCH, n)
     page.keyboard.press("Enter")
     page.wait_for_function("window.seen.chart", timeout=60_000)

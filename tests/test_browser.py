@@ -156,7 +156,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
 
 
 def ask(page: Page, question: str) -> None:
-    page.get_by_label("Question").fill(question)
+    page.get_by_label("Question", exact=True).fill(question)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name=question).wait_for()
     page.locator(".receipt").wait_for()
@@ -272,7 +272,7 @@ class TestJourneys:
 
     def test_a_keyboard_alone_is_enough(self, site: Site, visit: Callable[..., Page]) -> None:
         page = visit()
-        page.get_by_label("Question").focus()
+        page.get_by_label("Question", exact=True).focus()
         page.keyboard.type("dinner in France")
         page.keyboard.press("Enter")
         page.locator(".receipt").wait_for()
@@ -407,7 +407,7 @@ class TestManyUsers:
         site.wire.on("/chat/completions", own)
         pages = [visit(width=700, height=500) for _ in range(20)]
         for n, page in enumerate(pages):
-            page.get_by_label("Question").fill(f"hotel number {n}")
+            page.get_by_label("Question", exact=True).fill(f"hotel number {n}")
         for page in pages:
             page.get_by_role("button", name="Ask", exact=True).click(no_wait_after=True)
         for n, page in enumerate(pages):
@@ -421,7 +421,7 @@ class TestHostileContent:
         site.wire.on("/chat/completions", lambda body: chat(*[EVIL_ANSWER[i : i + 7] for i in range(0, len(EVIL_ANSWER), 7)]))
         question = "dinner <img src=http://evil.example/q.png onerror=pwned()> ![q](http://evil.example/q2.png) [x](javascript:x) $\\x$"
         page = visit(f"/?lang={lang}&mode=both")
-        page.get_by_label({"en": "Question", "zh": "问题"}[lang]).fill(question)
+        page.get_by_label({"en": "Question", "zh": "问题"}[lang], exact=True).fill(question)
         page.keyboard.press("Enter")
         page.locator(".receipt").wait_for()
         page.locator("button.cite").first.click()
@@ -466,7 +466,7 @@ class TestAccess:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_axe_finds_no_serious_fault(self, site: Site, visit: Callable[..., Page], scheme: str) -> None:
         page = visit("/?mode=both", color_scheme=scheme)
-        page.get_by_label("Question").wait_for()
+        page.get_by_label("Question", exact=True).wait_for()
         faults = axe(page)
         ask(page, "dinner in France")
         for n in range(5):

@@ -375,6 +375,11 @@ class TestSharedWords:
         # "up to 32" and "to 32 EUR" overlap; "dinner" alone is no run.
         assert words == ["up to 32 EUR"]
 
+    def test_where_a_row_is_quoted_its_words_are_not_marked_in_other_rows(self) -> None:
+        rows = [f"Instrument: C{n} | Interval: {n} months | Laboratory: Jena, Denver" for n in (1, 2, 3)]
+        passage = "\n".join(rows)
+        assert [passage[a:b] for a, b in shared(passage, f"Intervals: “{rows[1]}”")] == [rows[1]]
+
     def test_chinese_is_compared_by_characters(self) -> None:
         passage = "员工可在出差时报销晚餐。"
         assert [passage[a:b] for a, b in shared(passage, "出差时报销多少？")] == ["出差时报销"]

@@ -46,10 +46,12 @@ def page(controls: Any) -> None:
         return
     pipeline = resources.pipeline(shown.choice.collection)
     go_on = bool(st.session_state.pop("go_on", False))
-    # An empty place takes away at once what stood there; a container leaves it until it is drawn anew.
+    under_way = st.empty()
+    # What an earlier question left goes at once where it is an empty place; a container keeps it until it is drawn anew.
     place = st.empty() if question or go_on else st.container()
     if question or go_on:
-        run(pipeline, shown, history if question else [], place)
+        run(pipeline, shown, history if question else [], under_way)
+        under_way.empty()
     with place.container():
         result.show(pipeline, shown, choice, mode)
         if earlier := [turn for turn in reversed(turns) if turn is not shown]:

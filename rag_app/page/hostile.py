@@ -1,5 +1,6 @@
 """Hostile text made fit to show: what documents, people and models wrote never becomes markup, a link or a picture."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ _MARKDOWN.disable(["link", "image", "autolink", "html_inline", "html_block", "re
 _MARKER = re.compile(r"\[(\d{1,3})\]")
 _WIDE = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_WIDE}]|[^\W_{_WIDE}]+")
+# So many words in a row are a quote.
+_QUOTE = 8
 # So many characters of a passage are shown behind a marker.
 _SHOWN = 600
 
@@ -92,31 +95,31 @@ def _excerpt(passage: str, spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
     start = max(0, min(best[0] - _SHOWN // 4, len(passage) - _SHOWN))
     end = min(len(passage), start + _SHOWN)
     if start:
-        start = max(passage.rfind("\n", 0, best[0]) + 1 or start, passage.find(" ", start) + 1)
-        start = start if start <= best[0] else best[0]
+        line, word = passage.find("\n", start, best[0]), passage.find(" ", start, best[0])
+        start = line + 1 if line >= 0 else word + 1 if word >= 0 else best[0]
     if end < len(passage):
-        end = passage.rfind(" ", best[1], end) if passage.rfind(" ", best[1], end) > 0 else end
+        end = max(passage.rfind(" ", best[1], end), best[1])
     return start, end
 
 
 def shared(passage: str, claim: str) -> list[tuple[int, int]]:
-    """Return the spans of a passage whose words stand in a claim too: runs of three words, or of two with a figure in them."""
+    """Return the spans of a passage whose words stand in a claim too: runs of three words, or of two with a figure in them.
+
+    Where a long one is quoted, short ones are left out: in a table they recur in every row.
+    """
     said = [word.lower() for word in _WORD.findall(claim)]
     words = list(_WORD.finditer(passage))
     lower = [word[0].lower() for word in words]
     marked = [False] * len(words)
-    for run in (2, 3):
-        runs = {tuple(said[i : i + run]) for i in range(len(said) - run + 1)}
-        runs = {words for words in runs if run == 3 or any(c.isdigit() for word in words for c in word)}
-        for i in range(len(words) - run + 1):
-            if tuple(lower[i : i + run]) in runs:
-                marked[i : i + run] = [True] * run
-    spans: list[tuple[int, int]] = []
-    for i, word in enumerate(words):
-        if not marked[i]:
-            continue
-        if i and marked[i - 1]:
-            spans[-1] = (spans[-1][0], word.end())
-        else:
-            spans.append(word.span())
-    return spans
+    for size in (2, 3):
+        known = {tuple(said[i : i + size]) for i in range(len(said) - size + 1)}
+        known = {run for run in known if size == 3 or any(c.isdigit() for word in run for c in word)}
+        for i in range(len(words) - size + 1):
+            if tuple(lower[i : i + size]) in known:
+                marked[i : i + size] = [True] * size
+    lines = [passage.count("\n", 0, word.start()) for word in words]
+    grouped = itertools.groupby(range(len(words)), lambda i: (marked[i], lines[i]))
+    runs = [list(run) for (is_marked, _), run in grouped if is_marked]
+    longest = max(map(len, runs), default=0)
+    least = longest // 2 + 1 if longest >= _QUOTE else 0
+    return [(words[run[0]].start(), words[run[-1]].end()) for run in runs if len(run) >= least]
