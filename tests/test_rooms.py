@@ -63,6 +63,7 @@ ROOMS = [
     "rag_app.page.answers",
     "rag_app.page.movement",
     "rag_app.page.asking",
+    "rag_app.page.evidence",
     "rag_app.page.result",
     "rag_app.page.ask",
     "rag_app.page.documents",

@@ -6,6 +6,7 @@ import streamlit as st
 
 from rag_app.page import resources, result, states
 from rag_app.page.asking import Choice, Mode, Turn, history_of, run
+from rag_app.page.evidence import effect
 from rag_app.page.hostile import plain, visible
 from rag_app.page.words import address, later, t, to_address
 from rag_app.pipeline import Pipeline
@@ -111,8 +112,12 @@ def choose(pipeline: Pipeline, collection: str, written: str) -> tuple[Choice, M
     return Choice(collection, n_candidates, n_passages, rerank, tuple(only)), mode, follow_up and pipeline.rewrites
 
 
+@st.cache_data(show_spinner=False, max_entries=20)
 def filters(collection: str, written: str) -> list[str]:
-    """Return what a search can be limited to: languages, folders, and documents if they are not too many."""
+    """Return what a search can be limited to: languages, folders, and documents if they are not too many.
+
+    `written` is the collection's state, which what is remembered hangs on.
+    """
     stored = resources.documents(collection, written)
     languages = sorted({document.language for document in stored})
     folders = {f"{'/'.join(parts[:i])}/" for d in stored for parts in [d.document.split("/")] for i in range(1, len(parts))}
@@ -153,7 +158,7 @@ def show_earlier(turns: list[Turn]) -> None:
             with about:
                 result.show_answers(turn)
                 if turn.search:
-                    st.caption(plain(result.effect(turn.search)))
+                    st.caption(plain(effect(turn.search)))
                 st.button(t("Show with its rankings"), key=f"again-{turn.id}", on_click=_open, args=(turn.id,))
 
 

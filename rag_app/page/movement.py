@@ -59,15 +59,16 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
         ],
     )
     used = alt.datum.used
-    lines = base.mark_line().encode(
+    # Read aloud mark by mark it would tell nothing (aria): the lists say the same in words.
+    lines = base.mark_line(aria=False).encode(
         detail="id:N",
         size=alt.condition(used, alt.value(3), alt.value(1)),
         opacity=alt.condition(used, alt.value(1), alt.value(0.45)),
     )
     # A wide line that is not seen, so that a thin one is easily pointed at.
-    targets = base.mark_line(strokeWidth=12, opacity=0).encode(detail="id:N")
-    points = base.mark_point(filled=True, opacity=1, size=55)
-    rings = base.mark_point(filled=False, size=200, strokeWidth=2).transform_filter(alt.datum.cited)
+    targets = base.mark_line(strokeWidth=12, opacity=0, aria=False).encode(detail="id:N")
+    points = base.mark_point(filled=True, opacity=1, size=55, aria=False)
+    rings = base.mark_point(filled=False, size=200, strokeWidth=2, aria=False).transform_filter(alt.datum.cited)
 
     def text(side: str, field: str, offset: int, limit: str) -> alt.Chart:
         left = side == "before"
@@ -78,6 +79,7 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
                 dx=-offset if left else offset,
                 fontSize=12,
                 limit=alt.ExprRef(limit),
+                aria=False,
             )
             .encode(text=field, color=alt.value(ink), opacity=alt.condition(used, alt.value(1), alt.value(0.72)))
             .transform_filter(alt.datum.side == t(side))
@@ -94,11 +96,10 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
     if search.passages:
         cut = _data([{"cut": len(search.passages) + 0.5}])
         y = alt.Y("cut:Q", scale=ranks, axis=None)
-        layers.insert(0, alt.Chart(cut).mark_rule(strokeDash=[5, 4], color=ink).encode(y=y))
+        layers.insert(0, alt.Chart(cut).mark_rule(strokeDash=[5, 4], color=ink, aria=False).encode(y=y))
     layered = alt.layer(*layers).properties(height=max(220, ROW * n))
-    # Read aloud mark by mark it would tell nothing: the lists say the same in words.
-    quiet: alt.LayerChart = layered.configure(aria=False, view=alt.ViewConfig(stroke=None))
-    return quiet
+    framed: alt.LayerChart = layered.configure_view(stroke=None)
+    return framed
 
 
 def _data(rows: list[dict[str, object]]) -> alt.Data:

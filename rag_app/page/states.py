@@ -1,5 +1,7 @@
 """What a person sees where something did not go as hoped: what it is, and the next step."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from rag_app.endpoint import EndpointError
@@ -68,3 +70,13 @@ def show_error(error: RagError) -> None:
 def note(text: str, icon: str = "info") -> None:
     """Show a quiet line."""
     st.caption(f":material/{icon}: {plain(text)}")
+
+
+def stored(write: Callable[[], None]) -> bool:
+    """Write something down; say it if that fails."""
+    try:
+        write()
+    except RagError as error:
+        st.toast(plain(str(error)), icon=":material/error:")
+        return False
+    return True

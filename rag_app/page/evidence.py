@@ -1,0 +1,133 @@
+"""What led to an answer: the movement, the lists, the passages and the prompt as sent, every candidate, the details."""
+
+import streamlit as st
+
+from rag_app import prompt
+from rag_app.labels import Labels
+from rag_app.page import movement, states
+from rag_app.page.answers import passage_html
+from rag_app.page.asking import Turn
+from rag_app.page.hostile import html, joined, plain
+from rag_app.page.words import later, t
+from rag_app.pipeline import Pipeline
+from rag_app.types import Ask, Candidate, RagError, Search, arrow, seconds
+
+VIEWS = (later("Movement"), later("Lists"), later("Passages as sent"), later("All candidates"), later("Details"))
+
+
+def effect(search: Search) -> str:
+    """Return what reranking did, in the session's language."""
+    sentence, counts = search.effect_in_parts
+    return t(sentence, **counts)
+
+
+@st.fragment
+def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
+    """Show everything that led to the answer, one view at a time."""
+    cited = {citation.id for citation in turn.ask.answer.citations} if turn.ask else set()
+    tabs = st.tabs([t(name) for name in VIEWS], key=f"views-{turn.id}", on_change="rerun")
+    opened = next((name for name, tab in zip(VIEWS, tabs, strict=True) if tab.open), VIEWS[0])
+    with tabs[VIEWS.index(opened)]:
+        if opened == "Movement":
+            st.html(movement.legend(view))
+            dark = st.context.theme.type == "dark"
+            st.altair_chart(
+                movement.chart(view, cited, dark=dark), theme=None, alt=plain(effect(view)), key=f"movement-{turn.id}"
+            )
+        elif opened == "Lists":
+            st.html(movement.lists(view, cited))
+        elif opened == "Passages as sent":
+            _passages(pipeline, turn, view, cited)
+        elif opened == "All candidates":
+            for after, candidate in enumerate(view.reranked, 1):
+                _candidate(pipeline, turn, view, candidate, after, opened=False)
+        else:
+            _details(pipeline, view)
+
+
+def _passages(pipeline: Pipeline, turn: Turn, view: Search, cited: set[str]) -> None:
+    """Show exactly what the chat model gets, in order, and the prompt behind a click."""
+    for n, passage in enumerate(view.passages, 1):
+        _candidate(pipeline, turn, view, passage, n, opened=passage.id in cited, numbered=True)
+    with st.expander(t("The prompt as sent"), icon=":material/terminal:"):
+        for message in prompt.messages(view.question, view.passages):
+            st.caption(message["role"])
+            st.code(message["content"], language=None, wrap_lines=True)
+
+
+def _candidate(
+    pipeline: Pipeline, turn: Turn, view: Search, c: Candidate, place: int, *, opened: bool, numbered: bool = False
+) -> None:
+    """Show a candidate with its text and the switch that judges it; closed ones cost nothing."""
+    moved = arrow(c.retrieval.rank - place) if not numbered else ""
+    label = " ".join(filter(None, [f"[{place}]" if numbered else str(place), moved, movement.label(c)]))
+    key = f"{turn.id}-{c.id}-{'sent' if numbered else 'all'}"
+    box = st.expander(plain(label), expanded=opened, key=f"box-{key}", on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        if c.fate in movement.BADGES:
+            st.badge(t(movement.BADGES[c.fate]), color="blue" if c.fate == "promoted" else "orange")
+        st.html(passage_html(c, c.sent if numbered else c.text, turn.choice.collection))
+        labels = Labels(pipeline.settings.eval_path)
+        try:
+            judged = (c.document, c.text) in labels.judged(view.question)
+        except RagError as error:
+            states.note(str(error), "error")
+            return
+        st.toggle(
+            t("This passage is relevant"),
+            value=judged,
+            key=f"relevant-{key}",
+            on_change=_judge,
+            args=(labels, view.question, c, f"relevant-{key}"),
+            help=t("Written to {file}: the labelled questions that reranking is measured by.", file=str(labels.qrels)),
+        )
+
+
+def _judge(labels: Labels, question: str, candidate: Candidate, key: str) -> None:
+    if not states.stored(lambda: labels.judge(question, candidate, bool(st.session_state[key]))):
+        st.session_state[key] = not st.session_state[key]
+
+
+def _details(pipeline: Pipeline, view: Search) -> None:
+    """Show models, addresses, times and tokens of each stage."""
+    settings, ask = pipeline.settings, view if isinstance(view, Ask) else None
+    rows = [
+        (t("embed"), settings.endpoint("EMBEDDING").model, view.ms.embed, view.tokens.embed),
+        (t("retrieve"), pipeline.store.place, view.ms.retrieve, None),
+        (t("rerank"), view.rerank.model, view.ms.rerank, view.tokens.rerank),
+    ]
+    if view.rewrite:
+        rows.insert(0, (t("rewrite"), settings.endpoint("CHAT").model, view.rewrite.ms, view.rewrite.prompt_tokens))
+    if ask:
+        rows.append((t("answer"), ask.answer.model, ask.ms.chat, ask.tokens.chat_prompt))
+        if ask.without_rerank:
+            other = ask.without_rerank
+            rows.append((t("answer without reranking"), other.answer.model, other.ms, other.prompt_tokens))
+    body = [
+        html(
+            '<tr><th scope="row">{stage}</th><td><bdi>{model}</bdi></td><td class="number">{ms}</td>'
+            '<td class="number">{tokens}</td></tr>',
+            stage=stage,
+            model=model,
+            ms=seconds(ms),
+            tokens="–" if tokens is None else f"{tokens:,}",
+        )
+        for stage, model, ms, tokens in rows
+    ]
+    first = ask.ms.first_token if ask else None
+    st.html(
+        html(
+            '<table class="facts"><thead><tr><th scope="col">{stage}</th><th scope="col">{model}</th>'
+            '<th scope="col">{time}</th><th scope="col">{tokens}</th></tr></thead><tbody>{rows}</tbody></table>'
+            '<p class="quiet">{line}</p><p class="quiet">{first}</p>',
+            stage=t("stage"),
+            model=t("model or place"),
+            time=t("time"),
+            tokens=t("tokens in"),
+            rows=joined(body),
+            line=view.rerank.line,
+            first=t("First words after {time}.", time=seconds(first)) if first is not None else "",
+        )
+    )
