@@ -183,6 +183,10 @@ class TestAsk:
         conversation = wire.sent[-4].body["messages"][1]["content"]
         assert "Question: dinner in France\nAnswer: 32 EUR [1]." in conversation
         assert [e.label for e in page.expander] == ["dinner in France"]
+        # Asked again, it is still understood by what came before it.
+        page.slider(key="candidates").set_value(20).run()
+        click(page, "Ask again")
+        assert heading(page) == "How much is dinner in Germany?"
         calls = wire.count("/chat/completions")
         page.toggle(key="follow_ups").set_value(False).run()
         ask(page, "parking")

@@ -22,36 +22,37 @@ MAX_QUESTION = 4000
 def page(controls: Any) -> None:
     """Lay out the page."""
     st.title(plain(resources.title_and_icon()[0]), anchor=False)
-    turns: list[Turn] = st.session_state.setdefault("turns", [])
     try:
-        with controls:
-            collection = choose_collection()
-            with st.spinner(t("Starting the models"), show_time=False):
-                pipeline = resources.pipeline(collection)
-            written = pipeline.store.written
-            choice, mode, follow_up = choose(pipeline, collection, written)
-        question = question_box(pipeline, turns, collection, written)
+        lay_out(controls, st.session_state.setdefault("turns", []))
     except RagError as error:
         resources.forget()
         states.show_error(error)
-        return
+
+
+def lay_out(controls: Any, turns: list[Turn]) -> None:
+    """Show what a question is asked with, the question box, and the turns; ask what was just typed."""
+    with controls:
+        collection = choose_collection()
+        with st.spinner(t("Starting the models"), show_time=False):
+            pipeline = resources.pipeline(collection)
+        written = pipeline.store.written
+        choice, mode, follow_up = choose(pipeline, collection, written)
+    question = question_box(turns, collection, written)
     if question:
         st.query_params["q"] = question
         # Kept before it is asked: what comes of it is worth seeing also if it is broken off.
-        asked = Turn(question, choice, mode)
-        history = history_of(turns) if follow_up else []
-        turns.append(asked)
-        st.session_state["open"] = asked.id
+        turns.append(Turn(question, choice, mode, history_of(turns) if follow_up else []))
+        st.session_state["open"] = turns[-1].id
     shown = next((turn for turn in turns if turn.id == st.session_state.get("open")), turns[-1] if turns else None)
     if shown is None:
         return
     pipeline = resources.pipeline(shown.choice.collection)
-    go_on = bool(st.session_state.pop("go_on", False))
+    asking = bool(st.session_state.pop("go_on", False) or question)
     under_way = st.empty()
     # What an earlier question left goes at once where it is an empty place; a container keeps it until it is drawn anew.
-    place = st.empty() if question or go_on else st.container()
-    if question or go_on:
-        run(pipeline, shown, history if question else [], under_way)
+    place = st.empty() if asking else st.container()
+    if asking:
+        run(pipeline, shown, under_way)
         under_way.empty()
     with place.container():
         result.show(pipeline, shown, choice, mode)
@@ -125,7 +126,7 @@ def filters(collection: str, written: str) -> list[str]:
     return [*(f"{LANGUAGE}{code}" for code in languages if len(languages) > 1), *sorted(folders), *names]
 
 
-def question_box(pipeline: Pipeline, turns: list[Turn], collection: str, written: str) -> str:
+def question_box(turns: list[Turn], collection: str, written: str) -> str:
     """Show the question box, and examples as long as nothing was asked; return a question that was just asked, or ""."""
     examples = resources.examples(collection, written)
     with st.form("ask_form", border=False, clear_on_submit=True):

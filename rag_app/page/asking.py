@@ -50,11 +50,15 @@ class Choice:
 
 @dataclass
 class Turn:
-    """One question of a session, and what has come of it so far; `left` is the answer on the left of a blind vote."""
+    """One question of a session, and what has come of it so far.
+
+    `history` is what was asked and answered before, if it may build on that; `left` the answer on the left of a blind vote.
+    """
 
     typed: str
     choice: Choice
     mode: Mode
+    history: list[tuple[str, str]] = field(default_factory=list)
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     search: Search | None = None
     error: RagError | None = None
@@ -77,7 +81,7 @@ def comparable(search: Search) -> bool:
     return bool(before and after) and before != after
 
 
-def run(pipeline: Pipeline, turn: Turn, history: Sequence[tuple[str, str]], place: Any) -> None:
+def run(pipeline: Pipeline, turn: Turn, place: Any) -> None:
     """Ask a turn's question, or go on with what is missing of it, drawing into a place; errors are kept in the turn."""
     turn.error = None
     with place.container():
@@ -85,18 +89,18 @@ def run(pipeline: Pipeline, turn: Turn, history: Sequence[tuple[str, str]], plac
         line = st.empty()
         try:
             if turn.search is None:
-                turn.search = _search(pipeline, turn, history, line)
+                turn.search = _search(pipeline, turn, line)
             _answer(pipeline, turn, line)
         except RagError as error:
             turn.error = error
 
 
-def _search(pipeline: Pipeline, turn: Turn, history: Sequence[tuple[str, str]], line: Any) -> Search:
+def _search(pipeline: Pipeline, turn: Turn, line: Any) -> Search:
     ms: dict[str, float] = {}
     question, rewrite = turn.typed, None
-    if history:
+    if turn.history:
         line.html(stage_line({}, "rewrite"))
-        question, rewrite = pipeline.standalone(turn.typed, history)
+        question, rewrite = pipeline.standalone(turn.typed, turn.history)
         ms["rewrite"] = rewrite.ms
 
     def on_stage(stage: str, value: float) -> None:
