@@ -74,11 +74,12 @@ class Job:
 
 
 class Jobs:
-    """The runs of this process, newest last; one at a time for a collection, which its lock sees to."""
+    """The runs of this process, newest last; those on one collection wait for each other."""
 
     def __init__(self) -> None:
         self._jobs: list[Job] = []
         self._ids = itertools.count(1)
+        self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def start(self, collection: str, label: str, work: Callable[[Progress], Report], refused: Sequence[Failure] = ()) -> Job:
@@ -88,16 +89,18 @@ class Jobs:
             job.files[failure.path] = FileState("refused", reason=failure.reason)
         with self._lock:
             self._jobs = [*self._jobs, job][-KEPT:]
-        threading.Thread(target=self._run, args=(job, work), name=f"job-{job.id}", daemon=True).start()
+            turn = self._turns.setdefault(collection, threading.Lock())
+        threading.Thread(target=self._run, args=(job, work, turn), name=f"job-{job.id}", daemon=True).start()
         return job
 
     def of(self, collection: str) -> list[Job]:
         """Return the runs on a collection, newest first."""
         return [job for job in reversed(self._jobs) if job.collection == collection]
 
-    def _run(self, job: Job, work: Callable[[Progress], Report]) -> None:
+    def _run(self, job: Job, work: Callable[[Progress], Report], turn: threading.Lock) -> None:
         try:
-            job.report = work(job.progress())
+            with turn:
+                job.report = work(job.progress())
         except RagError as error:
             job.error = error
         except Exception as error:

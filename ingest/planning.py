@@ -142,7 +142,7 @@ def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Se
         if below and going.issuperset(below) and not any(file.path.resolve().is_relative_to(path) for file in found.files):
             raise RagError(
                 f"nothing is left to read in {path}, but {len(below)} documents of it are stored: "
-                "is it mounted, or does a filter leave everything out? --force removes them"
+                "is it mounted, or does a filter leave everything out? `rag-app ingest --force` removes them"
             )
 
 

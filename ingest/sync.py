@@ -121,15 +121,18 @@ def ingest(
             run.ended(document, "unchanged")
         requests_before = embeddings.n_requests
         # Files that equal another of this run wait until that one's vectors are stored.
-        with run.writer:
-            run.work([task for task in tasks if not task.later])
-            run.work([task for task in tasks if task.later])
-        # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
-        for document in plan.removed:
-            run.deleted += store.forget(document)
-            run.ended(document, "removed")
-        if run.stored or run.deleted:
-            store.touch()
+        try:
+            with run.writer:
+                run.work([task for task in tasks if not task.later])
+                run.work([task for task in tasks if task.later])
+            # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
+            for document in plan.removed:
+                run.deleted += store.forget(document)
+                run.ended(document, "removed")
+        finally:
+            # Also what a run did that breaks off is to be seen.
+            if run.stored or run.deleted:
+                store.touch()
     stored = store.documents() if run.stored or run.deleted else known
     return Report(
         documents=Documents(
@@ -173,14 +176,20 @@ def reindex(
         files = [File(document.path, document.version.root, name) for name, document in known.items()]
         gone = {file.document for file in files if not file.path.is_file()}
         if gone and not force:
-            raise RagError(f"{_names(gone)} cannot be read any more, so the old collection stays: bring it back, or --force")
+            raise RagError(
+                f"{_names(gone)} cannot be read any more, so the old collection stays: "
+                "bring it back, or run `rag-app reindex --force`"
+            )
         if new.recipe != recipe(embeddings, cutting):
             new.drop()
         found = Found([file for file in files if file.document not in gone], [Path(root) for root in roots])
         report = ingest(found, new, embeddings, cutting, limits, progress, force=True)
         lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
         if (lost or not report.chunks.stored) and not force:
-            raise RagError(f"{_names(lost)} cannot be read now, so the old collection stays: mend it, or --force drops it")
+            raise RagError(
+                f"{_names(lost)} cannot be read now, so the old collection stays: "
+                "mend it, or `rag-app reindex --force` drops it"
+            )
         new.replace(old.name)
     dropped = len(known) - len(new.documents())
     return report.model_copy(update={"documents": report.documents.model_copy(update={"removed": dropped})})
@@ -212,9 +221,10 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
 def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
     """Take documents out of the store; return how many chunks each had."""
     with alone(store):
-        gone = {document: store.forget(document) for document in documents}
-        store.touch()
-    return gone
+        try:
+            return {document: store.forget(document) for document in documents}
+        finally:
+            store.touch()
 
 
 def reset(store: Store) -> None:

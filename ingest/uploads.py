@@ -18,6 +18,7 @@ from rag_app.types import RagError
 MAX_FILES = 5000
 MAX_NAME = 120
 MAX_DEPTH = 8
+MAX_FOLDERS = 500
 # A zip may unpack to so many times what one file may have.
 UNPACKED = 10
 _MB = 1_000_000
@@ -77,17 +78,49 @@ def remove(settings: Settings, path: Path) -> bool:
     return True
 
 
+def server_folders(settings: Settings) -> list[str]:
+    """Return the folders that the page may ingest: three deep below RAG_SERVER_PATH, as `_allowed`."""
+    top = settings.server_path.resolve()
+    found: list[str] = []
+
+    def look(folder: Path, depth: int) -> None:
+        try:
+            below = sorted(
+                entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and _allowed(settings, entry)
+            )
+        except OSError:
+            # What cannot be read cannot be offered.
+            return
+        for entry in sorted(entry for entry in entries if _allowed(settings, entry)):
+            if len(found) < MAX_FOLDERS:
+                found.append(entry.relative_to(top).as_posix())
+                if depth > 1:
+                    look(entry, depth - 1)
+
+    look(top, 3)
+    return found
+
+
 def server_folder(settings: Settings, name: str) -> Path:
-    """Return a folder of this machine that the page may ingest: one at or below RAG_SERVER_PATH. RagError for another."""
+    """Return a folder of this machine that the page may ingest: one below RAG_SERVER_PATH. RagError for another."""
     top = settings.server_path.resolve()
     path = (top / name.strip()).resolve()
     if not path.is_relative_to(top):
-        raise RagError(f"{name} is not below {settings.server_path}: put it there, or set RAG_SERVER_PATH to a folder above it")
+        raise RagError(f"{name} is not below {settings.server_path}; put it there, or set RAG_SERVER_PATH to a folder above it")
     if not path.is_dir():
-        raise RagError(f"there is no folder {name} in {settings.server_path}: check the name")
-    if path.is_relative_to(settings.upload_path.resolve()) or settings.upload_path.resolve().is_relative_to(path):
-        raise RagError(f"{name} holds the uploads, which are ingested by themselves: name a folder beside or below")
+        raise RagError(f"there is no folder {name} in {settings.server_path}; check the name")
+    if path == top or not all(_allowed(settings, folder) for folder in (path, *path.parents) if folder.is_relative_to(top)):
+        raise RagError(f"{name} is hidden, or holds uploads, feedback or Chroma's files; name a folder beside it")
     return path
+
+
+def _allowed(settings: Settings, folder: Path) -> bool:
+    """Whether a folder is not hidden and holds none of what the application itself writes."""
+    own = [path.resolve() for path in (settings.upload_path, settings.feedback_path, settings.chroma_path)]
+    top = settings.server_path.resolve()
+    return folder == top or not (
+        folder.name.startswith(".") or any(path.is_relative_to(folder) or folder.is_relative_to(path) for path in own)
+    )
 
 
 def safe_name(name: str) -> str:
@@ -126,12 +159,13 @@ def _unpack(settings: Settings, folder: Path, name: str, content: IO[bytes], rec
                 if left <= 0:
                     received.refuse(shown, f"the zip unpacks to more than {settings.upload_mb * UNPACKED:,} MB: split it")
                     continue
-                if reason := _unsafe(member, parts):
+                if reason := _unsafe(member, parts, limit):
                     received.refuse(shown, reason)
                     continue
                 try:
                     with archive.open(member) as part:
-                        left -= _keep(folder, [inside, *parts], part, min(limit, left), shown, received)
+                        # Also what was unpacked of one that is then refused counts.
+                        left -= _keep(folder, [inside, *parts], part, limit, shown, received)
                 except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error) as error:
                     received.refuse(shown, f"it cannot be unpacked ({error}): zip it again")
     except (zipfile.BadZipFile, ValueError) as error:
@@ -147,7 +181,11 @@ def _members(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
             yield member
 
 
-def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str]) -> str:
+def _too_large(limit: int) -> str:
+    return f"it has more than {limit / _MB:,.0f} MB (RAG_UPLOAD_MB): split it, or ingest it on the server"
+
+
+def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str], limit: int) -> str:
     """Return why a member of a zip is refused, or ""."""
     path = member.filename.replace("\\", "/")
     if path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path):
@@ -156,13 +194,15 @@ def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str]) -> str:
         return "it is a link"
     if member.flag_bits & 1:
         return "it has a password: zip it without one"
+    if member.file_size > limit:
+        return _too_large(limit)
     if len(parts) > MAX_DEPTH:
         return f"it lies more than {MAX_DEPTH} folders deep"
     return ""
 
 
 def _keep(folder: Path, parts: Sequence[str], content: IO[bytes], limit: int, shown: str, received: Received) -> int:
-    """Write a file beside its place, then move it there, so that it is whole; return its bytes, 0 if it was refused."""
+    """Write a file beside its place, then move it there, so that it is whole; return the bytes that were read of it."""
     path = _free(folder.joinpath(*parts), received.kept)
     if path.is_dir():
         return received.refuse(shown, "there is a folder of that name: rename the file")
@@ -184,8 +224,8 @@ def _keep(folder: Path, parts: Sequence[str], content: IO[bytes], limit: int, sh
                 return size
         finally:
             Path(partial.name).unlink(missing_ok=True)
-    reason = f"it has more than {limit / _MB:,.0f} MB (RAG_UPLOAD_MB): split it, or ingest it on the server"
-    return received.refuse(shown, reason)
+    received.refuse(shown, _too_large(limit))
+    return size
 
 
 def _free(path: Path, kept: Sequence[Path]) -> Path:

@@ -11,8 +11,8 @@ FILE = "feedback.jsonl"
 Better = Literal["with", "without", "neither"]
 
 
-def rate(folder: Path, answer_id: str, ask: Ask, rating: Literal["up", "down"], comment: str = "") -> None:
-    """Store whether an answer was good, and what was said of it."""
+def rate(folder: Path, answer_id: str, ask: Ask, rating: Literal["up", "down"] | None, comment: str = "") -> None:
+    """Store whether an answer was good, None if that is taken back, and what was said of it."""
     _add(folder, "rating", answer_id, ask, {"rating": rating, "comment": comment})
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from rag_app.types import RagError
 
@@ -18,7 +18,7 @@ def read(path: Path) -> list[Row]:
     """Return the rows of a file, none if it is not there. RagError, which names the line, if one is no JSON object."""
     rows = []
     try:
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        lines = path.read_text("utf-8").split("\n") if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise RagError(f"{path} cannot be read ({error}): mend or remove it") from None
     for n, line in enumerate(lines, 1):
@@ -39,8 +39,13 @@ def append(path: Path, row: Row) -> None:
     with _alone(path):
         held = path.read_bytes() if path.exists() else b""
         joint = b"" if not held or held.endswith(b"\n") else b"\n"
-        with path.open("ab") as file:
-            file.write(joint + _line(row))
+        try:
+            with path.open("ab") as file:
+                file.write(joint + _line(row))
+        except OSError:
+            # Half a line would be in the way of every later read.
+            os.truncate(path, len(held))
+            raise
 
 
 def change(path: Path, rows: Callable[[list[Row]], list[Row]]) -> None:
@@ -52,7 +57,7 @@ def change(path: Path, rows: Callable[[list[Row]], list[Row]]) -> None:
 
 
 def _line(row: Row) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + os.linesep.encode()
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 @contextmanager
@@ -61,5 +66,7 @@ def _alone(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
             yield
+    except Timeout:
+        raise RagError(f"{path} is being written by another for ten seconds already: try again") from None
     except OSError as error:
         raise RagError(f"{path} cannot be written ({error.strerror or error}): check its permissions") from None

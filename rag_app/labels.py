@@ -12,6 +12,8 @@ from rag_app import jsonl
 from rag_app.types import Candidate, RagError
 
 GRADE = 2
+# How the ids of questions begin that were added on the page.
+ADDED = "page-"
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,12 @@ class Labels:
     def qrels(self) -> Path:
         return self.folder / "qrels.jsonl"
 
-    def judged(self, question: str) -> set[tuple[str, str]]:
-        """Return (document, quote) of all that was judged relevant to a question."""
-        if not (query := self._find(question)):
-            return set()
-        return {(str(row["document"]), str(row["quote"])) for row in self._judgements() if row.get("query") == query["_id"]}
+    def relevant(self, question: str, candidate: Candidate) -> bool:
+        """Whether a candidate was judged to answer a question: words of it, if a person quoted only these."""
+        return any(_is_of(row, candidate) for row in self._judged(question))
 
     def judge(self, question: str, candidate: Candidate, relevant: bool = True) -> None:
-        """Write down that a candidate answers a question, or take that back; the question is added if it is new.
+        """Write down that a candidate answers a question, or take that back; a question that is new is added with it.
 
         RagError if the question is labelled as one that nothing answers.
         """
@@ -44,23 +44,35 @@ class Labels:
             raise RagError(
                 f"{self.queries} says that no document answers this question ({query['_id']}): take out its answer null first"
             )
-        identity = str(query["_id"]) if query else f"page-{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
-        if query is None:
-            if not relevant:
-                return
-            jsonl.append(self.queries, {"_id": identity, "text": question})
+        identity = str(query["_id"]) if query else f"{ADDED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
         row = {"query": identity, "document": candidate.document, "quote": candidate.text, "grade": GRADE}
-        same = ("query", "document", "quote")
-        jsonl.change(
-            self.qrels,
-            lambda rows: [r for r in rows if any(r.get(name) != row[name] for name in same)] + ([row] if relevant else []),
-        )
+
+        def judged(rows: list[jsonl.Row]) -> list[jsonl.Row]:
+            others = [other for other in rows if other.get("query") != identity or not _is_of(other, candidate)]
+            if not relevant:
+                return others
+            # Words that a person chose stay as they were quoted.
+            return rows if len(others) < len(rows) else [*rows, row]
+
+        def asked(rows: list[jsonl.Row]) -> list[jsonl.Row]:
+            others = [other for other in rows if other.get("_id") != identity]
+            if relevant:
+                return rows if len(others) < len(rows) else [*rows, {"_id": identity, "text": question}]
+            # A question that was added with its first judgement goes with its last.
+            return others if identity.startswith(ADDED) and not self._judged(question) else rows
+
+        jsonl.change(self.qrels, judged)
+        jsonl.change(self.queries, asked)
 
     def examples(self, documents: set[str], n: int = 3) -> list[str]:
         """Return labelled questions that these documents answer: those marked `example` first, then the first ones."""
         answered = {row.get("query") for row in self._judgements() if row.get("document") in documents}
         fitting = [query for query in self._queries() if query["_id"] in answered]
         return [query["text"] for query in sorted(fitting, key=lambda query: not query.get("example"))[:n]]
+
+    def _judged(self, question: str) -> list[jsonl.Row]:
+        query = self._find(question)
+        return [row for row in self._judgements() if query and row.get("query") == query["_id"]]
 
     def _find(self, question: str) -> jsonl.Row | None:
         return next((query for query in self._queries() if _squeezed(query["text"]) == _squeezed(question)), None)
@@ -73,6 +85,11 @@ class Labels:
 
     def _judgements(self) -> list[jsonl.Row]:
         return jsonl.read(self.qrels)
+
+
+def _is_of(row: jsonl.Row, candidate: Candidate) -> bool:
+    """Whether a judgement is of a candidate: its quote stands in it."""
+    return row.get("document") == candidate.document and _squeezed(str(row.get("quote"))) in _squeezed(candidate.text)
 
 
 def _squeezed(text: str) -> str:

@@ -68,6 +68,8 @@ class Pipeline:
         vector, embed_tokens = self.embeddings.question(question)
         watch.lap("embed")
         candidates = self.store.nearest(vector, n_candidates or self.settings.n_candidates, only)
+        # It may have been made anew by another model since this pipeline was.
+        self.store.require(self.embeddings.recipe)
         watch.lap("retrieve")
         if not rerank:
             receipt = Receipt(status="skipped", model=self.settings.rerank_model, reason="switched off for this question")
@@ -169,12 +171,13 @@ def asked(search: Search, answering: Answering) -> Ask:
     """Return a search joined with its answer, once the answer has been read to its end."""
     if answering.answer is None:
         raise ValueError("the answer has not been read to its end")
-    first = None if answering.first_token_ms is None else search.ms.total + answering.first_token_ms
+    before = search.ms.total + (search.rewrite.ms if search.rewrite else 0.0)
+    first = None if answering.first_token_ms is None else before + answering.first_token_ms
     prompt_tokens, answer_tokens = answering.tokens
     return Ask(
         **{name: getattr(search, name) for name in ("question", "candidates", "rerank", "only", "rewrite")},
         answer=answering.answer,
-        ms=AskMs(**{**search.ms.model_dump(), "total": search.ms.total + answering.ms}, first_token=first, chat=answering.ms),
+        ms=AskMs(**{**search.ms.model_dump(), "total": before + answering.ms}, first_token=first, chat=answering.ms),
         tokens=search.tokens.model_copy(update={"chat_prompt": prompt_tokens, "chat_answer": answer_tokens}),
     )
 
@@ -265,17 +268,19 @@ def together(answerings: Sequence[Answering]) -> Iterator[tuple[int, str]]:
         finally:
             pieces.put((which, None))
 
-    with ThreadPoolExecutor(len(answerings)) as pool:
-        readers = [pool.submit(read, which) for which in range(len(answerings))]
-        left = len(readers)
-        try:
-            while left:
-                which, piece = pieces.get()
-                if piece is None:
-                    left -= 1
-                else:
-                    yield which, piece
-        finally:
-            stopped.set()
+    pool = ThreadPoolExecutor(len(answerings))
+    readers = [pool.submit(read, which) for which in range(len(answerings))]
+    left = len(readers)
+    try:
+        while left:
+            which, piece = pieces.get()
+            if piece is None:
+                left -= 1
+            else:
+                yield which, piece
+    finally:
+        stopped.set()
+        # Who left does not wait for the next piece, after which the readers end.
+        pool.shutdown(wait=False)
     for reader in readers:
         reader.result()

@@ -18,6 +18,8 @@ from rag_app.endpoint import Endpoint, openai_base, rerank_url
 from rag_app.types import SettingsError
 
 PREFIX = "RAG_"
+# What a collection is called while another is made to replace it, and what it replaced.
+RESERVED = ("-reindex", "-replaced")
 Price = Annotated[float | None, Field(ge=0)]
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
 RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
@@ -139,6 +141,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "3 to 492 letters, digits, dots, underscores and hyphens; it starts and ends with a letter or digit"
             )
+        if name.endswith(RESERVED):
+            raise ValueError(f"a name that ends with {' or '.join(RESERVED)} is kept for a reindex: choose another")
         return name
 
     @field_validator("chroma_path", "eval_path", "feedback_path", "upload_path", "server_path")

@@ -25,14 +25,16 @@ from chromadb.errors import ChromaError, NotFoundError
 from pydantic import TypeAdapter
 
 from rag_app.embeddings import Vectors
+from rag_app.settings import RESERVED
 from rag_app.types import Candidate, Chunk, RagError, joined
 
 _PAGE = 1000
-_OLD = "-replaced"
+# Documents that one filter may name; SQLite takes about 32,000 values.
+_MOST_NAMED = 30_000
 # In a filter, before a code: all documents in that language.
 LANGUAGE = "language:"
-# What a collection is called while it is made to replace another.
-REINDEX = "-reindex"
+# What a collection is called while it is made to replace another, and what that one is called then.
+REINDEX, _OLD = RESERVED
 _LITTLE_ROOM = 10_000_000
 _NOT_RECIPE = ("dimension", "written")
 # Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
@@ -93,6 +95,10 @@ def named_back(name: str) -> Path:
 
 class EmptyCollectionError(RagError):
     """There is nothing to retrieve from yet."""
+
+
+class RecipeError(RagError):
+    """The collection was made by another model or otherwise than the settings say."""
 
 
 class Store:
@@ -183,7 +189,7 @@ class Store:
             if old.get(name) != wanted
         ]
         if differs:
-            raise RagError(
+            raise RecipeError(
                 f"collection {self.name} was made with {', '.join(differs)}: "
                 "put the settings back as they were, or make it anew with `rag-app reindex`"
             )
@@ -257,7 +263,7 @@ class Store:
         """
         self._refresh()
         self._require_dimension(len(vector))
-        where = {"document": {"$in": self._named(only)}} if only else None
+        where = self._where(only)
         found, replaced = self._query(vector, n, where)
         if replaced:
             found = self._query(vector, n + 2 * replaced, where)[0][:n]
@@ -270,20 +276,23 @@ class Store:
             ]
         )
 
-    def _named(self, only: Sequence[str]) -> list[str]:
-        """Return the documents that names mean (a document, a folder/, language:de); RagError if one means nothing any more."""
-        stored = self.documents()
-        below = {
-            name: [
-                d
-                for d, about in stored.items()
-                if d == name or (name.endswith("/") and d.startswith(name)) or name == f"{LANGUAGE}{about.language}"
-            ]
-            for name in only
-        }
-        if gone := [name for name, found in below.items() if not found]:
-            raise RagError(f"{', '.join(gone)} is not in collection {self.name} any more: take it out of the filter")
-        return sorted({document for found in below.values() for document in found})
+    def _where(self, only: Sequence[str]) -> Any:
+        """Return Chroma's filter for what names mean (a document, a folder/, language:de); RagError if one means nothing."""
+        languages = [name.removeprefix(LANGUAGE) for name in only if name.startswith(LANGUAGE)]
+        names = [name for name in only if not name.startswith(LANGUAGE)]
+        ways: list[Any] = [{"language": {"$in": languages}}] if languages else []
+        if names:
+            stored = self.documents()
+            below = {name: [d for d in stored if d == name or (name.endswith("/") and d.startswith(name))] for name in names}
+            if gone := [name for name, found in below.items() if not found]:
+                raise RagError(f"not in collection {self.name} any more: {', '.join(gone)}; take it out of the filter")
+            documents = sorted({document for found in below.values() for document in found})
+            if len(documents) > _MOST_NAMED:
+                raise RagError(
+                    f"the filter names {len(documents):,} documents, more than {_MOST_NAMED:,}; choose smaller folders"
+                )
+            ways.append({"document": {"$in": documents}})
+        return {"$or": ways} if len(ways) > 1 else ways[0] if ways else None
 
     def _query(self, vector: Vectors, n: int, where: Any) -> tuple[list[tuple[str, str, Any, Any, float]], int]:
         """Return the nearest chunks (id, text, metadata, decoded rest, distance), and how many old ones were left out."""

@@ -345,7 +345,7 @@ class TestJourneys:
         page.get_by_role("tab", name="A folder of the server").click()
         page.get_by_role("combobox", name="Folder below data").fill("more")
         page.get_by_role("option", name="more").first.click()
-        page.get_by_role("button", name="Make folders equal to it").click()
+        page.get_by_role("button", name="Ingest it into folders").click()
         page.get_by_text(re.compile("done in")).wait_for()
         assert list(Store(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
 

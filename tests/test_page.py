@@ -151,6 +151,30 @@ class TestAsk:
         assert "<h4>With reranking</h4>" in text and "<h4>Without reranking</h4>" in text
         assert text.count('class="cite only"') >= 2 and "cited in this answer only" in text
 
+    def test_of_two_answers_the_one_that_came_is_kept_if_the_other_fails(self, page: AppTest, wire: Wire) -> None:
+        wire.on("/rerank", reversed_order)
+        page.query_params["mode"] = "both"
+        page.run()
+        first: list[str] = []
+
+        def reply(body: Any) -> Reply:
+            # The passages after reranking begin with another document than those before.
+            first.append(body["messages"][1]["content"])
+            with_rerank = page_of_first(body) != "retrieval"
+            return Reply({"error": {"message": "no"}}, 401) if with_rerank and len(first) <= 2 else chat("So it is [1].")
+
+        def page_of_first(body: Any) -> str:
+            return "retrieval" if wire_first in body["messages"][1]["content"].split("</passage>")[0] else "rerank"
+
+        wire_first = "Dinner is paid up to 32 EUR"
+        wire.on("/chat/completions", reply)
+        text = ask(page, "Dinner is paid up to 32 EUR in France.")
+        assert "refuses the key" in text
+        calls = wire.count("/chat/completions")
+        text = click(page, "Answer from these passages")
+        # Only what failed is asked anew.
+        assert wire.count("/chat/completions") == calls + 1 and "<h4>Without reranking</h4>" in text
+
     def test_a_second_answer_is_written_beside_the_one_that_is_there(self, page: AppTest, wire: Wire) -> None:
         wire.on("/rerank", reversed_order)
         ask(page, "dinner in France")
@@ -206,6 +230,24 @@ class TestAsk:
         assert [(row["rating"], row["comment"]) for row in rows] == [("down", ""), ("down", "the year is wrong")]
         assert rows[0]["answer_id"] == rows[1]["answer_id"] and rows[0]["passages"][0]["document"]
         assert "sk-secret" not in Path("data/feedback/feedback.jsonl").read_text("utf-8")
+
+    def test_a_thumb_that_is_taken_back_is_stored_as_such(self, page: AppTest) -> None:
+        ask(page, "dinner in France")
+        page.feedback[0].set_value(1).run()
+        page.feedback[0].set_value(None).run()
+        rows = [json.loads(line) for line in Path("data/feedback/feedback.jsonl").read_text("utf-8").splitlines()]
+        assert [row["rating"] for row in rows] == ["up", None]
+
+    def test_a_collection_made_anew_by_another_model_is_not_searched_with_the_old_one(
+        self, page: AppTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ask(page, "dinner in France")
+        monkeypatch.setenv("RAG_EMBEDDING_MODEL", "emb2")
+        assert run("reindex").exit_code == 0
+        text = ask(page, "parking")
+        assert "was made with embedding model" in text
+        # The settings are read again then, and the next one is answered.
+        assert "It is so" in click(page, "Ask again")
 
     def test_two_sessions_do_not_see_each_other(self, page: AppTest) -> None:
         ask(page, "dinner in France")

@@ -62,7 +62,9 @@ class TestJsonLines:
         path = tmp_path / "rows.jsonl"
         path.write_text('{"a": 1}')
         jsonl.append(path, {"b": "中文"})
-        assert jsonl.read(path) == [{"a": 1}, {"b": "中文"}]
+        # Ends of lines to Python, none to JSON.
+        jsonl.append(path, {"c": "x\u2028y\u2029z\u0085"})
+        assert jsonl.read(path) == [{"a": 1}, {"b": "中文"}, {"c": "x\u2028y\u2029z\u0085"}]
 
     @pytest.mark.parametrize("line", ["{", "[1]", "\udcff"], ids=["not JSON", "no object", "no UTF-8"])
     def test_a_broken_line_is_named(self, tmp_path: Path, line: str) -> None:
@@ -95,9 +97,32 @@ class TestLabels:
             (queries[0]["_id"], "1.md", "text 1", 2),
             (queries[0]["_id"], "2.md", "text 2", 2),
         }
-        assert len(qrels) == 2 and labels.judged("How much?") == {("1.md", "text 1"), ("2.md", "text 2")}
+        assert len(qrels) == 2 and labels.relevant("How much?", candidate(1)) and not labels.relevant("Why?", candidate(1))
         labels.judge("How much?", candidate(1), relevant=False)
-        assert labels.judged("How much?") == {("2.md", "text 2")}
+        assert not labels.relevant("How much?", candidate(1)) and labels.relevant("How much?", candidate(2))
+        # A question that was added goes with its last judgement: none is left that would look unanswerable.
+        labels.judge("How much?", candidate(2), relevant=False)
+        assert jsonl.read(labels.queries) == jsonl.read(labels.qrels) == []
+
+    def test_words_that_a_person_quoted_speak_for_the_chunk_and_stay(self, tmp_path: Path) -> None:
+        labels = Labels(tmp_path)
+        labels.queries.write_text('{"_id": "a01", "text": "How much?", "answer": "32"}\n')
+        labels.qrels.write_text('{"query": "a01", "document": "1.md", "quote": "is  32 EUR", "grade": 1}\n')
+        chunk = candidate(1, "Dinner is 32 EUR in France.")
+        assert labels.relevant("How much?", chunk)
+        labels.judge("How much?", chunk)
+        assert [row["quote"] for row in jsonl.read(labels.qrels)] == ["is  32 EUR"]
+        labels.judge("How much?", chunk, relevant=False)
+        assert jsonl.read(labels.qrels) == [] and len(jsonl.read(labels.queries)) == 1
+
+    def test_ten_people_who_judge_a_new_question_at_once_add_it_once(self, tmp_path: Path) -> None:
+        labels = Labels(tmp_path)
+        threads = [threading.Thread(target=labels.judge, args=("How much?", candidate(n))) for n in range(1, 11)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(jsonl.read(labels.queries)) == 1 and len(jsonl.read(labels.qrels)) == 10
 
     def test_a_labelled_question_keeps_its_id(self, tmp_path: Path) -> None:
         labels = Labels(tmp_path)

@@ -6,6 +6,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,10 +102,21 @@ class TestReceive:
         small = settings.model_copy(update={"upload_mb": 1})
         content = zipped({f"{n:02}.txt": b"\0" * 900_000 for n in range(15)} | {"99.txt": b"\0" * 5_000_000})
         received = uploads.receive(small, [("bomb.zip", content)])
-        # Ten times the limit of one file in all, and what crosses it is refused.
-        assert len(names(small)) == 11 and len(received.refused) == 5
-        total = sum(path.stat().st_size for path in uploads.root(small).rglob("*") if path.is_file())
-        assert total <= 10_000_000
+        # 12 of 0.9 MB are the first to cross ten times the limit of one file; what follows is refused unread.
+        assert len(names(small)) == 12 and len(received.refused) == 4
+        assert "more than 10 MB" in received.refused[0].reason
+
+    def test_members_that_lie_about_their_size_use_up_the_limit_too(self, settings: Settings) -> None:
+        small = settings.model_copy(update={"upload_mb": 1})
+        body = bytearray(zipped({f"{n:02}.txt": b"\0" * 2_000_000 for n in range(40)}).getvalue())
+        # In the directory each says that it has ten bytes.
+        at = 0
+        while (at := body.find(b"PK\x01\x02", at)) >= 0:
+            body[at + 24 : at + 28] = (10).to_bytes(4, "little")
+            at += 4
+        received = uploads.receive(small, [("liar.zip", io.BytesIO(bytes(body)))])
+        assert names(small) == [] or sum(p.stat().st_size for p in uploads.root(small).rglob("*") if p.is_file()) < 1_000_000
+        assert len(received.refused) + len(names(small)) == 40
 
     def test_too_many_files_and_too_deep_ones_are_refused(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(uploads, "MAX_FILES", 3)
@@ -140,7 +152,11 @@ class TestServerFolder:
         (tmp_path / "secret").mkdir()
         (tmp_path / "data" / "link").symlink_to(tmp_path / "secret")
         assert uploads.server_folder(settings, "corpus") == tmp_path / "data" / "corpus"
-        for name in ("../secret", "/etc", "link", "nothing", ".", "uploads"):
+        (tmp_path / "data" / ".git").mkdir()
+        (tmp_path / "data" / "feedback").mkdir()
+        (tmp_path / "data" / "uploads" / "x").mkdir(parents=True)
+        assert uploads.server_folders(settings) == ["corpus"]
+        for name in ("../secret", "/etc", "link", "nothing", ".", "uploads", "uploads/x", ".git", "feedback"):
             with pytest.raises(RagError):
                 uploads.server_folder(settings, name)
 
@@ -185,6 +201,19 @@ class TestJobs:
         assert list(store.documents()) == ["uploads/a.md"]
         again = start()
         assert again.unchanged == 1 and again.report is not None and again.report.chunks.embedded == 0
+
+    def test_runs_on_one_collection_wait_for_each_other(self, settings: Settings) -> None:
+        runs, order = Jobs(), []
+
+        def slow(progress: object) -> Any:
+            order.append("begins")
+            time.sleep(0.2)
+            order.append("ends")
+
+        found = [runs.start("handbook", str(n), slow) for n in range(3)]
+        for job in found:
+            ended(job)
+        assert order == ["begins", "ends"] * 3
 
     def test_a_run_while_another_holds_the_lock_ends_with_its_reason(
         self, settings: Settings, start: Callable[[], Job]

@@ -25,7 +25,7 @@ def page(controls: Any) -> None:
     try:
         lay_out(controls, st.session_state.setdefault("turns", []))
     except RagError as error:
-        resources.forget()
+        resources.outdated(error)
         states.show_error(error)
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from rag_app.chat import Answering
 from rag_app.feedback import Better
+from rag_app.page import resources
 from rag_app.page.answers import answer_html
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.words import later, t
@@ -59,11 +60,18 @@ class Turn:
     choice: Choice
     mode: Mode
     history: list[tuple[str, str]] = field(default_factory=list)
+    # The answer without reranking, as long as the other one has not come.
+    side: Answering | None = None
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     search: Search | None = None
     error: RagError | None = None
     left: Literal["with", "without"] = field(default_factory=lambda: "with" if random.random() < 0.5 else "without")
     voted: Better | Literal["", "not"] = ""
+
+    def begin_anew(self) -> None:
+        """Make it another answer for what is stored of it and shown of it, with sides drawn anew."""
+        fresh = Turn(self.typed, self.choice, self.mode)
+        self.id, self.left, self.voted, self.side = fresh.id, fresh.left, "", None
 
     @property
     def ask(self) -> Ask | None:
@@ -92,6 +100,7 @@ def run(pipeline: Pipeline, turn: Turn, place: Any) -> None:
                 turn.search = _search(pipeline, turn, line)
             _answer(pipeline, turn, line)
         except RagError as error:
+            resources.outdated(error)
             turn.error = error
 
 
@@ -129,7 +138,7 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
     wanted: dict[str, Answering] = {}
     if turn.ask is None:
         wanted["with"] = pipeline.answer(search)
-    if turn.mode != "one" and comparable(search) and not (turn.ask and turn.ask.without_rerank):
+    if turn.mode != "one" and comparable(search) and not (turn.side or (turn.ask and turn.ask.without_rerank)):
         wanted["without"] = pipeline.answer_without_rerank(search)
     if not wanted:
         return
@@ -158,8 +167,10 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
         # What has come of two answers is kept, also if the other failed.
         if "with" in wanted and wanted["with"].answer:
             turn.search = asked(search, wanted["with"])
-        if "without" in wanted and wanted["without"].answer and turn.ask:
-            turn.search = with_side(turn.ask, wanted["without"])
+        if "without" in wanted and wanted["without"].answer:
+            turn.side = wanted["without"]
+        if turn.ask and turn.side:
+            turn.search, turn.side = with_side(turn.ask, turn.side), None
 
 
 def stages_of(search: Search) -> dict[str, float]:

@@ -25,7 +25,6 @@ def page() -> None:
     """Lay out the page; what was found is kept until it is asked again."""
     st.title(t("Connections"), anchor=False)
     st.caption(t("Each endpoint is asked something whose answer is known."))
-    kept = _kept()
     with st.container(horizontal=True):
         again = st.button(t("Try again"), icon=":material/refresh:", type="primary")
         reread = st.button(
@@ -38,17 +37,17 @@ def page() -> None:
     except RagError as error:
         states.show_error(error)
         return
+    kept = _kept(settings.model_dump_json())
     if again or reread or not kept:
-        kept.clear()
         _examine(settings, kept)
     else:
         _show(settings, kept["findings"], "")
     st.caption(t("Looked at {when}.", when=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept["when"]))))
 
 
-@st.cache_resource(show_spinner=False)
-def _kept() -> dict[str, Any]:
-    """Return what was found last, for all sessions: endpoints are not asked anew by each visitor."""
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _kept(settings: str) -> dict[str, Any]:
+    """Return what was found last with these settings, for all sessions: endpoints are not asked anew by each visitor."""
     return {}
 
 

@@ -1,5 +1,6 @@
 """The documents: what is stored, chunk by chunk; adding, deleting and embedding anew."""
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from rag_app.page import resources, states
 from rag_app.page.answers import open_link_to
 from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.words import later, t
-from rag_app.settings import Settings, load_settings
+from rag_app.settings import Settings
 from rag_app.store import EmptyCollectionError, Store, StoredDocument
-from rag_app.types import RagError
+from rag_app.types import RagError, SettingsError
 
 STATES = {
     "waiting": later("waiting"),
@@ -33,7 +34,6 @@ STATES = {
 }
 CHUNKS_A_PAGE = 50
 POLL_SECONDS = 1.0
-MAX_FOLDERS = 500
 
 
 def page(controls: Any) -> None:
@@ -50,7 +50,11 @@ def page(controls: Any) -> None:
                 accept_new_options=True,
                 help=t("Type another name to begin a new collection."),
             )
-        settings = load_settings(collection=collection)
+        try:
+            settings = resources.of(collection)
+        except SettingsError as error:
+            states.show("tune", t("This name cannot be used"), str(error), t("Take another name for the collection."))
+            return
         try:
             store, stored = resources.store(settings.collection), resources.stored(settings.collection)
         except EmptyCollectionError:
@@ -72,7 +76,7 @@ def page(controls: Any) -> None:
         if len(chosen) == 1:
             show_chunks(settings, store, chosen[0])
     except RagError as error:
-        resources.forget()
+        resources.outdated(error)
         states.show_error(error)
 
 
@@ -96,33 +100,14 @@ def add(settings: Settings) -> None:
             start(settings, label, lambda progress: jobs.ingest_folder(settings, where, progress), received.refused)
     with folder, st.form("folder", border=False):
         chosen = st.selectbox(
-            t("Folder below {path}", path=settings.server_path), folders(settings), accept_new_options=True, index=None
+            t("Folder below {path}", path=settings.server_path),
+            uploads.server_folders(settings),
+            accept_new_options=True,
+            index=None,
         )
-        if st.form_submit_button(t("Make {collection} equal to it", collection=settings.collection)) and chosen:
+        if st.form_submit_button(t("Ingest it into {collection}", collection=settings.collection)) and chosen:
             path = uploads.server_folder(settings, chosen)
             start(settings, str(path.name), lambda progress: jobs.ingest_folder(settings, path, progress))
-
-
-def folders(settings: Settings) -> list[str]:
-    """Return the folders that can be ingested, three deep, without hidden ones, Chroma's own and the uploads."""
-    top = settings.server_path.resolve()
-    left_out = {settings.upload_path.resolve(), settings.feedback_path.resolve()}
-    found: list[str] = []
-
-    def look(folder: Path, depth: int) -> None:
-        try:
-            below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-        except OSError:
-            # What cannot be read cannot be offered.
-            return
-        for entry in below:
-            if len(found) < MAX_FOLDERS and entry not in left_out and not (entry / "chroma.sqlite3").exists():
-                found.append(entry.relative_to(top).as_posix())
-                if depth > 1:
-                    look(entry, depth - 1)
-
-    look(top, 3)
-    return found
 
 
 def start(settings: Settings, label: str, work: Any, refused: Sequence[Any] = ()) -> None:
@@ -243,17 +228,21 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
     if not all(d.whole for d in found):
         rows[t("state")] = ["" if d.whole else t("incomplete: add it again") for d in found]
     names = [d.document for d in found]
+    # Another table for other rows: what is picked is kept by its place.
+    table_key = f"table-{hashlib.sha256(repr(names).encode()).hexdigest()[:12]}"
 
     def pick() -> None:
-        selected = st.session_state["table"]["selection"]["rows"]
-        st.session_state["document"] = [names[row] for row in selected if row < len(names)]
+        selected = [names[row] for row in st.session_state[table_key]["selection"]["rows"] if row < len(names)]
+        # What was chosen and is not in this table stays chosen.
+        kept = [name for name in st.session_state.get("document", []) if name not in names]
+        st.session_state["document"] = [*kept, *selected]
 
     st.dataframe(
         rows,
         hide_index=True,
         on_select=pick,
         selection_mode="multi-row",
-        key="table",
+        key=table_key,
         height=min(36 * len(found) + 40, 420),
         alt=t("The documents that are stored"),
     )

@@ -31,9 +31,7 @@ def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
         if opened == "Movement":
             st.html(movement.legend(view))
             dark = st.context.theme.type == "dark"
-            st.altair_chart(
-                movement.chart(view, cited, dark=dark), theme=None, alt=plain(effect(view)), key=f"movement-{turn.id}"
-            )
+            st.altair_chart(movement.chart(view, cited, dark=dark), theme=None, alt=effect(view), key=f"movement-{turn.id}")
         elif opened == "Lists":
             st.html(movement.lists(view, cited))
         elif opened == "Passages as sent":
@@ -71,7 +69,7 @@ def _candidate(
         st.html(passage_html(c, c.sent if numbered else c.text, turn.choice.collection))
         labels = Labels(pipeline.settings.eval_path)
         try:
-            judged = (c.document, c.text) in labels.judged(view.question)
+            judged = labels.relevant(view.question, c)
         except RagError as error:
             states.note(str(error), "error")
             return

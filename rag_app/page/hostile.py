@@ -23,8 +23,8 @@ _SHOWN = 600
 
 
 def visible(text: str) -> str:
-    """Return text without control and direction characters."""
-    return "".join(c if c.isprintable() or c == "\n" else " " if c.isspace() else "" for c in text)
+    """Return text without control and direction characters; what joins or parts letters in some scripts stays."""
+    return "".join(c if c.isprintable() or c in "\n\u200c\u200d" else " " if c.isspace() else "" for c in text)
 
 
 def plain(text: str) -> str:

@@ -9,7 +9,7 @@ from ingest.jobs import Jobs
 from rag_app.labels import Labels
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
-from rag_app.store import Store, StoredDocument, collections
+from rag_app.store import RecipeError, Store, StoredDocument, collections
 from rag_app.types import RagError, SettingsError
 
 ICON = Path(__file__).with_name("icon.svg")
@@ -33,7 +33,8 @@ def title_and_icon() -> tuple[str, str]:
 
 
 def of(collection: str) -> Settings:
-    """Return the settings for a collection."""
+    """Return the settings for a collection; SettingsError if it cannot have this name."""
+    load_settings(collection=collection)
     return settings().model_copy(update={"collection": collection})
 
 
@@ -55,8 +56,14 @@ def jobs() -> Jobs:
     return Jobs()
 
 
+def outdated(error: RagError) -> None:
+    """After an error that tells that the settings or the collection are others now, make what hangs on them anew."""
+    if isinstance(error, (SettingsError, RecipeError)):
+        forget()
+
+
 def forget() -> None:
-    """Make settings and pipelines anew when they are next needed: after an error, or when .env was changed."""
+    """Make settings and pipelines anew when they are next needed: .env is read again."""
     settings.clear()
     pipeline.clear()
 

@@ -178,7 +178,7 @@ def _actions(pipeline: Pipeline, turn: Turn, ask: Ask, mode: Mode) -> None:
     """Show what can be done with an answer: judge it, compare it, take it along."""
     folder = pipeline.settings.feedback_path
     with st.container(horizontal=True, vertical_alignment="center"):
-        rating = st.feedback("thumbs", key=f"thumbs-{turn.id}", on_change=_rate, args=(turn, folder))
+        rating = st.feedback("thumbs", key=f"thumbs-{turn.id}", on_change=_rate, args=(turn, folder), persist_state="session")
         if not ask.without_rerank:
             st.button(
                 t("With and without"),
@@ -214,14 +214,15 @@ def _actions(pipeline: Pipeline, turn: Turn, ask: Ask, mode: Mode) -> None:
             on_change=_rate,
             args=(turn, folder),
             max_chars=2000,
+            persist_state="session",
         )
 
 
 def _rate(turn: Turn, folder: Path) -> None:
     rating, ask = st.session_state.get(f"thumbs-{turn.id}"), turn.ask
     comment = st.session_state.get(f"comment-{turn.id}") or ""
-    if rating is not None and ask is not None:
-        said: Literal["up", "down"] = "up" if rating else "down"
+    if ask is not None:
+        said: Literal["up", "down"] | None = None if rating is None else "up" if rating else "down"
         if states.stored(lambda: feedback.rate(folder, turn.id, ask, said, comment)):
             st.toast(t("Thank you: stored."))
 
@@ -236,8 +237,10 @@ def _go_on(turn: Turn, view: Search, n_passages: int) -> None:
     fields = {name: getattr(view, name) for name in Search.model_fields}
     ms = {name: getattr(view.ms, name) for name in ("embed", "retrieve", "rerank")}
     turn.search = Search(**{**fields, "ms": {**ms, "total": sum(ms.values())}})
-    turn.choice, turn.voted = replace(turn.choice, n_passages=n_passages), ""
-    st.session_state["go_on"] = True
+    if turn.ask:
+        turn.begin_anew()
+    turn.choice = replace(turn.choice, n_passages=n_passages)
+    st.session_state.update(go_on=True, open=turn.id)
 
 
 def _changes(turn: Turn, choice: Choice, mode: Mode, view: Search) -> None:
@@ -267,9 +270,10 @@ def _again(turn: Turn, choice: Choice, mode: Mode) -> None:
 
 
 def _ask_again(turn: Turn, choice: Choice, mode: Mode) -> None:
-    turn.search, turn.error, turn.voted = None, None, ""
+    turn.search, turn.error = None, None
     turn.choice, turn.mode = choice, mode
-    st.session_state["go_on"] = True
+    turn.begin_anew()
+    st.session_state.update(go_on=True, open=turn.id)
 
 
 def receipt(search: Search, pipeline: Pipeline) -> str:

@@ -1,5 +1,6 @@
 """What a person sees where something did not go as hoped: what it is, and the next step."""
 
+import re
 from collections.abc import Callable
 
 import streamlit as st
@@ -63,8 +64,10 @@ def show_error(error: RagError) -> None:
     elif isinstance(error, SettingsError):
         show("tune", t("A setting cannot work"), str(error), t("Mend it in `.env`, then reload this page."), CONNECTIONS)
     else:
-        happened, _, remedy = str(error).rpartition(": ")
-        show("info", t("That did not work"), happened or str(error), remedy if happened else t("Try again."))
+        # What to do stands behind the last of these.
+        parts = re.fullmatch(r"(.+)(?:; |: )(.+)", str(error), re.DOTALL)
+        happened, remedy = parts.groups() if parts else (str(error), t("Try again."))
+        show("info", t("That did not work"), happened, remedy)
 
 
 def note(text: str, icon: str = "info") -> None:
