@@ -85,14 +85,12 @@ def server_folders(settings: Settings) -> list[str]:
 
     def look(folder: Path, depth: int) -> None:
         try:
-            below = sorted(
-                entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and _allowed(settings, entry)
-            )
+            below = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink())
         except OSError:
             # What cannot be read cannot be offered.
             return
-        for entry in sorted(entry for entry in entries if _allowed(settings, entry)):
-            if len(found) < MAX_FOLDERS:
+        for entry in below:
+            if _allowed(settings, entry) and len(found) < MAX_FOLDERS:
                 found.append(entry.relative_to(top).as_posix())
                 if depth > 1:
                     look(entry, depth - 1)
