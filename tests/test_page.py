@@ -101,6 +101,27 @@ class TestAsk:
         page.run()
         assert wire.count("/chat/completions") == 1
 
+    def test_a_question_that_is_too_long_is_not_asked_in_part(self, page: AppTest, wire: Wire) -> None:
+        text = ask(page, "why " * 1500)
+        assert "The question is too long" in text and "5,999 characters" in text and wire.count("/rerank") == 0
+
+    def test_the_address_is_of_the_question_that_is_shown(self, page: AppTest, wire: Wire) -> None:
+        page.query_params["follow_ups"] = "false"
+        ask(page, "dinner in France")
+        ask(page, "parking")
+        assert page.query_params["q"] == "parking"
+        page.session_state["open"] = page.session_state["turns"][0].id
+        page.run()
+        assert heading(page) == "dinner in France" and page.query_params["q"] == "dinner in France"
+
+    def test_another_mode_is_remarked_on_like_another_setting(self, page: AppTest, wire: Wire) -> None:
+        wire.on("/rerank", reversed_order)
+        ask(page, "dinner in France")
+        page.session_state["mode"] = "both"
+        page.run()
+        assert "The settings have changed" in said(page)
+        assert "<h4>Without reranking</h4>" in click(page, "Ask again")
+
     def test_moving_the_passages_cuts_the_ranking_anew_without_a_call(self, page: AppTest, wire: Wire) -> None:
         ask(page, "dinner in France")
         before = len(wire.sent)

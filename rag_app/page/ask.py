@@ -39,13 +39,14 @@ def lay_out(controls: Any, turns: list[Turn]) -> None:
         choice, mode, follow_up = choose(pipeline, collection, written)
     question = question_box(turns, collection, written)
     if question:
-        st.query_params["q"] = question
         # Kept before it is asked: what comes of it is worth seeing also if it is broken off.
         turns.append(Turn(question, choice, mode, history_of(turns) if follow_up else []))
         st.session_state["open"] = turns[-1].id
     shown = next((turn for turn in turns if turn.id == st.session_state.get("open")), turns[-1] if turns else None)
     if shown is None:
         return
+    # The address is of what is shown, also after another page or an earlier question.
+    st.query_params["q"] = shown.typed
     pipeline = resources.pipeline(shown.choice.collection)
     asking = bool(st.session_state.pop("go_on", False) or question)
     under_way = st.empty()
@@ -141,7 +142,16 @@ def question_box(turns: list[Turn], collection: str, written: str) -> str:
         asked = asked or st.query_params.get("q", "")
     if not turns and not asked and examples:
         st.pills(t("Examples"), examples, format_func=plain, key="example", on_change=_pick_example)
-    return str(asked).strip()[:MAX_QUESTION]
+    asked = str(asked).strip()
+    if len(asked) > MAX_QUESTION:
+        states.show(
+            "short_text",
+            t("The question is too long"),
+            t("It has {n} characters, and at most {most} are asked.", n=f"{len(asked):,}", most=f"{MAX_QUESTION:,}"),
+            t("Ask for one thing in a few sentences."),
+        )
+        return ""
+    return asked
 
 
 def _pick_example() -> None:

@@ -68,7 +68,7 @@ def page(controls: Any) -> None:
                 "library_add",
                 t("Nothing is stored here yet"),
                 t("The collection {collection} has no documents.", collection=settings.collection),
-                t("Upload some above, or run `rag-app ingest PATH`."),
+                t("Upload some above, or run rag-app ingest PATH."),
             )
             return
         chosen = choose(settings, stored)

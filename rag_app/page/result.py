@@ -245,7 +245,8 @@ def _go_on(turn: Turn, view: Search, n_passages: int) -> None:
 
 def _changes(turn: Turn, choice: Choice, mode: Mode, view: Search) -> None:
     """Say where the sidebar differs from what was asked with."""
-    if not choice.same_ranking(turn.choice):
+    alone = mode != "one" and turn.ask is not None and not turn.ask.without_rerank and comparable(turn.ask)
+    if alone or not choice.same_ranking(turn.choice):
         states.note(t("The settings have changed since this was asked."), "tune")
         _again(turn, choice, mode)
     if view is not turn.search:

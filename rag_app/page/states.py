@@ -54,7 +54,7 @@ def show_error(error: RagError) -> None:
             "library_add",
             t("Nothing is stored here yet"),
             str(error),
-            t("Upload documents on the page Documents, or run `rag-app ingest PATH`."),
+            t("Upload documents on the page Documents, or run rag-app ingest PATH."),
             DOCUMENTS,
         )
     elif isinstance(error, EndpointError):
@@ -62,7 +62,7 @@ def show_error(error: RagError) -> None:
         # The name of the endpoint stands before the reason.
         show(icon, t(title), str(error).removesuffix(f"; {error.remedy}"), error.remedy, CONNECTIONS)
     elif isinstance(error, SettingsError):
-        show("tune", t("A setting cannot work"), str(error), t("Mend it in `.env`, then reload this page."), CONNECTIONS)
+        show("tune", t("A setting cannot work"), str(error), t("Mend it in .env, then reload this page."))
     else:
         # What to do stands behind the last of these.
         parts = re.fullmatch(r"(.+)(?:; |: )(.+)", str(error), re.DOTALL)
