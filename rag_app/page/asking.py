@@ -146,14 +146,13 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
     order = ["with", "without"] if turn.mode != "blind" or turn.left == "with" else ["without", "with"]
     shown = [side for side in order if side in wanted or (side == "with" and turn.ask)]
     columns = dict(zip(shown, st.columns(len(shown)) if len(shown) > 1 else [st.container()], strict=True))
-    if turn.ask and "with" in columns and "with" not in wanted:
-        columns["with"].html(html("<h4>{title}</h4>", title=t("With reranking")) + answer_html(turn.ask.answer.text))
-    places = {side: columns[side].empty() for side in wanted}
     titles = {"with": t("With reranking"), "without": t("Without reranking")}
-    head = {
-        side: html("<h4>{title}</h4>", title=titles[side]) if len(shown) > 1 and turn.mode == "both" else Markup("")
-        for side in wanted
-    }
+    # Not before a blind vote: nothing tells which is which.
+    named = len(shown) > 1 and turn.mode == "both"
+    head = {side: html("<h4>{title}</h4>", title=titles[side]) if named else Markup("") for side in shown}
+    if turn.ask and "with" in columns and "with" not in wanted:
+        columns["with"].html(head["with"] + answer_html(turn.ask.answer.text))
+    places = {side: columns[side].empty() for side in wanted}
     sides = list(wanted)
     text, drawn = dict.fromkeys(sides, ""), dict.fromkeys(sides, 0.0)
     try:

@@ -44,10 +44,10 @@ def pipeline(collection: str) -> Pipeline:
     return Pipeline(of(collection))
 
 
-def store(collection: str, *, create: bool = False) -> Store:
+def store(collection: str) -> Store:
     """Return a collection's store, for pages that ask no model."""
     found = of(collection)
-    return Store(found.chroma_path, found.chroma_url, collection, create=create)
+    return Store(found.chroma_path, found.chroma_url, collection)
 
 
 @st.cache_resource(show_spinner=False)
