@@ -1,5 +1,6 @@
 """Sync: make the collection equal to the files. A second run does nothing; a broken-off run is completed by the next."""
 
+import hashlib
 import threading
 import time
 from collections import Counter, deque
@@ -193,6 +194,36 @@ def reindex(
         new.replace(old.name)
     dropped = len(known) - len(new.documents())
     return report.model_copy(update={"documents": report.documents.model_copy(update={"removed": dropped})})
+
+
+def beside(
+    old: Store, settings: Settings, embeddings: Embeddings, on_file: Callable[[int, int], None] = lambda done, of: None
+) -> str:
+    """Ingest the files of a collection with other settings, into one of its own, and return its name.
+
+    If the collection was made by these settings it is its own. RagError if a file is gone.
+    """
+    cutting, limits = how(settings)
+    wanted = recipe(embeddings, cutting)
+    if old.recipe == wanted:
+        return old.name
+    known = old.documents()
+    files = [File(document.path, document.version.root, name) for name, document in known.items()]
+    if gone := {file.document for file in files if not file.path.is_file()}:
+        raise RagError(f"{_names(gone)} cannot be read any more: bring it back, or `rag-app forget` it")
+    digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
+    new = Store(old.path, old.url, f"eval-{old.name}-{digest}", create=True)
+    done: Counter[str] = Counter()
+
+    def ended(document: str, state: State, reason: str) -> None:
+        done[state] += 1
+        on_file(done.total(), len(files))
+
+    found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
+    report = ingest(found, new, embeddings, cutting, limits, Progress(file=ended), force=True)
+    if failed := report.documents.failed:
+        raise RagError(f"{failed[0].path} cannot be read now ({failed[0].reason}): mend it, or `rag-app forget` it")
+    return new.name
 
 
 def chosen(store: Store, names: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The command line: rag-app ask, search, doctor, gateway, and the commands on the corpus."""
+"""The command line: rag-app ask, search, doctor, gateway, the commands on the corpus and those that measure."""
 
 import io
 import sys
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ingest import commands
 from rag_app import builtin
+from rag_app.evaluation import commands as measuring
 from rag_app.terminal import CollectionOption, Commands, JsonOption, configure, err, out, printable
 from rag_app.types import SEPARATOR, Ask, Candidate, RagError, Search, arrow, seconds
 
@@ -48,6 +49,7 @@ def about(
 
 
 commands.add_to(app)
+measuring.add_to(app)
 
 
 @app.command()

@@ -1,10 +1,11 @@
 """Labelled questions: which passage answers which question, as people judged it. Files: queries.jsonl and qrels.jsonl.
 
 A query has `_id`, `text` and, where it is known, `answer` (null: the documents do not answer it). A judgement has `query`,
-`document`, `quote` (words of the document) and `grade` (2 answers, 1 helps).
+`document`, `quote` (words of the document) and `grade` (2 answers, 1 helps, 0 does not).
 """
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from rag_app import jsonl
 from rag_app.types import Candidate, RagError
 
 GRADE = 2
-# How the ids of questions begin that were added on the page.
+# How the ids of questions begin that were added on the page, and of those that a model drafted and a person accepted.
 ADDED = "page-"
+DRAFTED = "draft-"
 
 
 @dataclass(frozen=True)
@@ -30,33 +32,33 @@ class Labels:
     def qrels(self) -> Path:
         return self.folder / "qrels.jsonl"
 
-    def relevant(self, question: str, candidate: Candidate) -> bool:
-        """Whether a candidate was judged to answer a question: words of it, if a person quoted only these."""
-        return any(_is_of(row, candidate) for row in self._judged(question))
+    def grade(self, question: str, candidate: Candidate) -> int | None:
+        """Return how a candidate was judged for a question (by words of it, if a person quoted only these), None if not yet."""
+        return max((row["grade"] for row in self._judged(question) if _is_of(row, candidate)), default=None)
 
-    def judge(self, question: str, candidate: Candidate, relevant: bool = True) -> None:
-        """Write down that a candidate answers a question, or take that back; a question that is new is added with it.
+    def judge(self, question: str, candidate: Candidate, grade: int | None) -> None:
+        """Write down the grade of a candidate for a question, or take it back (None); a question that is new is added.
 
         RagError if the question is labelled as one that nothing answers.
         """
         query = self._find(question)
-        if query is not None and relevant and "answer" in query and query["answer"] is None:
+        if query is not None and grade and "answer" in query and query["answer"] is None:
             raise RagError(
                 f"{self.queries} says that no document answers this question ({query['_id']}): take out its answer null first"
             )
         identity = str(query["_id"]) if query else f"{ADDED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
-        row = {"query": identity, "document": candidate.document, "quote": candidate.text, "grade": GRADE}
+        row = {"query": identity, "document": candidate.document, "quote": candidate.text, "grade": grade}
 
         def judged(rows: list[jsonl.Row]) -> list[jsonl.Row]:
-            others = [other for other in rows if other.get("query") != identity or not _is_of(other, candidate)]
-            if not relevant:
-                return others
+            mine = [other for other in rows if other.get("query") == identity and _is_of(other, candidate)]
+            if grade is None:
+                return [other for other in rows if other not in mine]
             # Words that a person chose stay as they were quoted.
-            return rows if len(others) < len(rows) else [*rows, row]
+            return [other | {"grade": grade} if other in mine else other for other in rows] if mine else [*rows, row]
 
         def asked(rows: list[jsonl.Row]) -> list[jsonl.Row]:
             others = [other for other in rows if other.get("_id") != identity]
-            if relevant:
+            if grade is not None:
                 return rows if len(others) < len(rows) else [*rows, {"_id": identity, "text": question}]
             # A question that was added with its first judgement goes with its last.
             return others if identity.startswith(ADDED) and not self._judged(question) else rows
@@ -64,27 +66,44 @@ class Labels:
         jsonl.change(self.qrels, judged)
         jsonl.change(self.queries, asked)
 
+    def add(self, question: str, answer: str, document: str, quote: str) -> None:
+        """Add a question with its answer and the words of a document that hold it. RagError if it is there already."""
+        if self._find(question):
+            raise RagError(f"{self.queries} has this question already: drop the draft")
+        identity = f"{DRAFTED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
+        jsonl.append(self.qrels, {"query": identity, "document": document, "quote": quote, "grade": GRADE})
+        jsonl.append(self.queries, {"_id": identity, "text": question, "answer": answer})
+
     def examples(self, documents: set[str], n: int = 3) -> list[str]:
         """Return labelled questions that these documents answer: those marked `example` first, then the first ones."""
-        answered = {row.get("query") for row in self._judgements() if row.get("document") in documents}
-        fitting = [query for query in self._queries() if query["_id"] in answered]
+        answered = {row["query"] for row in self.judgements() if row["grade"] and row["document"] in documents}
+        fitting = [query for query in self.questions() if query["_id"] in answered]
         return [query["text"] for query in sorted(fitting, key=lambda query: not query.get("example"))[:n]]
 
     def _judged(self, question: str) -> list[jsonl.Row]:
         query = self._find(question)
-        return [row for row in self._judgements() if query and row.get("query") == query["_id"]]
+        return [row for row in self.judgements() if query and row.get("query") == query["_id"]]
 
     def _find(self, question: str) -> jsonl.Row | None:
-        return next((query for query in self._queries() if _squeezed(query["text"]) == _squeezed(question)), None)
+        return next((query for query in self.questions() if _squeezed(query["text"]) == _squeezed(question)), None)
 
-    def _queries(self) -> list[jsonl.Row]:
+    def questions(self) -> list[jsonl.Row]:
+        """Return the questions. RagError, which names the file, if a line lacks something or an _id is there twice."""
         rows = jsonl.read(self.queries)
         if any(not isinstance(row.get("_id"), str) or not isinstance(row.get("text"), str) for row in rows):
             raise RagError(f"{self.queries}: every line needs _id and text: mend or remove the one that does not")
+        if twice := [name for name, n in Counter(row["_id"] for row in rows).items() if n > 1]:
+            raise RagError(f"{self.queries} has the _id {twice[0]} twice: every question needs its own")
         return rows
 
-    def _judgements(self) -> list[jsonl.Row]:
-        return jsonl.read(self.qrels)
+    def judgements(self) -> list[jsonl.Row]:
+        """Return the judgements. RagError, which names the line, if one lacks something."""
+        rows = jsonl.read(self.qrels)
+        for n, row in enumerate(rows, 1):
+            words = all(isinstance(row.get(name), str) for name in ("query", "document", "quote"))
+            if not words or not isinstance(row.get("grade"), int):
+                raise RagError(f"{self.qrels}, judgement {n} needs query, document, quote and a whole grade: mend or remove it")
+        return rows
 
 
 def _is_of(row: jsonl.Row, candidate: Candidate) -> bool:

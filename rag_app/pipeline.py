@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from rag_app import builtin, language, prompt
 from rag_app.chat import Answering, Chat
-from rag_app.embeddings import Embeddings
+from rag_app.embeddings import Embeddings, Vectors
 from rag_app.endpoint import Endpoint
 from rag_app.rerank import Reranker
 from rag_app.settings import Settings, Stage
@@ -65,9 +65,9 @@ class Pipeline:
         if not question.strip():
             raise RagError("the question is empty: ask something")
         watch = Stopwatch(on_stage)
-        vector, embed_tokens = self.embeddings.question(question)
+        vector, embed_tokens = self.embed(question)
         watch.lap("embed")
-        candidates = self.store.nearest(vector, n_candidates or self.settings.n_candidates, only)
+        candidates = self.retrieve(vector, n_candidates or self.settings.n_candidates, only)
         # It may have been made anew by another model since this pipeline was.
         self.store.require(self.embeddings.recipe)
         watch.lap("retrieve")
@@ -78,7 +78,7 @@ class Pipeline:
         elif reason := unsuited(self.reranker.endpoint, question, candidates):
             receipt = self.reranker.skipped(reason)
         else:
-            candidates, receipt = self.reranker.rerank(question, candidates)
+            candidates, receipt = self.rerank(question, candidates)
         watch.lap("rerank")
         return Search(
             question=question,
@@ -88,6 +88,18 @@ class Pipeline:
             tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
             only=tuple(only),
         )
+
+    def embed(self, question: str) -> tuple[Vectors, int | None]:
+        """The first stage: return a question's vector, shape (dim,), and the tokens it took if the endpoint says."""
+        return self.embeddings.question(question)
+
+    def retrieve(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
+        """The second stage: return the n nearest chunks as candidates, nearest first."""
+        return self.store.nearest(vector, n, only)
+
+    def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
+        """The third stage: return the candidates in the order given, with their rerank ranks, and the receipt."""
+        return self.reranker.rerank(question, candidates)
 
     def recut(self, search: Search, n_passages: int) -> Search:
         """Return a search with another number of passages, from the ranking that it has: no endpoint is asked."""
@@ -101,12 +113,15 @@ class Pipeline:
         """Return the answer from a search's passages, as a stream to iterate; without passages nobody is asked."""
         if not search.passages:
             return nothing_relevant(search, self.settings.rerank_min_score)
-        return self.chat.answer(prompt.messages(search.question, search.passages), search.passages)
+        return self.reply(search.question, search.passages)
 
     def answer_without_rerank(self, search: Search) -> Answering:
         """Return the answer from the passages that retrieval alone would have chosen; its markers count those."""
-        passages = search.passages_without_rerank
-        return self.chat.answer(prompt.messages(search.question, passages), passages)
+        return self.reply(search.question, search.passages_without_rerank)
+
+    def reply(self, question: str, passages: Sequence[Candidate]) -> Answering:
+        """The fourth stage: return the answer from passages, as a stream to iterate."""
+        return self.chat.answer(prompt.messages(question, passages), passages)
 
     @property
     def rewrites(self) -> bool:

@@ -49,3 +49,13 @@ def cost(search: Search, settings: Settings) -> Cost | None:
     amount += (settings.price_rerank_requests or 0.0) * search.rerank.attempts / 1000
     unknown = dict.fromkeys(stage for stage, _, tokens in set_ones if tokens is None)
     return Cost(amount=amount, currency=settings.price_currency, unknown=tuple(unknown))
+
+
+def rerank_cost(search: Search, settings: Settings) -> float | None:
+    """Return what reranking alone cost; None if no price of it is set, or one a token and these are unknown."""
+    if settings.price_rerank is None and settings.price_rerank_requests is None:
+        return None
+    if settings.price_rerank and search.rerank.attempts and search.tokens.rerank is None:
+        return None
+    tokens = (settings.price_rerank or 0.0) * (search.tokens.rerank or 0) / 1e6
+    return tokens + (settings.price_rerank_requests or 0.0) * search.rerank.attempts / 1000

@@ -4,6 +4,7 @@ import difflib
 import io
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -74,6 +75,8 @@ class Settings(BaseSettings):
     chat_api_key: SecretStr = Field(SecretStr(""), description="Another key for chat only.")
     chat_timeout: float = Field(120, gt=0, description="Seconds to wait for the next piece of an answer.")
 
+    judge_model: str = Field("", description="Chat model that judges answers in `rag-app eval --answers`; empty = none.")
+
     chroma_path: Path = Field(Path("data/chroma"), description="Folder of the embedded Chroma.")
     chroma_url: str = Field("", description="A Chroma server instead, e.g. http://localhost:8000.")
     collection: str = Field("handbook", description="Chroma collection.")
@@ -95,6 +98,7 @@ class Settings(BaseSettings):
     title: str = Field("Ask the handbook", description="Title of the page.")
     icon: str = Field("", description="Its icon: path of a picture, or an emoji; empty = ours.")
     eval_path: Path = Field(Path("data/eval"), description="Labelled questions; judgements made on the page are added.")
+    runs_path: Path = Field(Path("data/runs"), description="Folder for evaluation runs, and what their stages gave.")
     feedback_path: Path = Field(Path("data/feedback"), description="Folder for thumbs, comments and votes.")
     upload_path: Path = Field(Path("data/uploads"), description="Folder for files that are uploaded on the page.")
     upload_mb: int = Field(
@@ -145,7 +149,7 @@ class Settings(BaseSettings):
             raise ValueError(f"a name that ends with {' or '.join(RESERVED)} is kept for a reindex: choose another")
         return name
 
-    @field_validator("chroma_path", "eval_path", "feedback_path", "upload_path", "server_path")
+    @field_validator("chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "server_path")
     @classmethod
     def _is_a_folder(cls, path: Path) -> Path:
         path = path.expanduser()
@@ -216,6 +220,16 @@ class Settings(BaseSettings):
         key = own_key or (self.api_key if self._origins() == {_origin(url)} else SecretStr(""))
         url = rerank_url(url) if stage == "RERANK" else openai_base(url)
         return Endpoint(name, stage, url, model, key, timeout)
+
+    @property
+    def judge(self) -> Endpoint | None:
+        """The judge model, at the chat endpoint, or None if there is none. SettingsError if chat is built-in."""
+        if not self.judge_model:
+            return None
+        chat = self.endpoint("CHAT")
+        if chat.builtin:
+            raise SettingsError(f"RAG_JUDGE_MODEL={self.judge_model} needs a chat endpoint: set RAG_CHAT_URL or RAG_BASE_URL")
+        return replace(chat, model=self.judge_model, stage="judge")
 
     def _origins(self) -> set[tuple[str, str]]:
         """Return where the common key may go: the base URL's server, without a base URL that of all others, if it is one."""

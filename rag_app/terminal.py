@@ -17,6 +17,8 @@ from rag_app.types import RagError, SettingsError
 out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
+# Commands that the next run of them completes.
+GO_ON = ("ingest", "reindex", "eval", "sweep", "compare", "gate")
 RUN_AGAIN = ": nothing is half-written; run the same command again to complete it"
 
 CollectionOption = Annotated[str | None, typer.Option(help="Chroma collection (RAG_COLLECTION).")]
@@ -33,7 +35,7 @@ class Commands(TyperGroup):
             err.print(f"error: {printable(str(error))}", style="red")
             raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
         except KeyboardInterrupt:
-            err.print("\ninterrupted" + (RUN_AGAIN if ctx.invoked_subcommand in ("ingest", "reindex") else ""), style="yellow")
+            err.print("\ninterrupted" + (RUN_AGAIN if ctx.invoked_subcommand in GO_ON else ""), style="yellow")
             sys.stdout.flush()
             for child in multiprocessing.active_children():
                 child.kill()

@@ -46,12 +46,12 @@ class Chunk(Record):
     @property
     def text_in_context(self) -> str:
         """The text under its title and headings: what is embedded and what is reranked."""
-        return f"{self.heading_path}\n{self.text}"
+        return f"{path}\n{self.text}" if (path := self.heading_path) else self.text
 
     @property
     def heading_path(self) -> str:
         """Title and headings on one line."""
-        return SEPARATOR.join((self.title, *self.headings))
+        return SEPARATOR.join(filter(None, (self.title, *self.headings)))
 
 
 def joined(chunks: Sequence[Chunk]) -> str:

@@ -88,20 +88,20 @@ class TestJsonLines:
 class TestLabels:
     def test_a_judgement_adds_the_question_once_and_can_be_taken_back(self, tmp_path: Path) -> None:
         labels = Labels(tmp_path / "eval")
-        labels.judge("How much?", candidate(1))
-        labels.judge("How  much?", candidate(2))
-        labels.judge("How much?", candidate(1))
+        labels.judge("How much?", candidate(1), 2)
+        labels.judge("How  much?", candidate(2), 2)
+        labels.judge("How much?", candidate(1), 2)
         queries, qrels = jsonl.read(labels.queries), jsonl.read(labels.qrels)
         assert [query["text"] for query in queries] == ["How much?"] and "answer" not in queries[0]
         assert {(row["query"], row["document"], row["quote"], row["grade"]) for row in qrels} == {
             (queries[0]["_id"], "1.md", "text 1", 2),
             (queries[0]["_id"], "2.md", "text 2", 2),
         }
-        assert len(qrels) == 2 and labels.relevant("How much?", candidate(1)) and not labels.relevant("Why?", candidate(1))
-        labels.judge("How much?", candidate(1), relevant=False)
-        assert not labels.relevant("How much?", candidate(1)) and labels.relevant("How much?", candidate(2))
+        assert len(qrels) == 2 and labels.grade("How much?", candidate(1)) and not labels.grade("Why?", candidate(1))
+        labels.judge("How much?", candidate(1), None)
+        assert not labels.grade("How much?", candidate(1)) and labels.grade("How much?", candidate(2))
         # A question that was added goes with its last judgement: none is left that would look unanswerable.
-        labels.judge("How much?", candidate(2), relevant=False)
+        labels.judge("How much?", candidate(2), None)
         assert jsonl.read(labels.queries) == jsonl.read(labels.qrels) == []
 
     def test_words_that_a_person_quoted_speak_for_the_chunk_and_stay(self, tmp_path: Path) -> None:
@@ -109,15 +109,15 @@ class TestLabels:
         labels.queries.write_text('{"_id": "a01", "text": "How much?", "answer": "32"}\n')
         labels.qrels.write_text('{"query": "a01", "document": "1.md", "quote": "is  32 EUR", "grade": 1}\n')
         chunk = candidate(1, "Dinner is 32 EUR in France.")
-        assert labels.relevant("How much?", chunk)
-        labels.judge("How much?", chunk)
+        assert labels.grade("How much?", chunk)
+        labels.judge("How much?", chunk, 2)
         assert [row["quote"] for row in jsonl.read(labels.qrels)] == ["is  32 EUR"]
-        labels.judge("How much?", chunk, relevant=False)
+        labels.judge("How much?", chunk, None)
         assert jsonl.read(labels.qrels) == [] and len(jsonl.read(labels.queries)) == 1
 
     def test_ten_people_who_judge_a_new_question_at_once_add_it_once(self, tmp_path: Path) -> None:
         labels = Labels(tmp_path)
-        threads = [threading.Thread(target=labels.judge, args=("How much?", candidate(n))) for n in range(1, 11)]
+        threads = [threading.Thread(target=labels.judge, args=("How much?", candidate(n), 2)) for n in range(1, 11)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -127,14 +127,14 @@ class TestLabels:
     def test_a_labelled_question_keeps_its_id(self, tmp_path: Path) -> None:
         labels = Labels(tmp_path)
         labels.queries.write_text('{"_id": "a01", "text": "How much?", "answer": "32"}\n')
-        labels.judge("How much?", candidate(1))
+        labels.judge("How much?", candidate(1), 2)
         assert jsonl.read(labels.qrels)[0]["query"] == "a01" and len(jsonl.read(labels.queries)) == 1
 
     def test_a_question_that_nothing_answers_takes_no_judgement(self, tmp_path: Path) -> None:
         labels = Labels(tmp_path)
         labels.queries.write_text('{"_id": "a01", "text": "How much?", "answer": null}\n')
         with pytest.raises(RagError, match="no document answers this question"):
-            labels.judge("How much?", candidate(1))
+            labels.judge("How much?", candidate(1), 2)
         assert not labels.qrels.exists()
 
     def test_examples_are_those_that_the_documents_answer_the_marked_ones_first(self, tmp_path: Path) -> None:

@@ -34,6 +34,22 @@ ROOMS = [
     "rag_app.builtin.app",
     "rag_app.builtin.server",
     "rag_app.pipeline",
+    "rag_app.evaluation.memory",
+    "rag_app.evaluation.trec",
+    "rag_app.evaluation.measures",
+    "rag_app.evaluation.statistics",
+    "rag_app.evaluation.differences",
+    "rag_app.evaluation.sets",
+    "rag_app.evaluation.running",
+    "rag_app.evaluation.answers",
+    "rag_app.evaluation.verdict",
+    "rag_app.evaluation.report",
+    "rag_app.evaluation.runs",
+    "rag_app.evaluation.sweep",
+    "rag_app.evaluation.comparing",
+    "rag_app.evaluation.drafts",
+    "rag_app.evaluation.charts",
+    "rag_app.evaluation.html",
     "rag_app.doctor",
     "ingest.document",
     "ingest.encoding",
@@ -52,6 +68,8 @@ ROOMS = [
     "ingest.lock",
     "ingest.planning",
     "ingest.sync",
+    "ingest.beir",
+    "rag_app.evaluation.bench",
     "ingest.uploads",
     "ingest.jobs",
     "rag_app.page.chinese",
@@ -72,6 +90,8 @@ ROOMS = [
     "rag_app.page.app",
     "rag_app.terminal",
     "ingest.commands",
+    "rag_app.evaluation.showing",
+    "rag_app.evaluation.commands",
     "rag_app.cli",
     "ingest.__main__",
 ]
@@ -81,15 +101,19 @@ OWNERS = {
     "httpx": "rag_app/connection.py rag_app/store.py",
     "onnxruntime": "rag_app/builtin/models.py",
     "starlette": "rag_app/builtin/app.py rag_app/page/server.py",
-    "altair": "rag_app/page/movement.py",
+    "altair": "rag_app/evaluation/charts.py rag_app/page/movement.py",
     "markdown_it": "ingest/html.py rag_app/page/hostile.py",
     "py3langid": "rag_app/language.py",
     "sentencex": "rag_app/language.py",
     "pydantic_settings": "rag_app/settings.py",
-    "typer": "rag_app/cli.py rag_app/terminal.py ingest/commands.py",
+    "typer": "rag_app/cli.py rag_app/terminal.py rag_app/evaluation/commands.py ingest/commands.py",
     "pebble": "ingest/worker.py",
     "pathspec": "ingest/files.py",
     "filelock": "ingest/lock.py rag_app/jsonl.py",
+    "pytrec_eval": "rag_app/evaluation/measures.py",
+    "scipy": "rag_app/evaluation/statistics.py",
+    "vl_convert": "rag_app/evaluation/html.py",
+    "jinja2": "rag_app/evaluation/html.py",
     "watchfiles": "ingest/commands.py",
 }
 
@@ -114,7 +138,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_every_room_is_in_the_list() -> None:
-    assert set(modules()) - {"rag_app", "ingest", "rag_app.page"} == set(ROOMS)
+    assert set(modules()) - {"rag_app", "ingest", "rag_app.page", "rag_app.evaluation"} == set(ROOMS)
 
 
 @pytest.mark.parametrize("name", ROOMS)
@@ -125,7 +149,7 @@ def test_imports_point_one_way(name: str) -> None:
 
 def test_rag_app_imports_ingest_only_in_its_outermost_layer() -> None:
     users = {name for name, path in modules().items() if any(module.split(".")[0] == "ingest" for module in imports(path))}
-    outermost = {"rag_app.cli", "rag_app.page.documents", "rag_app.page.resources"}
+    outermost = {"rag_app.cli", "rag_app.evaluation.bench", "rag_app.page.documents", "rag_app.page.resources"}
     assert {name for name in users if name.startswith("rag_app")} == outermost
 
 

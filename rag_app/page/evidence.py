@@ -3,7 +3,7 @@
 import streamlit as st
 
 from rag_app import prompt
-from rag_app.labels import Labels
+from rag_app.labels import GRADE, Labels
 from rag_app.page import movement, states
 from rag_app.page.answers import passage_html
 from rag_app.page.asking import Turn
@@ -69,7 +69,7 @@ def _candidate(
         st.html(passage_html(c, c.sent if numbered else c.text, turn.choice.collection))
         labels = Labels(pipeline.settings.eval_path)
         try:
-            judged = labels.relevant(view.question, c)
+            judged = bool(labels.grade(view.question, c))
         except RagError as error:
             states.note(str(error), "error")
             return
@@ -84,7 +84,7 @@ def _candidate(
 
 
 def _judge(labels: Labels, question: str, candidate: Candidate, key: str) -> None:
-    if not states.stored(lambda: labels.judge(question, candidate, bool(st.session_state[key]))):
+    if not states.stored(lambda: labels.judge(question, candidate, GRADE if st.session_state[key] else None)):
         st.session_state[key] = not st.session_state[key]
 
 

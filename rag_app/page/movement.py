@@ -26,7 +26,7 @@ ROW = 22
 
 def label(candidate: Candidate) -> str:
     """Return how a candidate is called on one line: its title and last heading."""
-    return visible(SEPARATOR.join((candidate.title, *candidate.headings[-1:])))
+    return visible(SEPARATOR.join((candidate.title or candidate.document, *candidate.headings[-1:])))
 
 
 def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:

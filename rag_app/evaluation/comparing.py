@@ -1,0 +1,125 @@
+"""Several systems on the same questions, each against the first; and a run against a stored one."""
+
+from collections.abc import Mapping, Sequence
+
+from rag_app.evaluation import statistics
+from rag_app.evaluation.differences import Measured, compared, mean
+from rag_app.evaluation.report import Report
+from rag_app.evaluation.verdict import kind_of
+from rag_app.types import RagError, Record
+
+# The measure that the gate is by.
+GATED = "nDCG@10"
+
+
+class System(Record):
+    """One system: its mean over the questions that all systems share, and its difference from the first (None for that).
+
+    `p` of the difference is adjusted for the number of systems (Holm 1979).
+    """
+
+    name: str
+    value: float
+    ceiling: float
+    recall: float
+    rerank_p50: float | None
+    failed: int
+    difference: Measured | None
+    said: str
+
+
+class Comparison(Record):
+    """Systems side by side by one measure over n questions."""
+
+    set: str
+    measure: str
+    n: int
+    systems: tuple[System, ...]
+    reports: tuple[Report, ...]
+
+
+def comparison(names: Sequence[str], reports: Sequence[Report], reranked: Sequence[bool], measure: str) -> Comparison:
+    """Return systems side by side. `reranked` says of each whether its order after reranking counts, or that before.
+
+    RagError if no question was measured in all of them.
+    """
+    values = [
+        {o.id: (o.after if after else o.before)[measure] for o in report.outcomes}
+        for report, after in zip(reports, reranked, strict=True)
+    ]
+    shared = [question for question in values[0] if all(question in other for other in values)]
+    if not shared:
+        raise RagError("no question was measured in every system: run `rag-app eval` for each, which says why")
+    differences = [compared(measure, _at(values[0], shared), _at(other, shared)) for other in values[1:]]
+    adjusted = statistics.holm([difference.p for difference in differences])
+    told = [None, *(d.model_copy(update={"p": p}) for d, p in zip(differences, adjusted, strict=True))]
+    systems = []
+    for name, report, after, of_system, difference in zip(names, reports, reranked, values, told, strict=True):
+        outcomes = [o for o in report.outcomes if o.id in set(shared)]
+        rerank = next((stage.p50 for stage in report.stages if stage.name == "rerank"), None) if after else None
+        systems.append(
+            System(
+                name=name,
+                value=mean(_at(of_system, shared)),
+                ceiling=mean([o.best[measure] for o in outcomes]),
+                recall=mean([o.recall for o in outcomes]),
+                rerank_p50=rerank,
+                failed=report.counts.failed,
+                difference=difference,
+                said={"helps": "better", "hurts": "worse"}.get(kind_of(difference), "no difference seen") if difference else "",
+            )
+        )
+    return Comparison(set=reports[0].set, measure=measure, n=len(shared), systems=tuple(systems), reports=tuple(reports))
+
+
+def _at(values: Mapping[str, float], questions: Sequence[str]) -> list[float]:
+    return [values[question] for question in questions]
+
+
+class Gate(Record):
+    """Whether a run passes: `reasons` say why not. `difference` is that from the baseline on the questions of both."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+    value: float
+    difference: Measured | None
+    n_new: int = 0
+    n_gone: int = 0
+
+
+def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop: float) -> Gate:
+    """Return whether a run is good enough: its mean reaches `at_least`, and it is not worse than a baseline beyond noise.
+
+    Worse beyond noise: the mean difference, on the questions of both, is below -`max_drop`, and the interval and the
+    randomisation test tell it from 0. A run that failed for more than one question in ten does not pass. RagError if there is
+    nothing to compare.
+    """
+    if not now.measured:
+        raise RagError(f"nothing was measured: {now.verdict.sentence} {now.verdict.next}")
+    name = now.measured[0].name
+    reasons = []
+    value = now.measured[0].after
+    if 10 * now.counts.failed > now.counts.questions:
+        reasons.append(f"{now.counts.failed} of {now.counts.questions} questions failed: {now.failures[0].reason}")
+    if at_least is not None and value < at_least:
+        reasons.append(f"{name} is {value:.3f}, below the {at_least:.3f} that is asked for")
+    if baseline is None:
+        return Gate(passed=not reasons, reasons=tuple(reasons), value=value, difference=None)
+    before, after = ({o.id: o.after.get(name) for o in report.outcomes} for report in (baseline, now))
+    shared = [(before[i], after[i]) for i in before if before[i] is not None and after.get(i) is not None]
+    if not shared:
+        raise RagError(f"the baseline and this run share no question measured by {name}: store a new baseline")
+    difference = compared(name, [b for b, _ in shared if b is not None], [a for _, a in shared if a is not None])
+    if difference.difference < -max_drop and kind_of(difference) == "hurts":
+        reasons.append(
+            f"{name} fell from {difference.before:.3f} to {difference.after:.3f} on {difference.n} questions, by more than "
+            f"{max_drop:.3f} and beyond noise (95% interval {difference.low:+.3f} to {difference.high:+.3f})"
+        )
+    return Gate(
+        passed=not reasons,
+        reasons=tuple(reasons),
+        value=value,
+        difference=difference,
+        n_new=len(after.keys() - before.keys()),
+        n_gone=len(before.keys() - after.keys()),
+    )

@@ -1,0 +1,122 @@
+"""Draft questions: a chat model writes them, a person accepts or drops them; before that they count nowhere."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from rag_app import jsonl, prompt
+from rag_app.labels import Labels
+from rag_app.pipeline import Pipeline
+from rag_app.types import Chunk, RagError, Record
+
+# A shorter chunk seldom holds an answer.
+_LEAST = 200
+
+
+class Draft(Record):
+    """A question with its answer, and the words of a document that hold it."""
+
+    question: str
+    answer: str
+    document: str
+    quote: str
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """The drafts of one evaluation folder, in drafts.jsonl; dropped ones stay, so that they are not drafted again."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "drafts.jsonl"
+
+    def waiting(self) -> list[Draft]:
+        """Return the drafts that nobody has accepted or dropped, the oldest first."""
+        return [self._draft(row) for row in jsonl.read(self.path) if not row.get("dropped")]
+
+    def add(self, draft: Draft) -> bool:
+        """Add a draft; False if it is there already."""
+        if any(_same(row, draft) for row in jsonl.read(self.path)):
+            return False
+        jsonl.append(self.path, draft.model_dump())
+        return True
+
+    def accept(self, draft: Draft, question: str = "", answer: str = "") -> None:
+        """Make a draft a labelled question, with words that a person mended if there are some."""
+        said = (question or draft.question).strip(), (answer or draft.answer).strip()
+        Labels(self.folder).add(*said, draft.document, draft.quote)
+        jsonl.change(self.path, lambda rows: [row for row in rows if not _same(row, draft)])
+
+    def drop(self, draft: Draft) -> None:
+        """Let a draft not be offered again."""
+        jsonl.change(self.path, lambda rows: [row | {"dropped": True} if _same(row, draft) else row for row in rows])
+
+    def _draft(self, row: jsonl.Row) -> Draft:
+        try:
+            return Draft(**{name: row[name] for name in Draft.model_fields})
+        except (KeyError, ValueError):
+            raise RagError(f"{self.path} has a line that is no draft: remove it") from None
+
+
+def _same(row: jsonl.Row, draft: Draft) -> bool:
+    return row.get("question") == draft.question and row.get("document") == draft.document
+
+
+def draft(
+    pipeline: Pipeline, documents: Sequence[str], n: int, drafts: Drafts, on_chunk: Callable[[int, int], None]
+) -> tuple[list[Draft], dict[str, int]]:
+    """Draft up to n questions, one a chunk, spread over the documents; return those added, and why others were left out.
+
+    RagError if the chat model is the built-in one, which only quotes, or cannot be asked; what was drafted by then stays.
+    """
+    if not pipeline.rewrites:
+        raise RagError("the built-in chat model only quotes and cannot draft questions: set RAG_CHAT_URL and RAG_CHAT_MODEL")
+    chunks = spread([[chunk for chunk, _, _ in pipeline.store.chunks_of(name)] for name in documents], n)
+    if not chunks:
+        raise RagError(f"no chunk of these documents has {_LEAST} characters: name longer ones")
+    added, refused = [], Counter[str]()
+    for i, chunk in enumerate(chunks):
+        on_chunk(i, len(chunks))
+        reply, _ = pipeline.chat.reply(prompt.drafting(chunk.heading_path, chunk.text))
+        found = read(reply, chunk)
+        if isinstance(found, str):
+            refused[found] += 1
+        elif drafts.add(found):
+            added.append(found)
+        else:
+            refused["that are there already or were dropped"] += 1
+    return added, dict(refused)
+
+
+def spread(documents: Sequence[Sequence[Chunk]], n: int) -> list[Chunk]:
+    """Return up to n chunks: of every document one, evenly chosen, before any has two."""
+    fitting = [[chunk for chunk in chunks if len(chunk.text) >= _LEAST] for chunks in documents]
+    orders = [sorted(range(len(chunks)), key=lambda i: _bits_turned(i, len(chunks))) for chunks in fitting]
+    rounds = range(max(map(len, fitting), default=0))
+    return [chunks[order[i]] for i in rounds for chunks, order in zip(fitting, orders, strict=True) if i < len(order)][:n]
+
+
+def _bits_turned(i: int, n: int) -> int:
+    """Return a place in an order in which every beginning is spread evenly (van der Corput 1935)."""
+    width = max(1, (n - 1).bit_length())
+    return int(f"{i:0{width}b}"[::-1], 2)
+
+
+def read(reply: str, chunk: Chunk) -> Draft | str:
+    """Return a draft, or why a reply is none: its quote must stand in the chunk, letter by letter but for white space."""
+    start, end = reply.find("{"), reply.rfind("}")
+    try:
+        found = orjson.loads(reply[start : end + 1])
+        question, answer, quote = (str(found[name]).strip() for name in ("question", "answer", "quote"))
+    except (ValueError, KeyError, TypeError):
+        return "whose reply was not the JSON that was asked for"
+    if not question or not answer or not quote:
+        return "without a question, an answer or a quote"
+    if "".join(quote.split()) not in "".join(chunk.text.split()):
+        return "whose quote does not stand in the passage"
+    return Draft(question=question, answer=answer, document=chunk.document, quote=quote)

@@ -1,0 +1,42 @@
+"""Reports that are kept, one JSON file a run, to be compared over time."""
+
+import re
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from rag_app.evaluation.report import Report
+from rag_app.types import RagError
+
+
+def keep(folder: Path, report: Report) -> Path:
+    """Write a report down under its time and set."""
+    slug = re.sub(r"[^a-zA-Z0-9]+", "-", report.set).strip("-")[:60]
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(report.when)) + f"{report.when % 1:.3f}"[1:]
+    path = folder / f"{stamp}-{slug}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        partial.write_text(report.model_dump_json(), "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise RagError(f"{path} cannot be written ({error.strerror}): check RAG_RUNS_PATH and its permissions") from None
+    return path
+
+
+def read(path: Path) -> Report:
+    """Return a report. RagError if it is not there or none."""
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RagError(f"{path} cannot be read ({error.strerror}): write it with `rag-app eval --json > {path}`") from None
+    except ValidationError as error:
+        raise RagError(
+            f"{path} is no report of this version ({error.error_count()} faults): write it anew with `rag-app eval --json`"
+        ) from None
+
+
+def kept(folder: Path) -> list[Path]:
+    """Return the reports that are kept, the newest first."""
+    return sorted(folder.glob("[0-9]*T*.json"), reverse=True)

@@ -1,0 +1,192 @@
+"""Evaluation sets: questions with the chunks that answer them, from our labels or a folder in BEIR layout.
+
+In BEIR layout (Thakur et al. 2021) a folder holds corpus.jsonl[.gz] (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`)
+and qrels.tsv. Beyond BEIR a query may hold `answer` or `answers`, and `answer` null or `answerable` false says that
+nothing in the corpus answers it.
+"""
+
+import gzip
+import hashlib
+import json
+import random
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rag_app import jsonl
+from rag_app.evaluation.trec import read_qrels
+from rag_app.labels import Labels
+from rag_app.store import Store
+from rag_app.types import Chunk, RagError
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, the ids of chunks with their grades (0: judged, and not relevant), and what is expected of an answer.
+
+    `answers` is None where nothing is known, and empty where the documents do not answer the question. `lost` are judgements
+    whose words stand in no chunk of today.
+    """
+
+    id: str
+    text: str
+    qrels: Mapping[str, int]
+    answers: tuple[str, ...] | None = None
+    lost: tuple[str, ...] = ()
+
+    @property
+    def answerable(self) -> bool:
+        """Whether something that is relevant is known."""
+        return any(grade > 0 for grade in self.qrels.values())
+
+    @property
+    def unanswerable(self) -> bool:
+        """Whether it is known that nothing answers it."""
+        return self.answers == () and not self.answerable
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """Questions of one name, in order."""
+
+    name: str
+    questions: tuple[Question, ...]
+
+    def sample(self, n: int | None, seed: int = 0) -> "EvalSet":
+        """Return n of the questions drawn by a seed, in their order; all if there are no more."""
+        if n is None or n >= len(self.questions):
+            return self
+        drawn = set(random.Random(seed).sample(range(len(self.questions)), n))
+        return replace(self, questions=tuple(q for i, q in enumerate(self.questions) if i in drawn))
+
+    def judged_by(self, qrels: Mapping[str, Mapping[str, int]]) -> "EvalSet":
+        """Return the same questions with other judgements."""
+        return replace(self, questions=tuple(replace(q, qrels=qrels.get(q.id, {}), lost=()) for q in self.questions))
+
+
+def is_beir(folder: Path) -> bool:
+    """Whether a folder is in BEIR layout."""
+    return _corpus(folder) is not None
+
+
+def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
+    """Return our labelled questions with each judgement mapped onto the chunks of today. RagError if there are none."""
+    queries, judgements = labels.questions(), labels.judgements()
+    if not queries:
+        raise RagError(
+            f"{labels.folder} holds no labelled questions: judge candidates on the page, draft some with "
+            "`rag-app questions`, or name a folder in BEIR layout"
+        )
+    texts = {name: Spread([c for c, _, _ in store.chunks_of(name)]) for name in {row["document"] for row in judgements}}
+    judged: dict[str, list[jsonl.Row]] = {}
+    for row in judgements:
+        judged.setdefault(row["query"], []).append(row)
+    questions = []
+    for query in queries:
+        qrels: dict[str, int] = {}
+        lost = []
+        for row in judged.get(query["_id"], []):
+            holding = texts[row["document"]].holders(row["quote"])
+            if not holding:
+                lost.append(f"{row['document']}: {row['quote'][:80]}")
+            for chunk in holding:
+                qrels[chunk.id] = max(row["grade"], qrels.get(chunk.id, 0))
+        questions.append(Question(query["_id"], query["text"], qrels, _answers(query), tuple(lost)))
+    return EvalSet(name, tuple(questions))
+
+
+class Spread:
+    """A document as far as its chunks have it, without white space, and where each letter stands in it."""
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        letters: dict[int, str] = {}
+        for chunk in chunks:
+            letters.update((chunk.start + i, c) for i, c in enumerate(chunk.text) if not c.isspace())
+        places = sorted(letters)
+        self.text = "".join(letters[place] for place in places)
+        self.spans = [(bisect_left(places, c.start), bisect_left(places, c.end), c) for c in chunks]
+
+    def holders(self, quote: str) -> list[Chunk]:
+        """Return the chunks that hold quoted words, by the overlap of their spans; none if the words stand nowhere.
+
+        A chunk holds them if it has half of the quote, or half of it is quoted; if none does, the one that has most of it.
+        Words that stand in several places are held in each.
+        """
+        sought = "".join(quote.split())
+        holding: dict[str, Chunk] = {}
+        found = self.text.find(sought) if sought else -1
+        while found >= 0:
+            shares = [(min(last, found + len(sought)) - max(first, found), last - first, c) for first, last, c in self.spans]
+            most = max(shared for shared, _, _ in shares)
+            halves = [c for shared, size, c in shares if shared > 0 and (2 * shared >= len(sought) or 2 * shared >= size)]
+            holding.update((c.id, c) for c in halves or [c for shared, _, c in shares if shared == most][:1])
+            found = self.text.find(sought, found + len(sought))
+        return list(holding.values())
+
+
+@dataclass(frozen=True)
+class Beir:
+    """A folder in BEIR layout as read: records (id, title, text), questions, and what the corpus' content hashes to."""
+
+    name: str
+    records: tuple[tuple[str, str, str], ...]
+    questions: EvalSet
+    digest: str
+
+
+def read_beir(folder: Path) -> Beir:
+    """Read a folder in BEIR layout. RagError, which names the file and line, if something is not as it should be."""
+    corpus = _corpus(folder)
+    if corpus is None:
+        raise RagError(f"{folder} is no evaluation set: it needs corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv")
+    name = folder.resolve().name
+    records: dict[str, tuple[str, str, str]] = {}
+    for n, row in _rows(corpus):
+        identity, text = row.get("_id"), row.get("text")
+        if not isinstance(identity, str) or not identity or not isinstance(text, str):
+            raise RagError(f"{corpus}, line {n} needs _id and text: mend or remove the line")
+        if identity in records:
+            raise RagError(f"{corpus}, line {n} has the _id {identity} a second time: mend or remove the line")
+        title = row.get("title")
+        records[identity] = (identity, title if isinstance(title, str) else "", text)
+    qrels = read_qrels(folder / "qrels.tsv")
+    questions = []
+    for n, row in _rows(folder / "queries.jsonl"):
+        if not isinstance(row.get("_id"), str) or not isinstance(row.get("text"), str):
+            raise RagError(f"{folder / 'queries.jsonl'}, line {n} needs _id and text: mend or remove the line")
+        questions.append(Question(row["_id"], row["text"], qrels.get(row["_id"], {}), _answers(row)))
+    if len({q.id for q in questions}) < len(questions):
+        raise RagError(f"{folder / 'queries.jsonl'} has an _id twice: every question needs its own")
+    if not questions or not records:
+        raise RagError(f"{folder} has no questions, or its corpus no records: name another folder")
+    digest = hashlib.sha256(json.dumps(sorted(records.values())).encode()).hexdigest()
+    return Beir(name, tuple(records.values()), EvalSet(name, tuple(questions)), digest)
+
+
+def _corpus(folder: Path) -> Path | None:
+    if not (folder / "queries.jsonl").is_file() or not (folder / "qrels.tsv").is_file():
+        return None
+    return next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
+
+
+def _rows(path: Path) -> list[tuple[int, jsonl.Row]]:
+    if path.suffix != ".gz":
+        return list(enumerate(jsonl.read(path), 1))
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file if line.strip()]
+    except (OSError, EOFError, ValueError) as error:
+        raise RagError(f"{path} cannot be read ({error}): mend it, or unpack it to corpus.jsonl") from None
+    if any(not isinstance(row, dict) for row in rows):
+        raise RagError(f"{path} has a line that is not a JSON object: mend it")
+    return list(enumerate(rows, 1))
+
+
+def _answers(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the answers that a query names, () if it says that there is none, None if it says nothing."""
+    if row.get("answerable") is False or ("answer" in row and row["answer"] is None):
+        return ()
+    found = row["answers"] if isinstance(row.get("answers"), list) else [row.get("answer")]
+    return tuple(answer for answer in found if isinstance(answer, str) and answer.strip()) or None

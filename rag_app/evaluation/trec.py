@@ -1,0 +1,104 @@
+"""TREC files: runs and qrels, as trec_eval and other tools write and read them.
+
+A run has `query Q0 document rank score tag` on a line, qrels have `query 0 document grade`; BEIR's qrels.tsv has a heading and
+`query-id corpus-id score`. Names with white space are written percent-encoded, and read so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from rag_app.types import RagError
+
+# Query → document → score, or → grade.
+Run = Mapping[str, Mapping[str, float]]
+Qrels = Mapping[str, Mapping[str, int]]
+
+
+def read_run(path: Path) -> dict[str, dict[str, float]]:
+    """Return a run. RagError, which names the line, if one is not of a run or names a document twice for a query."""
+    run: dict[str, dict[str, float]] = {}
+    for n, fields in _lines(path):
+        if len(fields) != 6:
+            raise _wrong(path, n, "has no six fields: query Q0 document rank score tag")
+        query, document = unquote(fields[0]), unquote(fields[2])
+        if document in run.setdefault(query, {}):
+            raise _wrong(path, n, f"has document {document} a second time for query {query}")
+        run[query][document] = _number(path, n, fields[4])
+    if not run:
+        raise RagError(f"{path} holds no line of a run: each has query Q0 document rank score tag")
+    return run
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Return qrels of TREC or BEIR. RagError, which names the line, if one is neither or contradicts an earlier one."""
+    qrels: dict[str, dict[str, int]] = {}
+    for n, fields in _lines(path):
+        if n == 1 and fields[-1].lower() in ("score", "relevance", "grade"):
+            continue
+        if len(fields) not in (3, 4):
+            raise _wrong(path, n, "has no fields query, document and score (BEIR), or query 0 document grade (TREC)")
+        query, document = unquote(fields[0]), unquote(fields[-2])
+        grade = _number(path, n, fields[-1])
+        if grade != int(grade):
+            raise _wrong(path, n, f"has the grade {fields[-1]}, which is no whole number")
+        if qrels.setdefault(query, {}).setdefault(document, int(grade)) != grade:
+            raise _wrong(path, n, f"gives document {document} another grade for query {query}")
+    return qrels
+
+
+def write_run(path: Path, rankings: Mapping[str, Sequence[str]], tag: str) -> None:
+    """Write rankings, query → documents best first. The scores fall with the rank, so that no reader finds a tie."""
+    _write(
+        path,
+        (
+            f"{_name(query)} Q0 {_name(document)} {rank} {len(ranking) + 1 - rank} {tag}\n"
+            for query, ranking in rankings.items()
+            for rank, document in enumerate(ranking, 1)
+        ),
+    )
+
+
+def write_qrels(path: Path, qrels: Qrels) -> None:
+    """Write judgements."""
+    _write(path, (f"{_name(q)} 0 {_name(d)} {grade}\n" for q, judged in qrels.items() for d, grade in judged.items()))
+
+
+def _write(path: Path, lines: Iterator[str]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        with partial.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+        partial.replace(path)
+    except OSError as error:
+        raise RagError(f"{path} cannot be written ({error.strerror}): name a folder that can") from None
+
+
+def _name(name: str) -> str:
+    return quote(name, safe="/:@!$&'()*+,;=~#?[]{}|<>^`\"\\") if any(c.isspace() or c == "%" for c in name) else name
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and fields of each line that has any; by tabs where there are some, else by white space."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RagError(f"{path} cannot be read ({error}): name a text file in TREC's layout") from None
+    for n, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield n, [field.strip() for field in (line.strip("\r\n").split("\t") if "\t" in line else line.split())]
+
+
+def _number(path: Path, n: int, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise _wrong(path, n, f"has {text!r} where a number belongs") from None
+    if number != number or abs(number) == float("inf"):
+        raise _wrong(path, n, f"has {text!r} where a finite number belongs")
+    return number
+
+
+def _wrong(path: Path, n: int, what: str) -> RagError:
+    return RagError(f"{path}, line {n} {what}: mend or remove the line")
