@@ -12,6 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from rag_app.evaluation.verdict import NEXT, SENTENCES
 from rag_app.page import chinese, hostile
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
 from rag_app.settings import Settings
@@ -464,7 +465,7 @@ class TestSharedWords:
 class TestWords:
     def texts(self) -> set[str]:
         """Every text that is passed to t() or marked with later(), and those that are kept elsewhere."""
-        found = set(EFFECTS.values())
+        found = {*EFFECTS.values(), *SENTENCES.values(), *NEXT.values()}
         for path in (ROOT / "rag_app" / "page").glob("*.py"):
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "later")

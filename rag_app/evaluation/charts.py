@@ -158,7 +158,7 @@ def over_time(reports: Sequence[Report], *, dark: bool = False, say: Say = _same
         alt.Chart(alt.InlineData(values=rows), height=220, width="container" if wide else 900)
         .mark_line(point=True, aria=False)
         .encode(
-            x=alt.X("when:O", title=None, axis=alt.Axis(labelAngle=-30, labelOverlap=True)),
+            x=alt.X("when:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
             y=alt.Y("value:Q", title=reports[0].measured[0].name, scale=alt.Scale(zero=False)),
             color=alt.Color(
                 "which:N",

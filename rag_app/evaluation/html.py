@@ -30,6 +30,8 @@ def of_report(report: Report) -> str:
     gained, lost = ([], []) if not report.measured else moved(report, SHOWN)
     if report.measured:
         pictures = {"differences": _svg(charts.differences(report)), "ceilings": _svg(charts.ceilings(report.measured))}
+    if report.sweep:
+        pictures["heat_map"] = _svg(charts.heat_map(report.sweep))
     return _render("report.html.jinja", report=report, gained=gained, lost=lost, when=report.when, **pictures)
 
 

@@ -12,6 +12,7 @@ from rag_app.evaluation.differences import Measured, compared, mean
 from rag_app.evaluation.running import Asked, Counts, Failure
 from rag_app.evaluation.sets import EvalSet, Question
 from rag_app.evaluation.statistics import Separation
+from rag_app.evaluation.sweep import Sweep
 from rag_app.evaluation.verdict import Verdict, verdict
 from rag_app.price import rerank_cost
 from rag_app.settings import Settings
@@ -81,6 +82,7 @@ class Report(Record):
     gain_per_unit: float | None = None
     unanswerable: tuple[Separation, ...] = ()
     answers: AnswersReport | None = None
+    sweep: Sweep | None = None
     outcomes: tuple[Outcome, ...]
 
 

@@ -28,12 +28,41 @@ ROOM = 0.1
 Kind = Literal["helps", "hurts", "no difference", "cannot tell"]
 
 
+CHANGE = "{measure} {before} → {after}, {change} (95% interval {low} to {high}, p {p}, {n} questions)"
+SENTENCES = {
+    "failed": "Cannot tell whether reranking helps: {failed} of {questions} questions failed.",
+    "unjudged": "Cannot tell whether reranking helps: no question has a judgement that is found in this collection.",
+    "skipped": "Cannot tell whether reranking helps: it was not asked for {skipped} of {n} questions.",
+    "few": "Cannot tell whether reranking helps: {n} measured questions are too few, {fewest} are the least.",
+    "helps": f"Reranking helps: {CHANGE}.",
+    "hurts": f"Reranking hurts: {CHANGE}.",
+    "same": f"No difference seen at this size: {CHANGE}.",
+    "no difference": f"No difference seen at this size: {CHANGE}; so many would show one of {{detectable}}.",
+}
+NEXT = {
+    "failed": "Mend this and run it again, what was measured is kept: {reason}",
+    "unjudged": "Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements are of.",
+    "skipped": "Take a reranker that fits these documents (RAG_RERANK_MODEL): {reason}.",
+    "few": "Label at least {more} more questions: on the page, or from drafts of `rag-app questions`.",
+    "hurts": "Ask without it (--no-rerank; the switch on the page), or try another RAG_RERANK_MODEL.",
+    "missed": "Retrieval misses {missed} of the relevant chunks at {candidates} candidates: raise RAG_N_CANDIDATES, or change "
+    "chunks or the embedding model, before the reranker.",
+    "same": "The two orders score the same: the cheaper way is without reranking.",
+    "no difference": "Label about {more} more questions to find a difference of this size; till then without is cheaper.",
+    "edge": "A difference of this size is at the edge of what these questions show: label some more.",
+    "room": "The best order of the same candidates has {ceiling}: another RAG_RERANK_MODEL has room (`rag-app compare` "
+    "measures it).",
+    "keep": "Keep it: the best order of the same candidates is hardly better. `rag-app sweep` finds the cheapest setting.",
+}
+
+
 class Verdict(Record):
-    """What a run says about reranking, and the next step."""
+    """What a run says about reranking, and the next step; `parts` are the keys of both texts and the values in their places."""
 
     kind: Kind
     sentence: str
     next: str
+    parts: tuple[str, str, dict[str, str]] = ("", "", {})
 
 
 def verdict(
@@ -45,8 +74,32 @@ def verdict(
     skipped: Sequence[Failure],
 ) -> Verdict:
     """Return the verdict on a measure; `recall` is that of the candidates."""
-    kind, sentence = _said(found, counts)
-    return Verdict(kind=kind, sentence=sentence, next=_next(kind, found, recall, counts, n_candidates, failures, skipped))
+    kind, said = _said(found, counts)
+    missed = 1 - (1.0 if recall is None else recall)
+    to_do = _next(kind, said, found, missed)
+    reasons = failures if to_do == "failed" else skipped
+    values = {
+        "failed": f"{counts.failed:,}",
+        "questions": f"{counts.questions:,}",
+        "skipped": f"{counts.skipped:,}",
+        "n": f"{counts.measured:,}",
+        "fewest": f"{FEWEST}",
+        "reason": reasons[0].reason if reasons else "",
+        "missed": f"{missed:.0%}",
+        "candidates": f"{n_candidates}",
+        "more": f"{_more(kind, found, counts):,}",
+    }
+    if found:
+        numbers = {"before": found.before, "after": found.after, "ceiling": found.ceiling, "detectable": found.detectable}
+        values |= {name: f"{number:.3f}" for name, number in numbers.items() if number is not None}
+        values |= {"change": f"{found.difference:+.3f}", "low": f"{found.low:+.3f}", "high": f"{found.high:+.3f}"}
+        values |= {"measure": found.name, "p": shown_p(found.p)}
+    return Verdict(
+        kind=kind,
+        sentence=SENTENCES[said].format(**values),
+        next=NEXT[to_do].format(**values),
+        parts=(said, to_do, values),
+    )
 
 
 def kind_of(found: Measured) -> Kind:
@@ -59,79 +112,37 @@ def kind_of(found: Measured) -> Kind:
 
 
 def _said(found: Measured | None, counts: Counts) -> tuple[Kind, str]:
-    asked = counts.measured - counts.skipped
-    tried = counts.measured + counts.failed
+    """Return the kind of verdict, and which sentence says it."""
     if counts.failed > MOST_FAILED * counts.questions:
-        return "cannot tell", f"Cannot tell whether reranking helps: {counts.failed} of {counts.questions} questions failed."
+        return "cannot tell", "failed"
     if found is None:
-        return (
-            "cannot tell",
-            "Cannot tell whether reranking helps: no question has a judgement that is found in this collection.",
-        )
-    if asked < LEAST_ASKED * tried:
-        return (
-            "cannot tell",
-            f"Cannot tell whether reranking helps: it was not asked for {counts.skipped} of {counts.measured} questions.",
-        )
+        return "cannot tell", "unjudged"
+    if counts.measured - counts.skipped < LEAST_ASKED * counts.measured:
+        return "cannot tell", "skipped"
     if counts.measured < FEWEST:
-        return (
-            "cannot tell",
-            f"Cannot tell whether reranking helps: {counts.measured} measured questions are too few, {FEWEST} are the least.",
-        )
-    change = (
-        f"{found.name} {found.before:.3f} → {found.after:.3f}, {found.difference:+.3f} "
-        f"(95% interval {found.low:+.3f} to {found.high:+.3f}, p {shown_p(found.p)}, {counts.measured} questions)"
-    )
+        return "cannot tell", "few"
     kind = kind_of(found)
-    if kind == "helps":
-        return kind, f"Reranking helps: {change}."
-    if kind == "hurts":
-        return kind, f"Reranking hurts: {change}."
-    seen = f"; so many would show one of {found.detectable:.3f}" if found.detectable else ""
-    return kind, f"No difference seen at this size: {change}{seen}."
+    return kind, "same" if kind == "no difference" and found.detectable is None else kind
 
 
-def _next(
-    kind: Kind,
-    found: Measured | None,
-    recall: float | None,
-    counts: Counts,
-    n_candidates: int,
-    failures: Sequence[Failure],
-    skipped: Sequence[Failure],
-) -> str:
-    if counts.failed > MOST_FAILED * counts.questions:
-        return f"Mend this and run it again, what was measured is kept: {failures[0].reason}"
-    if found is None:
-        return "Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements are of."
-    if kind == "cannot tell" and counts.skipped:
-        return f"Take a reranker that fits these documents (RAG_RERANK_MODEL): {skipped[0].reason}."
-    if kind == "cannot tell":
-        return f"Label at least {FEWEST - counts.measured} more questions: on the page, or from drafts of `rag-app questions`."
-    missed = 1 - (recall if recall is not None else 1.0)
-    limit = (
-        f"Retrieval misses {missed:.0%} of the relevant chunks at {n_candidates} candidates: raise RAG_N_CANDIDATES, or change "
-        "chunks or the embedding model, before the reranker."
-        if missed >= MISSED
-        else ""
-    )
+def _next(kind: Kind, said: str, found: Measured | None, missed: float) -> str:
+    """Return which text says what to do next."""
+    if kind == "cannot tell" or found is None:
+        return said
     if kind == "hurts":
-        return f"Ask without it (--no-rerank; the switch on the page), or try another RAG_RERANK_MODEL. {limit}".strip()
-    if limit:
-        return limit
+        return "hurts"
+    if missed >= MISSED:
+        return "missed"
     if kind == "no difference":
-        more = (found.needed or 0) - counts.measured
-        if found.needed is None:
-            return "The two orders score the same: the cheaper way is without reranking."
-        if more > 0:
-            return f"Label about {more:,} more questions to find a difference of this size; till then without is cheaper."
-        return "A difference of this size is at the edge of what these questions show: label some more."
-    if found.ceiling is not None and found.ceiling - found.after >= ROOM:
-        return (
-            f"The best order of the same candidates has {found.ceiling:.3f}: another RAG_RERANK_MODEL has room "
-            f"(`rag-app compare` measures it)."
-        )
-    return "Keep it: the best order of the same candidates is hardly better. `rag-app sweep` finds the cheapest setting."
+        return "same" if found.needed is None else "no difference" if found.needed > found.n else "edge"
+    return "room" if found.ceiling is not None and found.ceiling - found.after >= ROOM else "keep"
+
+
+def _more(kind: Kind, found: Measured | None, counts: Counts) -> int:
+    """Return how many more questions to label."""
+    if kind == "cannot tell" or found is None:
+        return max(0, FEWEST - counts.measured)
+    return max(0, (found.needed or 0) - found.n)
 
 
 def shown_p(p: float) -> str:

@@ -279,6 +279,205 @@ TABLE = {
     "{model} at {address}, {key}": "{model}，{address}，{key}",
     "a key is set": "已设置密钥",
     "no key is set": "未设置密钥",
+    # Evaluate: the verdict
+    "Cannot tell whether reranking helps: {failed} of {questions} questions failed.": (
+        "无法判断重排是否有帮助：{questions} 个问题中有 {failed} 个失败。"
+    ),
+    "Cannot tell whether reranking helps: no question has a judgement that is found in this collection.": (
+        "无法判断重排是否有帮助：没有一个问题的标注能在此集合中找到。"
+    ),
+    "Cannot tell whether reranking helps: it was not asked for {skipped} of {n} questions.": (
+        "无法判断重排是否有帮助：{n} 个问题中有 {skipped} 个没有重排。"
+    ),
+    "Cannot tell whether reranking helps: {n} measured questions are too few, {fewest} are the least.": (
+        "无法判断重排是否有帮助：只测量了 {n} 个问题，至少需要 {fewest} 个。"
+    ),
+    "Reranking helps: {measure} {before} → {after}, {change} (95% interval {low} to {high}, p {p}, {n} questions).": (
+        "重排有帮助：{measure} {before} → {after}，{change}（95% 区间 {low} 至 {high}，p {p}，{n} 个问题）。"
+    ),
+    "Reranking hurts: {measure} {before} → {after}, {change} (95% interval {low} to {high}, p {p}, {n} questions).": (
+        "重排有害：{measure} {before} → {after}，{change}（95% 区间 {low} 至 {high}，p {p}，{n} 个问题）。"
+    ),
+    "No difference seen at this size: {measure} {before} → {after}, {change} (95% interval {low} to {high}, p {p}, {n} "
+    "questions).": (
+        "在此规模下看不出差别：{measure} {before} → {after}，{change}（95% 区间 {low} 至 {high}，p {p}，{n} 个问题）。"
+    ),
+    "No difference seen at this size: {measure} {before} → {after}, {change} (95% interval {low} to {high}, p {p}, {n} "
+    "questions); so many would show one of {detectable}.": (
+        "在此规模下看不出差别：{measure} {before} → {after}，{change}（95% 区间 {low} 至 {high}，p {p}，{n} 个问题）；"
+        "这么多问题能看出 {detectable} 的差别。"
+    ),
+    "Mend this and run it again, what was measured is kept: {reason}": "请先排除此问题再运行一次，已测量的都会保留：{reason}",
+    "Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements are of.": (
+        "请在页面上（评估、标注）标注候选，或导入标注所属的文档。"
+    ),
+    "Take a reranker that fits these documents (RAG_RERANK_MODEL): {reason}.": (
+        "请换用适合这些文档的重排模型（RAG_RERANK_MODEL）：{reason}。"
+    ),
+    "Label at least {more} more questions: on the page, or from drafts of `rag-app questions`.": (
+        "请至少再标注 {more} 个问题：在页面上，或用 `rag-app questions` 起草。"
+    ),
+    "Ask without it (--no-rerank; the switch on the page), or try another RAG_RERANK_MODEL.": (
+        "请不用重排（--no-rerank，或页面上的开关），或换一个 RAG_RERANK_MODEL。"
+    ),
+    "Retrieval misses {missed} of the relevant chunks at {candidates} candidates: raise RAG_N_CANDIDATES, or change chunks "
+    "or the embedding model, before the reranker.": (
+        "检索 {candidates} 个候选时漏掉了 {missed} 的相关文本块：请先提高 RAG_N_CANDIDATES，或改变切分或嵌入模型，"
+        "再考虑重排模型。"
+    ),
+    "The two orders score the same: the cheaper way is without reranking.": "两种顺序得分相同：不重排更省。",
+    "Label about {more} more questions to find a difference of this size; till then without is cheaper.": (
+        "要看出这么大的差别，还需标注约 {more} 个问题；此前不重排更省。"
+    ),
+    "A difference of this size is at the edge of what these questions show: label some more.": (
+        "这么大的差别刚好处于这些问题能显示的边缘：请再标注一些。"
+    ),
+    "The best order of the same candidates has {ceiling}: another RAG_RERANK_MODEL has room (`rag-app compare` measures it).": (
+        "同样的候选最佳排序可达 {ceiling}：换一个 RAG_RERANK_MODEL 还有余地（用 `rag-app compare` 测量）。"
+    ),
+    "Keep it: the best order of the same candidates is hardly better. `rag-app sweep` finds the cheapest setting.": (
+        "请保留：同样的候选最佳排序也好不了多少。`rag-app sweep` 可找出最省的设置。"
+    ),
+    # Evaluate: measuring
+    "Evaluate": "评估",
+    "What to do": "要做什么",
+    "Measure": "测量",
+    "Label": "标注",
+    "Drafts": "草稿",
+    "Questions": "问题集",
+    "Sample": "抽样",
+    "all questions": "全部问题",
+    "Answers too": "也测答案",
+    "Asks the chat model twice for each question.": "每个问题会询问聊天模型两次。",
+    "Ask anew": "重新询问",
+    "Else what was asked before costs no call.": "否则问过的不再调用。",
+    "A run that is left goes on from where it was when you press it again: what was asked is kept.": (
+        "中途离开的测量，再按一次会接着进行：问过的都会保留。"
+    ),
+    "Reading the questions": "正在读取问题",
+    "Embedding the corpus": "正在嵌入语料",
+    "Asking": "正在询问",
+    "Answering, with and without reranking": "正在回答，有重排和无重排",
+    "Counting": "正在统计",
+    "{what}: {done} of {of}, about {left} left": "{what}：{of} 中的 {done}，约剩 {left}",
+    ", {failed} failed": "，{failed} 个失败",
+    "{n} calls in {seconds:.0f} s; the rest was remembered.": "{seconds:.0f} 秒内调用 {n} 次；其余取自记忆。",
+    "Nothing was measured yet": "尚未测量",
+    "A run asks every labelled question, and says whether reranking helps on these documents.": (
+        "一次测量会询问每个已标注的问题，并说明重排对这些文档是否有帮助。"
+    ),
+    "Press Measure, or run rag-app eval.": "请按“测量”，或运行 rag-app eval。",
+    "Run": "测量记录",
+    # Evaluate: the report
+    "{set}, collection {collection}, {candidates} candidates: {n} questions, {measured} measured, {unanswerable} unanswerable, "
+    "{unjudged} without a judgement that is found here, {failed} failed.": (
+        "{set}，集合 {collection}，{candidates} 个候选：共 {n} 个问题，测量 {measured} 个，无答案 {unanswerable} 个，"
+        "此处找不到标注 {unjudged} 个，失败 {failed} 个。"
+    ),
+    "A sample of {n} questions.": "抽样 {n} 个问题。",
+    "Failed, left out: {n} questions: {reason}": "失败并除外：{n} 个问题：{reason}",
+    "Failed, left out: {n} answers: {reason}": "失败并除外：{n} 个答案：{reason}",
+    "Not reranked, retrieval order counts: {n} questions: {reason}": "未重排，按检索顺序计：{n} 个问题：{reason}",
+    "{n} judgements stand in no chunk any more.": "{n} 条标注已不在任何文本块中。",
+    "Question by question": "逐个问题",
+    "{wins} better, {ties} the same, {losses} worse. Click a bar to see its rankings.": (
+        "{wins} 个变好，{ties} 个不变，{losses} 个变差。点击柱形可看其排名。"
+    ),
+    "The difference of each question, sorted": "每个问题的差别，已排序",
+    "Gained most": "提升最多",
+    "Lost most": "下降最多",
+    "none": "无",
+    "Any question": "任一问题",
+    "Show its rankings": "显示其排名",
+    "No relevant chunk is among the candidates.": "候选中没有相关的文本块。",
+    "not judged": "未标注",
+    "grade {n}": "等级 {n}",
+    "Before, after, and the ceiling": "重排前、重排后与上限",
+    "The tick is the best order of the same candidates: what is beyond it only retrieval can bring.": (
+        "竖线是同样候选的最佳排序：超出它的只能靠检索。"
+    ),
+    "change": "变化",
+    "95% interval": "95% 区间",
+    "questions to find it": "看出它所需的问题数",
+    "ceiling": "上限",
+    "question": "问题",
+    "difference in": "差别：",
+    "candidates": "候选数",
+    "passages": "段落数",
+    "not reranked": "未重排",
+    "How many candidates and passages": "多少候选、多少段落",
+    "Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit}).": (
+        "与最佳无显著差别中最省的：**{setting}**（{quality}，{cost} {unit}）。"
+    ),
+    "Best: {setting} ({quality}, {cost} {unit}).": "最佳：{setting}（{quality}，{cost} {unit}）。",
+    "{candidates} candidates reranked, {passages} passages": "重排 {candidates} 个候选，{passages} 个段落",
+    "no reranking, {passages} passages": "不重排，{passages} 个段落",
+    "Recall of the passages, by candidates and passages": "段落的召回率，按候选数与段落数",
+    "Recall of the passages; ≈ is within the noise of the best, ★ the cheapest of those. Costs are estimated.": (
+        "段落的召回率；≈ 表示与最佳无显著差别，★ 是其中最省的。费用为估计值。"
+    ),
+    "Time and cost": "时间与费用",
+    "tokens": "词元",
+    "As first measured, {n} at once.": "首次测得，同时 {n} 个。",
+    "{gain} {measure} for 100 ms of reranking.": "每 100 毫秒重排带来 {gain} {measure}。",
+    "{gain} {measure} for 1 {currency} a question; reranking costs {cost} {currency} for 1,000 questions.": (
+        "每个问题 1 {currency} 带来 {gain} {measure}；1,000 个问题的重排费用为 {cost} {currency}。"
+    ),
+    "Questions that nothing answers": "没有答案的问题",
+    "By the {score}, an answerable question is above an unanswerable one {auc} of the time. At {threshold}, {kept} of {n} "
+    "answerable questions are kept and {refused} of {n_other} others turned away.": (
+        "按{score}，有答案的问题有 {auc} 的机会高于没有答案的。取 {threshold} 时，{n} 个有答案的保留 {kept}，"
+        "{n_other} 个没有答案的拒绝 {refused}。"
+    ),
+    "cosine of the first candidate": "首个候选的余弦",
+    "highest rerank score": "最高重排分数",
+    "Answers": "答案",
+    "exact match": "完全匹配",
+    "token F1": "词元 F1",
+    "answered (answerable)": "已回答（有答案）",
+    "declined (unanswerable)": "已拒答（无答案）",
+    "citation precision": "引用精确率",
+    "citation recall": "引用召回率",
+    "right by the judge": "评判为正确",
+    "The judge {model} agrees with the labels on {share} of {n} answers (kappa {kappa}).": (
+        "评判模型 {model} 与标注在 {n} 个答案中有 {share} 一致（kappa {kappa}）。"
+    ),
+    "Report (HTML)": "报告（HTML）",
+    "Report (JSON)": "报告（JSON）",
+    "Runs over time": "历次测量",
+    "when": "时间",
+    "measured": "测量数",
+    "embedding model": "嵌入模型",
+    "rerank model": "重排模型",
+    # Evaluate: labels and drafts
+    "{judged} of {n} questions have a judgement, {nothing} are marked as having no answer. Kept in {file}.": (
+        "{n} 个问题中有 {judged} 个已标注，{nothing} 个标为无答案。保存在 {file}。"
+    ),
+    "Choose a question, or type a new one": "选择一个问题，或输入新问题",
+    "Those without a judgement come first.": "尚无标注的排在前面。",
+    "Nothing was found.": "没有找到。",
+    "{done} of {n} candidates judged": "{n} 个候选中已标注 {done} 个",
+    "All of these candidates are judged.": "这些候选都已标注。",
+    "candidate {n} of {of}": "第 {n} 个候选，共 {of} 个",
+    "Relevant": "相关",
+    "Partly": "部分相关",
+    "Not": "不相关",
+    "Take back": "撤回",
+    "Before": "上一个",
+    "Next": "下一个",
+    "The first {n} before and after reranking, in an order that does not tell where they stood. What is not judged counts as "
+    "not relevant.": "取重排前后的前 {n} 个，次序不透露其名次。未标注的按不相关计。",
+    "No drafts are waiting": "没有待处理的草稿",
+    "The chat model can draft questions from documents; none counts before you accept it.": (
+        "聊天模型可以根据文档起草问题；接受之前都不计入。"
+    ),
+    "Run rag-app questions DOCS, with documents as rag-app documents lists them.": (
+        "请运行 rag-app questions DOCS，文档名如 rag-app documents 所列。"
+    ),
+    "{n} drafts are waiting. None counts before you accept it.": "{n} 份草稿待处理。接受之前都不计入。",
+    "Answer": "答案",
+    "Accept": "接受",
+    "Drop": "丢弃",
     # Languages of documents
     "Arabic": "阿拉伯文",
     "Chinese": "中文",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from rag_app.page import ask, connections, documents, resources
+from rag_app.page import ask, connections, documents, evaluate, resources
 from rag_app.page.words import LANGUAGES, address, t, to_address
 
 CSS = Path(__file__).with_name("style.css")
@@ -28,6 +28,9 @@ def main() -> None:
     to_address("lang", "auto")
     pages = {
         "ask": st.Page(lambda: ask.page(controls), title=t("Ask"), icon=":material/forum:", url_path="ask", default=True),
+        "evaluate": st.Page(
+            lambda: evaluate.page(controls), title=t("Evaluate"), icon=":material/straighten:", url_path="evaluate"
+        ),
         "documents": st.Page(
             lambda: documents.page(controls), title=t("Documents"), icon=":material/folder_open:", url_path="documents"
         ),

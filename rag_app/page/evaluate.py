@@ -1,0 +1,151 @@
+"""Evaluate: what reranking is worth on labelled questions, the verdict first, and the runs that were kept."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from rag_app.evaluation import measures, runs
+from rag_app.evaluation.bench import Bench
+from rag_app.evaluation.report import Report
+from rag_app.evaluation.sets import is_beir
+from rag_app.evaluation.sweep import depths, sweep
+from rag_app.page import labelling, resources, states
+from rag_app.page import report as report_page
+from rag_app.page.hostile import visible
+from rag_app.page.words import address, later, t, to_address
+from rag_app.settings import Settings
+from rag_app.types import RagError, seconds
+
+VIEWS = {"measure": later("Measure"), "label": later("Label"), "drafts": later("Drafts")}
+SAMPLES = (0, 50, 100, 200, 500)
+PASSAGES = (1, 2, 3, 4, 5, 8)
+# Folders in BEIR layout are looked for so deep below RAG_SERVER_PATH.
+DEEP = 3
+# Kept runs that are compared over time.
+RUNS = 50
+
+
+def page(controls: Any) -> None:
+    """Lay out the page."""
+    st.title(t("Evaluate"), anchor=False)
+    try:
+        with controls:
+            collection = st.selectbox(t("Collection"), resources.collection_names(), key="collection", bind="query-params")
+            settings = resources.of(collection)
+        address("view", VIEWS, "measure")
+        st.segmented_control(
+            t("What to do"),
+            list(VIEWS),
+            required=True,
+            format_func=lambda view: t(VIEWS[view]),
+            key="view",
+            persist_state="session",
+            label_visibility="collapsed",
+        )
+        view = to_address("view", "measure")
+        if view == "label":
+            labelling.label(settings)
+        elif view == "drafts":
+            labelling.drafts(settings)
+        else:
+            measure(settings)
+    except RagError as error:
+        resources.outdated(error)
+        states.show_error(error)
+
+
+def measure(settings: Settings) -> None:
+    """Let a set and settings be chosen, run it, and show the newest report or the one that is chosen."""
+    sets = question_sets(settings)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(t("Questions"), list(sets), format_func=visible, key="set", bind="query-params")
+        n = st.number_input(t("Candidates"), 1, 1000, settings.n_candidates, key="eval_candidates")
+        sample = st.selectbox(
+            t("Sample"), SAMPLES, format_func=lambda size: f"{size}" if size else t("all questions"), key="sample"
+        )
+        answers = st.toggle(t("Answers too"), key="answers", help=t("Asks the chat model twice for each question."))
+        fresh = st.toggle(t("Ask anew"), key="fresh", help=t("Else what was asked before costs no call."))
+        pressed = st.button(t("Measure"), type="primary", icon=":material/straighten:")
+    st.caption(t("A run that is left goes on from where it was when you press it again: what was asked is kept."))
+    place = st.empty()
+    if pressed:
+        with place.container():
+            report = run(settings, sets[chosen], int(n), sample or None, answers=answers, fresh=fresh)
+        place.empty()
+        st.session_state["report"] = runs.keep(settings.runs_path, report).name
+    show_kept(settings)
+
+
+def question_sets(settings: Settings) -> dict[str, Path | None]:
+    """Return the sets that there are by name: our labelled questions, and folders in BEIR layout below RAG_SERVER_PATH."""
+    below = settings.server_path
+    found = {path.parent for deep in range(DEEP + 1) for path in below.glob("/".join(["*"] * deep + ["queries.jsonl"]))}
+    return {str(settings.eval_path): None, **{str(path): path for path in sorted(found) if is_beir(path)}}
+
+
+def run(settings: Settings, folder: Path | None, n: int, sample: int | None, *, answers: bool, fresh: bool) -> Report:
+    """Ask all questions, with a bar that tells how many and how long yet, and return the report with its sweep."""
+    bar = st.progress(0.0, t("Reading the questions"))
+    began = time.monotonic()
+
+    def told(what: str) -> Any:
+        start = time.monotonic()
+
+        def tell(done: int, of: int, failed: int) -> None:
+            left = (time.monotonic() - start) / done * (of - done) if done else 0.0
+            said = t("{what}: {done} of {of}, about {left} left", what=what, done=done, of=of, left=seconds(1000 * left))
+            bar.progress(done / of, said + (t(", {failed} failed", failed=failed) if failed else ""))
+
+        return tell
+
+    bench = Bench(settings, folder, fresh=fresh, sample=sample, on_record=told(t("Embedding the corpus")))
+    try:
+        asked = bench.ask(n, told(t("Asking")))
+        answered = bench.answers(asked, told(t("Answering, with and without reranking"))) if answers else None
+        bar.progress(1.0, t("Counting"))
+        report = bench.report(asked, measures.usual(settings.n_passages), n, answered)
+        if report.measured:
+            swept = sweep(report.set, asked, bench.settings, depths(n), [p for p in PASSAGES if p <= n])
+            report = report.model_copy(update={"sweep": swept})
+    finally:
+        bench.pipeline.memory.close()
+    calls, took = bench.pipeline.n_calls, time.monotonic() - began
+    st.toast(t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took), icon=":material/task_alt:")
+    return report
+
+
+def show_kept(settings: Settings) -> None:
+    """Let one of the kept runs be chosen, and show it, compared with the others of its set."""
+    kept = runs.kept(settings.runs_path)
+    if not kept:
+        states.show(
+            "straighten",
+            t("Nothing was measured yet"),
+            t("A run asks every labelled question, and says whether reranking helps on these documents."),
+            t("Press Measure, or run rag-app eval."),
+        )
+        return
+    names = [path.name for path in kept]
+    if st.session_state.get("report") not in names:
+        st.session_state["report"] = names[0]
+    chosen = st.selectbox(t("Run"), names, format_func=_run_name, key="report")
+    report = read_run(str(settings.runs_path / chosen))
+    report_page.show(report)
+    same = [path for path in kept if path.name.partition("-")[2] == chosen.partition("-")[2]]
+    report_page.over_time(report, [read_run(str(path)) for path in reversed(same[:RUNS])])
+
+
+@st.cache_data(show_spinner=False, max_entries=50)
+def read_run(path: str) -> Report:
+    """Return a kept run; they never change."""
+    return runs.read(Path(path))
+
+
+def _run_name(name: str) -> str:
+    stamp, _, slug = name.removesuffix(".json").partition("-")
+    when = time.strptime(stamp.partition(".")[0], "%Y%m%dT%H%M%S")
+    # Written in UTC, shown in the server's time.
+    local = time.localtime(time.mktime(when) - time.timezone + 3600 * time.localtime(time.mktime(when)).tm_isdst)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', local)} · {slug}"

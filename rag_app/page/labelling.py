@@ -1,0 +1,168 @@
+"""Labelling: candidates of a question one by one, and drafted questions to accept or drop, by mouse or keyboard."""
+
+import hashlib
+from pathlib import Path
+
+import streamlit as st
+
+from rag_app.evaluation.drafts import Drafts
+from rag_app.labels import Labels
+from rag_app.page import resources, states
+from rag_app.page.answers import passage_html
+from rag_app.page.hostile import html, plain, visible
+from rag_app.page.words import later, t
+from rag_app.settings import Settings
+from rag_app.types import Candidate, Search, after_rerank
+
+# So many of the first before and after reranking are judged: a pool, as TREC takes it.
+DEPTH = 10
+# Grade: how it is called, its key.
+GRADES = {2: (later("Relevant"), "y"), 1: (later("Partly"), "p"), 0: (later("Not"), "n")}
+
+
+def label(settings: Settings) -> None:
+    """Let the candidates of a question be judged."""
+    labels = Labels(settings.eval_path)
+    questions = {row["_id"]: row for row in labels.questions()}
+    judged = {row["query"] for row in labels.judgements()}
+    nothing = {name for name, row in questions.items() if "answer" in row and row["answer"] is None}
+    open_ones = [name for name in questions if name not in judged and name not in nothing]
+    st.caption(
+        plain(
+            t(
+                "{judged} of {n} questions have a judgement, {nothing} are marked as having no answer. Kept in {file}.",
+                judged=len(judged & set(questions)),
+                n=len(questions),
+                nothing=len(nothing),
+                file=str(labels.qrels),
+            )
+        )
+    )
+    order = [*open_ones, *(name for name in questions if name not in open_ones and name not in nothing)]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        known = st.selectbox(
+            t("Question"),
+            [questions[name]["text"] for name in order],
+            format_func=visible,
+            index=None,
+            accept_new_options=True,
+            key="label_question",
+            placeholder=t("Choose a question, or type a new one"),
+        )
+    if not known or not known.strip():
+        states.note(t("Those without a judgement come first."), "info")
+        return
+    question = known.strip()
+    pool = pooled(find(settings.collection, resources.store(settings.collection).written, question))
+    if not pool:
+        states.note(t("Nothing was found."), "search_off")
+        return
+    grades = {c.id: labels.grade(question, c) for c in pool}
+    done = sum(grade is not None for grade in grades.values())
+    st.progress(done / len(pool), t("{done} of {n} candidates judged", done=done, n=len(pool)))
+    at = _place(question, [c.id for c in pool], grades)
+    if at is None:
+        states.note(t("All of these candidates are judged."), "task_alt")
+        at = 0
+    shown = pool[at]
+    grade = grades[shown.id]
+    said = t(GRADES[grade][0]) if grade in GRADES else t("not judged")
+    st.html(html('<p class="quiet">{n} · {said}</p>', n=t("candidate {n} of {of}", n=at + 1, of=len(pool)), said=said))
+    with st.container(border=True):
+        st.html(passage_html(shown, shown.text, settings.collection))
+    with st.container(horizontal=True):
+        for value, (name, key) in GRADES.items():
+            st.button(
+                t(name),
+                key=f"grade-{value}",
+                shortcut=key,
+                type="primary" if grade == value else "secondary",
+                on_click=_judge,
+                args=(labels, question, shown, value, at),
+            )
+        st.button(
+            t("Take back"),
+            key="take_back",
+            shortcut="t",
+            disabled=grade is None,
+            on_click=_judge,
+            args=(labels, question, shown, None, at),
+        )
+        st.button(t("Before"), key="go_before", shortcut="Left", disabled=at == 0, on_click=_go, args=(question, at - 1))
+        st.button(
+            t("Next"), key="go_next", shortcut="Right", disabled=at == len(pool) - 1, on_click=_go, args=(question, at + 1)
+        )
+    st.caption(
+        t(
+            "The first {n} before and after reranking, in an order that does not tell where they stood. What is not "
+            "judged counts as not relevant.",
+            n=DEPTH,
+        )
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=200)
+def find(collection: str, written: str, question: str) -> Search:
+    """Return the search of a question; `written` is the collection's state."""
+    return resources.pipeline(collection).search(question)
+
+
+def pooled(search: Search) -> list[Candidate]:
+    """Return the first candidates of both orders, in an order of neither."""
+    first = {c.id: c for c in (*search.candidates[:DEPTH], *sorted(search.candidates, key=after_rerank)[:DEPTH])}
+    return sorted(first.values(), key=lambda c: hashlib.sha256(f"{search.question}{c.id}".encode()).digest())
+
+
+def _place(question: str, ids: list[str], grades: dict[str, int | None]) -> int | None:
+    """Return which candidate is shown: the one gone to, else the first that is not judged."""
+    gone_to = st.session_state.get("label_at")
+    if gone_to and gone_to[0] == question and gone_to[1] < len(ids):
+        return int(gone_to[1])
+    return next((i for i, name in enumerate(ids) if grades[name] is None), None)
+
+
+def _judge(labels: Labels, question: str, candidate: Candidate, grade: int | None, at: int) -> None:
+    if states.stored(lambda: labels.judge(question, candidate, grade)):
+        # On to the next that is not judged; what is taken back stays in view.
+        st.session_state["label_at"] = (question, at) if grade is None else None
+
+
+def _go(question: str, at: int) -> None:
+    st.session_state["label_at"] = (question, at)
+
+
+def drafts(settings: Settings) -> None:
+    """Let drafted questions be accepted, as they are or mended, or dropped."""
+    kept = Drafts(Path(settings.eval_path))
+    waiting = kept.waiting()
+    if not waiting:
+        states.show(
+            "edit_note",
+            t("No drafts are waiting"),
+            t("The chat model can draft questions from documents; none counts before you accept it."),
+            t("Run rag-app questions DOCS, with documents as rag-app documents lists them."),
+        )
+        return
+    st.caption(t("{n} drafts are waiting. None counts before you accept it.", n=len(waiting)))
+    draft = waiting[0]
+    key = hashlib.sha256(draft.model_dump_json().encode()).hexdigest()[:12]
+    question = st.text_input(t("Question"), draft.question, key=f"question-{key}")
+    answer = st.text_input(t("Answer"), draft.answer, key=f"answer-{key}")
+    with st.container(border=True):
+        st.html(
+            html(
+                '<p class="quiet"><bdi>{document}</bdi></p><div class="passage" dir="auto">{quote}</div>',
+                document=draft.document,
+                quote=draft.quote,
+            )
+        )
+
+    def accept() -> None:
+        states.stored(lambda: kept.accept(draft, str(question), str(answer)))
+
+    def drop() -> None:
+        states.stored(lambda: kept.drop(draft))
+
+    with st.container(horizontal=True):
+        st.button(t("Accept"), key="accept", type="primary", shortcut="a", on_click=accept)
+        st.button(t("Drop"), key="drop", shortcut="d", on_click=drop)
