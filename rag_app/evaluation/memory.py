@@ -102,6 +102,9 @@ class RememberingPipeline(Pipeline):
         key = _key("rerank", _identity(s.endpoint("RERANK")), how, question, documents)
 
         def ask() -> tuple[list[Ranking | None], Receipt]:
+            # Every question is tried: two that fail say nothing of the next.
+            self.reranker.failures = 0
+            self.reranker.open_until = 0.0
             reranked, receipt = super(RememberingPipeline, self).rerank(question, candidates)
             return [c.rerank for c in reranked], receipt
 

@@ -1,6 +1,5 @@
 """Asking all questions of a set through the pipeline, several at once, and keeping what failed apart."""
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from rag_app.types import RagError, Record, Search
 
 # Told (done, of, failed) after every question.
 OnQuestion = Callable[[int, int, int], None]
+# Failures in a row after which an endpoint is taken to be down.
+GIVE_UP = 10
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,31 @@ def ask_all(
 ) -> list[Asked]:
     """Return every question with its search, in order. What failed is asked a second time at the end.
 
-    What was remembered costs no call, so a run that was broken off goes on where it ended.
+    What was remembered costs no call, so a run that was broken off goes on where it ended. After ten failures in a row the
+    rest is not asked, and has failed for the same reason.
     """
     answered: dict[str, Asked] = {}
 
-    def several(part: Sequence[Question]) -> None:
+    def several(part: Sequence[Question]) -> bool:
+        """Ask some; return whether to go on after them."""
+        in_a_row = 0
         pool = ThreadPoolExecutor(at_once)
         try:
             for future in as_completed([pool.submit(_ask, pipeline, question, n_candidates) for question in part]):
                 asked = future.result()
                 answered[asked.question.id] = asked
                 on_question(len(answered), len(questions), sum(bool(a.failure) for a in answered.values()))
+                in_a_row = in_a_row + 1 if asked.failure else 0
+                if in_a_row == GIVE_UP:
+                    return False
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+        return True
 
-    several(questions)
-    if failed := [asked.question for asked in answered.values() if asked.failure]:
-        # An endpoint that failed is left alone for some seconds: what was not tried is tried after them.
-        time.sleep(max(0.0, pipeline.reranker.open_until - time.monotonic()))
-        several(failed)
-    return [answered[question.id] for question in questions]
+    if several(questions):
+        several([asked.question for asked in answered.values() if asked.failure])
+    reason = next((asked.failure for asked in reversed(answered.values()) if asked.failure), "")
+    return [answered.get(question.id) or Asked(question, None, reason) for question in questions]
 
 
 def _ask(pipeline: RememberingPipeline, question: Question, n_candidates: int) -> Asked:

@@ -1,0 +1,462 @@
+"""Measuring through the command line: a real pipeline over a scripted gateway, and what a run leaves behind."""
+
+import json
+import os
+import random
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rag_app.evaluation import runs
+from rag_app.evaluation.drafts import Drafts
+from rag_app.evaluation.memory import Memory
+from rag_app.labels import Labels
+from rag_app.settings import Settings
+from rag_app.types import RagError
+from tests.test_cli import command, run
+from tests.wire import Reply, Wire, chat, rerank
+
+N = 30
+
+
+@pytest.fixture
+def beir(tmp_path: Path, settings: Settings) -> Path:
+    """A set in BEIR layout: each question has four words of its record and two of another, and five have no answer."""
+    drawn = random.Random(1)
+    vocabulary = [f"word{i}" for i in range(60)]
+    records = {f"doc {i}": drawn.sample(vocabulary, 12) for i in range(60)}
+    folder = tmp_path / "set"
+    folder.mkdir()
+    with (folder / "corpus.jsonl").open("w") as corpus:
+        for name, words in records.items():
+            corpus.write(json.dumps({"_id": name, "title": f"Title of {name}", "text": " ".join(words)}) + "\n")
+    names = list(records)
+    with (folder / "queries.jsonl").open("w") as queries, (folder / "qrels.tsv").open("w") as qrels:
+        qrels.write("query-id\tcorpus-id\tscore\n")
+        for i in range(N):
+            words = drawn.sample(records[names[i]], 4) + drawn.sample(records[names[-1 - i]], 2)
+            queries.write(json.dumps({"_id": f"q{i}", "text": f"{' '.join(words)} n{i}?", "answers": [f"answer {i}"]}) + "\n")
+            qrels.write(f"q{i}\t{names[i]}\t1\n")
+        for i in range(5):
+            queries.write(json.dumps({"_id": f"u{i}", "text": f"nothing {i} at all?", "answerable": False}) + "\n")
+    return folder
+
+
+def report(*args: str | Path) -> Any:
+    result = run("eval", *map(str, args), "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def found(report: Any) -> Any:
+    """What a report found: without the moment and what took how long."""
+    return {name: report[name] for name in ("verdict", "counts", "measured", "recall", "failures", "outcomes", "unanswerable")}
+
+
+def by_overlap_but_for(*numbers: int) -> Callable[[Any], Reply]:
+    """Return a reranker that fails for questions of these numbers."""
+
+    def answer(body: Any) -> Reply:
+        if any(f" n{n}?" in body["query"] for n in numbers):
+            return Reply({"error": {"message": "out of order"}}, 400)
+        return rerank(body)
+
+    return answer
+
+
+class TestEval:
+    def test_a_second_run_and_every_sweep_cost_no_call(self, beir: Path, wire: Wire) -> None:
+        first = report(beir)
+        assert first["counts"]["measured"] == N and first["counts"]["unanswerable"] == 5
+        n = len(wire.sent)
+        assert wire.count("/rerank") == N + 5
+        assert found(report(beir)) == found(first)
+        assert run("sweep", str(beir)).exit_code == 0
+        assert run("compare", "now", "none", "--set", str(beir)).exit_code == 0
+        assert len(wire.sent) == n
+        report(beir, "--fresh")
+        # The corpus is not embedded again: it is stored.
+        assert wire.count("/rerank") == 2 * (N + 5) and len(wire.sent) == n + 2 * (N + 5)
+
+    def test_another_reranker_takes_the_embeddings_and_candidates_that_are_kept(
+        self, beir: Path, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        report(beir)
+        embedded = wire.count("/embeddings")
+        monkeypatch.setenv("RAG_RERANK_MODEL", "other")
+        report(beir)
+        assert wire.count("/embeddings") == embedded and wire.count("/rerank") == 2 * (N + 5)
+
+    def test_the_corpus_is_one_chunk_a_record_in_a_collection_of_its_own(self, beir: Path, wire: Wire) -> None:
+        collection = report(beir)["collection"]
+        assert collection.startswith("eval-set-")
+        listed = json.loads(run("documents", "--collection", collection, "--json").stdout)
+        assert len(listed["documents"]) == 60 and {d["chunks"] for d in listed["documents"]} == {1}
+        # Other content is another collection.
+        with (beir / "corpus.jsonl").open("a") as corpus:
+            corpus.write('{"_id": "more", "text": "more words"}\n')
+        assert report(beir)["collection"] != collection
+
+    def test_failures_are_a_row_of_their_own_and_no_zero(self, beir: Path, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = report(beir)
+        wire.on("/rerank", by_overlap_but_for(3, 4))
+        monkeypatch.setenv("RAG_RERANK_MODEL", "other")
+        some = report(beir)
+        assert some["counts"]["failed"] == 2 and some["counts"]["measured"] == N - 2
+        assert [failure["questions"] for failure in some["failures"]] == [2] and "out of order" in some["failures"][0]["reason"]
+        others = [o for o in whole["outcomes"] if o["id"] not in ("q3", "q4")]
+        assert some["outcomes"] == others
+        mean = sum(o["after"]["nDCG@10"] for o in others) / len(others)
+        assert some["measured"][0]["after"] == pytest.approx(mean)
+        shown = run("eval", str(beir)).stdout
+        assert "FAILED, left out: 2 questions: " in shown
+        # What failed is not kept: it is tried again.
+        wire.on("/rerank", rerank)
+        assert found(report(beir)) == found(whole)
+
+    def test_questions_that_fail_take_no_other_with_them(self, beir: Path, wire: Wire) -> None:
+        # Two failures in a row would let the endpoint be left alone for ten seconds.
+        wire.on("/rerank", by_overlap_but_for(*range(0, 16, 2)))
+        some = report(beir)
+        assert some["counts"]["failed"] == 8 and some["counts"]["measured"] == N - 8
+        assert some["verdict"]["kind"] == "cannot tell" and "8 of 35 questions failed" in some["verdict"]["sentence"]
+
+    def test_an_endpoint_that_is_down_is_not_asked_for_every_question(self, beir: Path, wire: Wire) -> None:
+        wire.on("/rerank", by_overlap_but_for(*range(N)))
+        some = report(beir, "--at-once", "1")
+        assert wire.count("/rerank") <= 10 + 5 and some["counts"]["failed"] >= N - 5
+        assert some["verdict"]["next"].endswith(some["failures"][0]["reason"])
+
+    def test_a_run_that_is_killed_goes_on_to_the_same_report(self, beir: Path, wire: Wire, tmp_path: Path) -> None:
+        whole = report(beir)
+
+        def slow(body: Any) -> Reply:
+            time.sleep(0.1)
+            return rerank(body)
+
+        wire.on("/rerank", slow)
+        before = wire.count("/rerank")
+        env = {"RAG_RUNS_PATH": str(tmp_path / "other")}
+        process = command("eval", beir, "--json", "--at-once", "2", **env)
+        deadline = time.monotonic() + 60
+        while wire.count("/rerank") < before + 12 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        asked = wire.count("/rerank") - before
+        assert 12 <= asked < N
+        wire.on("/rerank", rerank)
+        os.environ.update(env)
+        try:
+            assert found(report(beir)) == found(whole)
+        finally:
+            del os.environ["RAG_RUNS_PATH"]
+        # At most those that were under way are asked twice.
+        assert wire.count("/rerank") - before <= N + 5 + 2
+
+    def test_runs_and_qrels_go_out_and_come_in_with_the_same_result(self, beir: Path, tmp_path: Path) -> None:
+        here = report(beir, "--save-run", tmp_path / "out")
+        line = (tmp_path / "out" / "before.run").read_text().splitlines()[0]
+        assert re.fullmatch(r"q0 Q0 doc%20\d+ 1 30 retrieved", line)
+        runs_ = [str(tmp_path / "out" / f"{which}.run") for which in ("before", "after")]
+        back = report(beir, "--run", runs_[0], "--run", runs_[1], "--qrels", tmp_path / "out" / "qrels.txt")
+        for a, b in zip(back["measured"], here["measured"], strict=True):
+            assert a == b
+        # A question that a run lacks has failed.
+        lines = Path(runs_[1]).read_text().splitlines()
+        Path(runs_[1]).write_text("\n".join(line for line in lines if not line.startswith("q7 ")) + "\n")
+        fewer = report(beir, "--run", runs_[0], "--run", runs_[1])
+        assert fewer["counts"]["failed"] == 1 and fewer["counts"]["measured"] == N - 1
+
+    def test_times_are_those_of_the_first_asking(self, beir: Path, wire: Wire) -> None:
+        def slow(body: Any) -> Reply:
+            time.sleep(0.05)
+            return rerank(body)
+
+        wire.on("/rerank", slow)
+        first = report(beir)
+        again = report(beir)
+        assert again["stages"] == first["stages"]
+        assert next(stage for stage in first["stages"] if stage["name"] == "rerank")["p50"] >= 50
+        assert next(stage for stage in first["stages"] if stage["name"] == "rerank")["tokens"] == 42 * (N + 5)
+
+    def test_what_it_costs_and_gains_is_told_if_prices_are_set(self, beir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert report(beir)["rerank_cost"] is None
+        monkeypatch.setenv("RAG_PRICE_RERANK", "2")
+        priced = report(beir)
+        # 42 tokens a question at 2 a million.
+        assert priced["rerank_cost"] == pytest.approx(42 * 2 / 1e6)
+        assert priced["gain_per_unit"] == pytest.approx(priced["measured"][0]["difference"] / (84 / 1e6))
+
+    def test_the_terminal_shows_the_verdict_first(self, beir: Path) -> None:
+        lines = run("eval", str(beir)).stdout.splitlines()
+        assert lines[0].startswith(("Reranking", "No difference")) and lines[1].startswith("→ ")
+
+    @pytest.mark.parametrize(
+        ("args", "code", "said"),
+        [
+            (("nowhere",), 1, "nowhere is no evaluation set"),
+            (("set", "--metrics", "nDCG@x"), 2, "'nDCG@x' is no measure"),
+            (("set", "--run", "a.run"), 1, "a.run cannot be read"),
+            ((), 1, "data/eval is no evaluation set"),
+        ],
+        ids=["no folder", "no measure", "no run", "no labels"],
+    )
+    def test_misuse_gets_one_line(self, beir: Path, args: tuple[str, ...], code: int, said: str) -> None:
+        result = run("eval", *args)
+        assert result.exit_code == code and said in result.stderr and "Traceback" not in result.output
+
+
+class TestLabels:
+    @pytest.fixture
+    def labels(self, corpus: Path, settings: Settings) -> Labels:
+        """Three labelled questions on the small corpus."""
+        assert run("ingest", "docs").exit_code == 0
+        labels = Labels(Path("data/eval"))
+        labels.folder.mkdir(parents=True)
+        rows = [
+            {"_id": "a", "text": "What is paid for dinner?", "answer": "32 EUR"},
+            {"_id": "b", "text": "When does the canteen open?"},
+            {"_id": "c", "text": "Who is the king?", "answer": None},
+            {"_id": "d", "text": "What does a hotel cost?"},
+        ]
+        labels.queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        judged = [
+            {"query": "a", "document": "policies/travel.md", "quote": "up to 32 EUR", "grade": 2},
+            {"query": "b", "document": "notes.txt", "quote": "canteen opens at\neleven", "grade": 2},
+            {"query": "d", "document": "gone.md", "quote": "150 EUR", "grade": 2},
+        ]
+        labels.qrels.write_text("".join(json.dumps(row) + "\n" for row in judged))
+        return labels
+
+    def test_questions_are_asked_of_the_ingested_collection(self, labels: Labels) -> None:
+        found = report()
+        assert found["collection"] == "handbook" and found["counts"] == {
+            "questions": 4,
+            "measured": 2,
+            "failed": 0,
+            "unanswerable": 1,
+            "unjudged": 1,
+            "partial": 0,
+            "skipped": 0,
+            "lost": 1,
+        }
+        assert found["verdict"]["kind"] == "cannot tell" and found["lost"] == ["d: gone.md: 150 EUR"]
+        assert "1 judgements stand in no chunk" in run("eval").stdout
+
+    def test_other_chunks_are_compared_in_a_collection_of_their_own(self, labels: Labels, wire: Wire) -> None:
+        result = run("compare", "now", "chunk_size=50", "--json")
+        assert result.exit_code == 0, result.output
+        reports = json.loads(result.stdout)["reports"]
+        assert reports[0]["collection"] == "handbook" and reports[1]["collection"].startswith("eval-handbook-")
+        assert [r["system"]["chunk_size"] for r in reports] == ["1000", "50"]
+        assert [[o["id"] for o in r["outcomes"]] for r in reports] == [["a", "b"], ["a", "b"]]
+        n = len(wire.sent)
+        assert run("compare", "now", "chunk_size=50").exit_code == 0 and len(wire.sent) == n
+
+    def test_changing_one_judgement_changes_only_its_question(self, labels: Labels, wire: Wire) -> None:
+        before = {o["id"]: o for o in report()["outcomes"]}
+        n = len(wire.sent)
+        text = (
+            labels.qrels.read_text().replace("canteen opens at\\neleven", "closes at two").replace("notes.txt", "parking.html")
+        )
+        labels.qrels.write_text(text.replace("closes at two", "A space costs 20 EUR"))
+        after = {o["id"]: o for o in report()["outcomes"]}
+        assert after["a"] == before["a"] and after["b"] != before["b"] and len(wire.sent) == n
+
+    def test_a_judgement_from_the_page_is_measured(self, labels: Labels, settings: Settings) -> None:
+        from rag_app.pipeline import Pipeline
+
+        search = Pipeline(settings).search("How many spaces in Jena?")
+        labels.judge("How many spaces in Jena?", search.candidates[0], 2)
+        assert report()["counts"]["measured"] == 3
+
+    def test_answers_are_scored_with_and_without_reranking_and_by_a_judge(
+        self, labels: Labels, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def answer(body: Any) -> Reply:
+            if body["model"] == "judge":
+                said = body["messages"][1]["content"]
+                return chat("Yes." if "32 EUR" in said.partition("<answer>")[2] or "declin" in said else "no")
+            return chat("It is 32 EUR [1]." if "dinner" in body["messages"][1]["content"] else "They do not say.")
+
+        wire.on("/chat/completions", answer)
+        monkeypatch.setenv("RAG_JUDGE_MODEL", "judge")
+        answers = report("--answers")["answers"]
+        measured = {m["name"]: (m["n"], m["before"], m["after"]) for m in answers["measured"]}
+        # "it is 32 eur" against "32 eur": two of four tokens, both of two. F1 = 2·2 / (4 + 2).
+        assert measured["token F1"] == (1, pytest.approx(2 / 3), pytest.approx(2 / 3))
+        assert measured["exact match"] == (1, 0.0, 0.0) and measured["declined (unanswerable)"] == (1, 1.0, 1.0)
+        # a cites, b declines.
+        assert measured["answered (answerable)"] == (2, 0.5, 0.5)
+        # Judged: a is right; the one that declines what nothing answers is called wrong: the labels say otherwise.
+        assert answers["agreement"]["n"] == 4 and answers["agreement"]["share"] == 0.5
+        n = len(wire.sent)
+        assert report("--answers")["answers"] == answers and len(wire.sent) == n
+        assert "agrees with the labels on 50% of 4 answers" in run("eval", "--answers").stdout
+
+    def test_a_judge_needs_a_chat_endpoint(self, labels: Labels, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_JUDGE_MODEL", "judge")
+        monkeypatch.setenv("RAG_CHAT_URL", "builtin")
+        monkeypatch.setenv("RAG_CHAT_MODEL", "")
+        result = run("eval", "--answers")
+        assert result.exit_code == 2 and "RAG_JUDGE_MODEL=judge needs a chat endpoint" in result.stderr
+
+    def test_drafts_count_only_when_accepted(self, labels: Labels, wire: Wire, corpus: Path) -> None:
+        (corpus / "long.md").write_text("# Cars\n\n" + "A car of the pool is booked two days ahead. " * 6)
+        assert run("ingest", "docs").exit_code == 0
+        quote = "A car of the pool is booked two days ahead."
+        reply = {"question": "How early is a car booked?", "answer": "two days ahead", "quote": quote}
+        wire.on("/chat/completions", lambda body: chat(f"Here it is:\n{json.dumps(reply)}"))
+        result = run("questions", "long.md")
+        assert result.exit_code == 0 and "1 questions drafted" in result.stderr and "1 drafts wait" in result.stdout
+        before = report()["counts"]
+        assert before["questions"] == 4
+        drafts = Drafts(labels.folder)
+        drafts.accept(drafts.waiting()[0])
+        after = report()["counts"]
+        assert after["questions"] == 5 and after["measured"] == before["measured"] + 1 and drafts.waiting() == []
+        # The same question again is no new draft that would count twice.
+        reply["quote"] = "invented words"
+        assert "whose quote does not stand in the passage" in run("questions", "long.md").stderr
+
+    def test_the_builtin_chat_model_cannot_draft(self, labels: Labels, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAG_CHAT_URL", "builtin")
+        monkeypatch.setenv("RAG_CHAT_MODEL", "")
+        result = run("questions", "notes.txt")
+        assert result.exit_code == 1 and "cannot draft questions: set RAG_CHAT_URL" in result.stderr
+
+
+class TestSweep:
+    def test_the_cheapest_within_noise_is_told(self, beir: Path) -> None:
+        result = run("sweep", str(beir), "--candidates", "5,10", "--passages", "1,3,6", "--json")
+        swept = json.loads(result.stdout)
+        settings = {(cell["candidates"], cell["passages"]) for cell in swept["cells"]}
+        # 0 is retrieval order; of 5 candidates no 6 passages are chosen.
+        assert settings == {(k, n) for k in (0, 5, 10) for n in (1, 3, 6)} - {(5, 6)}
+        within = [cell for cell in swept["cells"] if cell["within"]]
+        assert swept["cheapest"]["cost"] == min(cell["cost"] for cell in within)
+        assert swept["best"]["quality"] == max(cell["quality"] for cell in swept["cells"])
+
+    def test_a_cell_is_what_a_run_with_these_settings_gives(self, beir: Path) -> None:
+        swept = json.loads(run("sweep", str(beir), "--candidates", "8,20", "--passages", "3", "--json").stdout)
+        cell = next(cell for cell in swept["cells"] if cell["candidates"] == 8)
+        here = report(beir, "--candidates", "8", "--metrics", "R@3")
+        assert cell["quality"] == pytest.approx(here["measured"][0]["after"])
+
+
+class TestCompare:
+    def test_systems_are_held_against_the_first_on_the_same_questions(self, beir: Path, wire: Wire) -> None:
+        def by_model(body: Any) -> Reply:
+            if body["model"] == "blind":
+                return Reply({"results": [{"index": i, "relevance_score": -i % 7} for i in range(len(body["documents"]))]})
+            return by_overlap_but_for(2)(body) if body["model"] == "weak" else rerank(body)
+
+        wire.on("/rerank", by_model)
+        Path("weak.env").write_text("RAG_RERANK_MODEL=weak\n")
+        result = run("compare", "now", "none", "rerank_model=blind", "weak.env", "--set", str(beir), "--json")
+        compared = json.loads(result.stdout)
+        now, none, blind, weak = compared["systems"]
+        # The question that one of them failed counts in none.
+        assert compared["n"] == N - 1 and weak["failed"] == 1 and weak["difference"]["difference"] == 0
+        assert now["difference"] is None and blind["said"] == "worse" and blind["difference"]["difference"] < 0
+        # Holm: the smallest of three p-values is multiplied by three.
+        single = json.loads(run("compare", "now", "rerank_model=blind", "--set", str(beir), "--json").stdout)
+        assert blind["difference"]["p"] >= single["systems"][1]["difference"]["p"]
+        assert none["value"] == pytest.approx(
+            sum(o["before"]["nDCG@10"] for o in compared["reports"][0]["outcomes"] if o["id"] != "q2") / (N - 1)
+        )
+
+    @pytest.mark.parametrize(
+        ("systems", "said"),
+        [
+            (("now",), "one system alone cannot be compared"),
+            (("now", "rerank_modell=x"), "did you mean rerank_model?"),
+            (("now", "what"), "'what' is no system"),
+            (("now", "n_passages=0"), "RAG_N_PASSAGES"),
+        ],
+        ids=["one", "misspelt", "no system", "impossible value"],
+    )
+    def test_misuse_gets_one_line(self, beir: Path, systems: tuple[str, ...], said: str) -> None:
+        result = run("compare", *systems, "--set", str(beir))
+        assert result.exit_code == 2 and said in result.stderr
+
+
+class TestGate:
+    def test_a_run_passes_or_fails_by_its_mean_and_by_a_baseline(self, beir: Path, wire: Wire) -> None:
+        Path("baseline.json").write_text(run("eval", str(beir), "--json").stdout)
+        assert run("gate", str(beir), "--baseline", "baseline.json", "--min-ndcg", "0.1").exit_code == 0
+        result = run("gate", str(beir), "--min-ndcg", "0.999")
+        assert result.exit_code == 1 and "below the 0.999 that is asked for" in result.stdout
+
+        def reversed_order(body: Any) -> Reply:
+            rows = rerank(body).body["results"]
+            return Reply({"results": [{**row, "relevance_score": -row["relevance_score"]} for row in rows]})
+
+        wire.on("/rerank", reversed_order)
+        result = run("gate", str(beir), "--baseline", "baseline.json", "--fresh")
+        assert result.exit_code == 1 and "beyond noise" in result.stdout
+        assert run("gate", str(beir), "--baseline", "baseline.json", "--max-drop", "1").exit_code == 0
+
+    @pytest.mark.parametrize(
+        ("args", "code", "said"),
+        [
+            ((), 2, "nothing to hold the run against"),
+            (("--baseline", "none.json"), 1, "write it with `rag-app eval --json > none.json`"),
+            (("--baseline", "queries.json"), 1, "is no report of this version"),
+        ],
+        ids=["nothing", "no file", "no report"],
+    )
+    def test_misuse_gets_one_line(self, beir: Path, args: tuple[str, ...], code: int, said: str) -> None:
+        Path("queries.json").write_text("{}")
+        result = run("gate", str(beir), *args)
+        assert result.exit_code == code and said in result.stderr
+
+
+class TestHtml:
+    def test_the_report_is_one_file_that_asks_nothing_and_obeys_no_document(self, beir: Path) -> None:
+        text = (beir / "queries.jsonl").read_text().replace(" n1?", " <script>alert(1)</script> n1?")
+        (beir / "queries.jsonl").write_text(text)
+        corpus = (beir / "corpus.jsonl").read_text()
+        (beir / "corpus.jsonl").write_text(corpus.replace('"word', '"<img src=http://127.0.0.1:9/x.png> word'))
+        assert run("eval", str(beir), "--html", "report.html").exit_code == 0
+        assert run("sweep", str(beir), "--html", "sweep.html").exit_code == 0
+        assert run("compare", "now", "none", "--set", str(beir), "--html", "compared.html").exit_code == 0
+        for name in ("report.html", "sweep.html", "compared.html"):
+            page = Path(name).read_text()
+            # What a document says may be read, as text; what is asked stands in an attribute.
+            attributes = re.findall(r"""(?:src|href|url\()[=\s"'(]*([^\s"'>)]+)""", page)
+            assert not [value for value in attributes if ":" in value and "127.0.0.1:9" not in value and value != "data:"]
+            assert "<script" not in page and "<img" not in page and "<svg" in page and "default-src 'none'" in page
+
+
+def test_a_report_that_is_kept_comes_back_as_it_was(beir: Path, settings: Settings) -> None:
+    first = report(beir)
+    (path,) = runs.kept(settings.runs_path)
+    assert json.loads(runs.read(path).model_dump_json()) == first
+
+
+def test_a_memory_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "memory.sqlite3").write_text("not a database, and long enough to be looked at as one " * 40)
+    with pytest.raises(RagError, match=r"memory\.sqlite3 cannot be used"):
+        Memory(tmp_path)
+
+
+def test_ctrl_c_says_that_the_next_run_goes_on(beir: Path, wire: Wire) -> None:
+    def slow(body: Any) -> Reply:
+        time.sleep(0.2)
+        return rerank(body)
+
+    wire.on("/rerank", slow)
+    process = command("eval", beir)
+    deadline = time.monotonic() + 60
+    while wire.count("/rerank") < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "run the same command again to complete it" in err and "Traceback" not in err
