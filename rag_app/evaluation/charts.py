@@ -115,7 +115,12 @@ def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = _same, wide: bool =
     letters = alt.condition(
         f"datum.quality > {middle}", alt.value("#111111" if dark else "#ffffff"), alt.value("#ffffff" if dark else "#111111")
     )
-    tooltip = ["candidates:N", "passages:O", alt.Tooltip("quality:Q", format=".3f"), alt.Tooltip("cost:Q", title=sweep.unit)]
+    tooltip = [
+        "candidates:N",
+        "passages:O",
+        alt.Tooltip("quality:Q", format=".3f"),
+        alt.Tooltip("cost:Q", title=say(sweep.unit)),
+    ]
     squares = base.mark_rect(aria=False).encode(
         color=alt.Color("quality:Q", scale=alt.Scale(domain=[low, high], range=colours), legend=None), tooltip=tooltip
     )

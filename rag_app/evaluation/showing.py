@@ -168,10 +168,10 @@ def show_sweep(result: Sweep) -> None:
     )
     tell(table)
     best, cheap = result.best, result.cheapest
-    out.print(f"best: {setting(best.candidates, best.passages)}, {best.quality:.3f}, {best.cost:.4g} {result.unit}")
+    out.print(f"best: {setting(best.candidates, best.passages)}, {best.quality:.3f}, {best.cost:.4g} {result.unit} a question")
     out.print(
         f"cheapest within its noise: {setting(cheap.candidates, cheap.passages)}, {cheap.quality:.3f}, "
-        f"{cheap.cost:.4g} {result.unit}",
+        f"{cheap.cost:.4g} {result.unit} a question",
         style="bold",
     )
     out.print("costs are estimated from the length of the texts", style="dim")

@@ -15,7 +15,7 @@ KINDS = ("R", "nDCG", "Success", "RR")
 
 
 class Cell(Record):
-    """One setting: 0 candidates is retrieval order. `cost` is what a question costs, estimated: money, else tokens read.
+    """One setting: 0 candidates is retrieval order. `cost` is what a question costs, estimated: money, else tokens.
 
     `within` is whether the quality is within the noise of the best: the randomisation test, after Holm over all settings, and
     the interval of the difference do not both tell them apart.
@@ -96,7 +96,7 @@ def sweep(
         cells=tuple(cells.values()),
         best=cells[best],
         cheapest=min((cell for cell in cells.values() if cell.within), key=lambda cell: (cell.cost, cell.candidates)),
-        unit=f"{settings.price_currency} a question" if _priced(settings) else "tokens a question",
+        unit=settings.price_currency if _priced(settings) else "tokens",
         failed=sum(bool(a.failure) for a in asked),
     )
 

@@ -406,10 +406,10 @@ TABLE = {
     "passages": "段落数",
     "not reranked": "未重排",
     "How many candidates and passages": "多少候选、多少段落",
-    "Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit}).": (
-        "与最佳无显著差别中最省的：**{setting}**（{quality}，{cost} {unit}）。"
+    "Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit} a question).": (
+        "与最佳无显著差别中最省的：**{setting}**（{quality}，每个问题 {cost} {unit}）。"
     ),
-    "Best: {setting} ({quality}, {cost} {unit}).": "最佳：{setting}（{quality}，{cost} {unit}）。",
+    "Best: {setting} ({quality}, {cost} {unit} a question).": "最佳：{setting}（{quality}，每个问题 {cost} {unit}）。",
     "{candidates} candidates reranked, {passages} passages": "重排 {candidates} 个候选，{passages} 个段落",
     "no reranking, {passages} passages": "不重排，{passages} 个段落",
     "Recall of the passages, by candidates and passages": "段落的召回率，按候选数与段落数",

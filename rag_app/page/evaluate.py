@@ -75,6 +75,7 @@ def measure(settings: Settings) -> None:
             report = run(settings, sets[chosen], int(n), sample or None, answers=answers, fresh=fresh)
         place.empty()
         st.session_state["report"] = runs.keep(settings.runs_path, report).name
+        states.note(st.session_state.pop("took"), "task_alt")
     show_kept(settings)
 
 
@@ -112,7 +113,7 @@ def run(settings: Settings, folder: Path | None, n: int, sample: int | None, *, 
     finally:
         bench.pipeline.memory.close()
     calls, took = bench.pipeline.n_calls, time.monotonic() - began
-    st.toast(t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took), icon=":material/task_alt:")
+    st.session_state["took"] = t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took)
     return report
 
 

@@ -136,19 +136,15 @@ def question_by_question(report: Report, dark: bool) -> None:
                     st.button(t("Show its rankings"), key=f"open-{o.id}", on_click=_open, args=(o, report))
             if not outcomes:
                 st.caption(t("none"))
-    if not (gained or lost):
-        return
     order = sorted(report.outcomes, key=lambda o: o.before[name] - o.after[name])
-    with st.form("any", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
             t("Any question"),
             order,
             format_func=lambda o: f"{o.after[name] - o.before[name]:+.3f} · {visible(o.question)}",
             key="any_question",
         )
-        if st.form_submit_button(t("Show its rankings")):
-            _open(chosen, report)
-            st.session_state["leave"] = True
+        st.button(t("Show its rankings"), key="open-any", on_click=_open, args=(chosen, report))
     if st.session_state.pop("leave", False):
         st.switch_page(st.session_state["pages"]["ask"])
 
@@ -223,8 +219,8 @@ def measured_table(measured: Sequence[Measured]) -> Markup:
     ]
     head = joined([html('<th class="number">{head}</th>', head=head) for head in heads])
     return html(
-        '<div class="scroll" tabindex="0"><table class="facts"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>'
-        "</table></div>",
+        '<div class="scroll" tabindex="0"><table class="facts measures"><thead><tr><th></th>{head}</tr></thead>'
+        "<tbody>{rows}</tbody></table></div>",
         head=head,
         rows=joined(rows),
     )
@@ -237,8 +233,8 @@ def show_sweep(report: Report, dark: bool) -> None:
         return
     st.subheader(t("How many candidates and passages"), anchor=False)
     for cell, text in (
-        (found.cheapest, t("Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit}).")),
-        (found.best, t("Best: {setting} ({quality}, {cost} {unit}).")),
+        (found.cheapest, t("Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit} a question).")),
+        (found.best, t("Best: {setting} ({quality}, {cost} {unit} a question).")),
     ):
         settings = (
             t("{candidates} candidates reranked, {passages} passages")
@@ -247,7 +243,7 @@ def show_sweep(report: Report, dark: bool) -> None:
         )
         setting = settings.format(candidates=cell.candidates, passages=cell.passages)
         st.markdown(
-            text.format(setting=setting, quality=f"{cell.quality:.3f}", cost=f"{cell.cost:.4g}", unit=plain(found.unit))
+            text.format(setting=setting, quality=f"{cell.quality:.3f}", cost=f"{cell.cost:.4g}", unit=plain(t(found.unit)))
         )
     st.altair_chart(
         charts.heat_map(found, dark=dark, say=t, wide=True), alt=t("Recall of the passages, by candidates and passages")
