@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from rag_app import prompt
-from rag_app.chat import Chat
+from rag_app.chat import Answering, Chat
 from rag_app.evaluation.differences import Measured, compared
 from rag_app.evaluation.memory import RememberingPipeline
-from rag_app.evaluation.running import Asked
+from rag_app.evaluation.running import Asked, Stage, stage
 from rag_app.evaluation.sets import Question
 from rag_app.types import Answer, RagError, Record
 
@@ -43,13 +43,15 @@ class Scored(Record):
 
 
 class AnswerPair(Record):
-    """The answers to one question, from the passages in retrieval order and after reranking."""
+    """The answers to one question, from the passages in retrieval order and after reranking; `ms` of the latter."""
 
     id: str
     question: str
     expected: tuple[str, ...]
     before: Scored
     after: Scored
+    ms: float
+    tokens: int | None
 
 
 class Agreement(Record):
@@ -72,6 +74,7 @@ class AnswersReport(Record):
     model: str
     measured: tuple[Measured, ...]
     failures: dict[str, int]
+    stages: tuple[Stage, ...]
     agreement: Agreement | None
     pairs: tuple[AnswerPair, ...]
 
@@ -184,6 +187,7 @@ def answer_all(
         model=pipeline.settings.endpoint("CHAT").model,
         measured=tuple(_measured(in_order)),
         failures=dict(failures.most_common()),
+        stages=(stage("answer", [p.ms for p in in_order], [p.tokens for p in in_order]),) if in_order else (),
         agreement=agreement(judge.chat.endpoint.model, in_order, unclear) if judge else None,
         pairs=tuple(in_order),
     )
@@ -194,6 +198,7 @@ def _pair(pipeline: RememberingPipeline, asked: Asked, judge: Judge | None) -> t
     if search is None:
         raise ValueError("this question has no search")
     both, unclear = [], 0
+    answering = Answering()
     for answering in (pipeline.answer_without_rerank(search), pipeline.answer(search)):
         for _ in answering:
             pass
@@ -202,8 +207,29 @@ def _pair(pipeline: RememberingPipeline, asked: Asked, judge: Judge | None) -> t
         judged = judge.right(question, answering.answer.text) if judge and question.answers is not None else None
         unclear += bool(judge and question.answers is not None and judged is None)
         both.append(scored(question, answering.answer, judged))
-    pair = AnswerPair(id=question.id, question=question.text, expected=question.answers or (), before=both[0], after=both[1])
+    prompted, answered = answering.tokens
+    pair = AnswerPair(
+        id=question.id,
+        question=question.text,
+        expected=question.answers or (),
+        before=both[0],
+        after=both[1],
+        ms=answering.ms,
+        tokens=None if prompted is None or answered is None else prompted + answered,
+    )
     return pair, unclear
+
+
+def moved(pairs: Sequence[AnswerPair], n: int) -> list[AnswerPair]:
+    """Return the n answers that reranking changed most, by token F1, and by whether they decline where that is not known."""
+
+    def change(pair: AnswerPair) -> float:
+        before, after = pair.before, pair.after
+        if before.f1 is not None and after.f1 is not None:
+            return abs(after.f1 - before.f1)
+        return float(before.refused != after.refused)
+
+    return [pair for pair in sorted(pairs, key=change, reverse=True) if change(pair) > 0][:n]
 
 
 def _measured(pairs: Sequence[AnswerPair]) -> Iterator[Measured]:

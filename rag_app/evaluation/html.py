@@ -8,7 +8,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from rag_app.evaluation import charts
+from rag_app.evaluation import answers, charts
 from rag_app.evaluation.comparing import Comparison
 from rag_app.evaluation.report import Report, moved
 from rag_app.evaluation.sweep import Sweep
@@ -32,7 +32,8 @@ def of_report(report: Report) -> str:
         pictures = {"differences": _svg(charts.differences(report)), "ceilings": _svg(charts.ceilings(report.measured))}
     if report.sweep:
         pictures["heat_map"] = _svg(charts.heat_map(report.sweep))
-    return _render("report.html.jinja", report=report, gained=gained, lost=lost, when=report.when, **pictures)
+    changed = answers.moved(report.answers.pairs, SHOWN) if report.answers else []
+    return _render("report.html.jinja", report=report, changed=changed, gained=gained, lost=lost, when=report.when, **pictures)
 
 
 def of_sweep(sweep: Sweep) -> str:

@@ -13,7 +13,7 @@ import pytrec_eval
 from rag_app.evaluation.trec import Qrels, Run
 from rag_app.types import SettingsError
 
-_NAMED = re.compile(r"(nDCG|RR|R|P|Success|AP)(?:@([1-9]\d{0,3}))?")
+_NAMED = re.compile(r"(nDCG|RR|R|P|Success|AP)(?:@([1-9][0-9]{0,3}))?")
 _OF_TREC = {"nDCG": "ndcg_cut", "RR": "recip_rank", "R": "recall", "P": "P", "Success": "success", "AP": "map_cut"}
 _WHOLE = {"nDCG": "ndcg", "RR": "recip_rank", "AP": "map"}
 
@@ -46,7 +46,7 @@ def measure(names: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[str,
     values = pytrec_eval.RelevanceEvaluator(judged, {asked for asked, _, _ in wanted.values()}).evaluate(found) if found else {}
 
     def value(query: str, result: str, deepest: int | None) -> float:
-        got = float(values[query][result]) if query in found else 0.0
+        got = float(values[query][result]) if query in values else 0.0
         # Of the reciprocal rank trec_eval has no cutoff.
         return got if deepest is None or got * deepest >= 1 - 1e-9 else 0.0
 

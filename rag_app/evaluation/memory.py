@@ -4,7 +4,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ class RememberingPipeline(Pipeline):
             return answering.answer, answering.tokens
 
         answer, tokens = self._kept("reply", key, ask, lambda found: found[0] is not None and found[0].finish != "cut_short")
-        answering = Answering([], answer if isinstance(answer, Answer) else Answer.model_validate(answer))
+        answering = _Told((), answer if isinstance(answer, Answer) else Answer.model_validate(answer))
         answering.tokens = (tokens[0], tokens[1])
         answering.ms = self._laps.reply
         return answering
@@ -146,6 +146,13 @@ class RememberingPipeline(Pipeline):
                 self.memory.keep(key, value, ms)
         setattr(self._laps, stage, ms)
         return value
+
+
+class _Told(Answering):
+    """An answer that came before; reading it takes no time of its own."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
 
 
 def _identity(endpoint: Endpoint) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from rag_app.evaluation import measures, statistics
 from rag_app.evaluation.answers import AnswersReport
 from rag_app.evaluation.differences import Measured, compared, mean
-from rag_app.evaluation.running import Asked, Counts, Failure
+from rag_app.evaluation.running import Asked, Counts, Failure, Stage, stage
 from rag_app.evaluation.sets import EvalSet, Question
 from rag_app.evaluation.statistics import Separation
 from rag_app.evaluation.sweep import Sweep
@@ -46,15 +46,6 @@ class Outcome(Record):
     best: dict[str, float]
     recall: float
     places: tuple[Place, ...] = ()
-
-
-class Stage(Record):
-    """A stage's milliseconds, and its tokens over all questions if every reply told them."""
-
-    name: str
-    p50: float
-    p95: float
-    tokens: int | None
 
 
 class Report(Record):
@@ -269,13 +260,9 @@ def stages_of(asked: Sequence[Asked]) -> tuple[Stage, ...]:
     found = []
     for name in ("embed", "retrieve", "rerank"):
         searches = [a.search for a in asked if a.search and (name != "rerank" or a.search.rerank.attempts)]
-        if not searches:
-            continue
-        ms = [getattr(search.ms, name) for search in searches]
-        tokens = [getattr(search.tokens, name, None) for search in searches]
-        known = [n for n in tokens if n is not None]
-        p50, p95 = (float(value) for value in np.percentile(ms, [50, 95]))
-        found.append(Stage(name=name, p50=p50, p95=p95, tokens=sum(known) if len(known) == len(tokens) else None))
+        if searches:
+            ms = [getattr(search.ms, name) for search in searches]
+            found.append(stage(name, ms, [getattr(search.tokens, name, None) for search in searches]))
     return tuple(found)
 
 

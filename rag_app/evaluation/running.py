@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
+import numpy as np
+
 from rag_app.evaluation.memory import RememberingPipeline
 from rag_app.evaluation.sets import Question
 from rag_app.types import RagError, Record, Search
@@ -28,6 +30,22 @@ class Failure(Record):
 
     reason: str
     questions: int
+
+
+class Stage(Record):
+    """A stage's milliseconds, and its tokens over all questions if every reply told them."""
+
+    name: str
+    p50: float
+    p95: float
+    tokens: int | None
+
+
+def stage(name: str, ms: Sequence[float], tokens: Sequence[int | None]) -> Stage:
+    """Return a stage from its milliseconds and tokens of each question; there is one at least."""
+    known = [n for n in tokens if n is not None]
+    p50, p95 = (float(value) for value in np.percentile(ms, [50, 95]))
+    return Stage(name=name, p50=p50, p95=p95, tokens=sum(known) if len(known) == len(tokens) else None)
 
 
 class Counts(Record):

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_app.evaluation.answers import AnswersReport
+from rag_app.evaluation.answers import moved as changed
 from rag_app.evaluation.comparing import GATED, Comparison, Gate
 from rag_app.evaluation.differences import Measured
 from rag_app.evaluation.drafts import Draft
@@ -71,7 +72,7 @@ def show_report(report: Report, n_moved: int) -> None:
         out.print(
             f"top {s.score} score: an answerable question is above an unanswerable one {s.auc:.0%} of the time; "
             f"at {s.threshold:.3f} {s.kept:.0%} of {s.n_answerable} answerable are kept, {s.refused:.0%} of {s.n_unanswerable} "
-            "unanswerable turned away"
+            "unanswerable turned away" + (f" (RAG_RERANK_MIN_SCORE={s.threshold:.3f})" if s.score == "rerank" else "")
         )
     if report.answers:
         show_answers(report.answers)
@@ -136,6 +137,14 @@ def show_answers(answers: AnswersReport) -> None:
         table.add_row(m.name, str(m.n), f"{m.before:.3f}", f"{m.after:.3f}", *interval(m))
     out.print()
     tell(table)
+    for stage in answers.stages:
+        tokens = "" if stage.tokens is None else f", {stage.tokens:,} tokens with reranking"
+        out.print(f"an answer takes {seconds(stage.p50)} (p50), {seconds(stage.p95)} (p95){tokens}", style="dim")
+    for pair in changed(answers.pairs, 3):
+        out.print(printable(f"\n{pair.question}  [{pair.id}]"))
+        out.print(printable(f"  expected: {' / '.join(pair.expected) or 'no answer'}"), style="dim")
+        for which, answer in (("before", pair.before), ("after", pair.after)):
+            out.print(printable(f"  {which}: {' '.join(answer.text.split())[:200]}"))
     for reason, n in answers.failures.items():
         out.print(printable(f"FAILED, left out: {n} answers: {reason}"), style="bold red")
     if a := answers.agreement:

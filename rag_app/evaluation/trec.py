@@ -1,7 +1,8 @@
 """TREC files: runs and qrels, as trec_eval and other tools write and read them.
 
 A run has `query Q0 document rank score tag` on a line, qrels have `query 0 document grade`; BEIR's qrels.tsv has a heading and
-`query-id corpus-id score`. Names with white space are written percent-encoded, and read so.
+`query-id corpus-id score`. In TREC's files names with white space are written percent-encoded, and read so; BEIR's stand as
+they are.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ def read_run(path: Path) -> dict[str, dict[str, float]]:
     for n, fields in _lines(path):
         if len(fields) != 6:
             raise _wrong(path, n, "has no six fields: query Q0 document rank score tag")
-        query, document = unquote(fields[0]), unquote(fields[2])
+        query, document = _named(fields[0]), _named(fields[2])
         if document in run.setdefault(query, {}):
             raise _wrong(path, n, f"has document {document} a second time for query {query}")
         run[query][document] = _number(path, n, fields[4])
@@ -38,7 +39,7 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             continue
         if len(fields) not in (3, 4):
             raise _wrong(path, n, "has no fields query, document and score (BEIR), or query 0 document grade (TREC)")
-        query, document = unquote(fields[0]), unquote(fields[-2])
+        query, document = (fields[0], fields[1]) if len(fields) == 3 else (_named(fields[0]), _named(fields[2]))
         grade = _number(path, n, fields[-1])
         if grade != int(grade):
             raise _wrong(path, n, f"has the grade {fields[-1]}, which is no whole number")
@@ -77,6 +78,12 @@ def _write(path: Path, lines: Iterator[str]) -> None:
 
 def _name(name: str) -> str:
     return quote(name, safe="/:@!$&'()*+,;=~#?[]{}|<>^`\"\\") if any(c.isspace() or c == "%" for c in name) else name
+
+
+def _named(text: str) -> str:
+    """Return the name that `_name` wrote; what it did not write, such as an address of other encoding, as it is."""
+    name = unquote(text)
+    return name if _name(name) == text else text
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from rag_app.evaluation import charts
 from rag_app.evaluation import html as report_html
+from rag_app.evaluation.answers import moved as changed
 from rag_app.evaluation.differences import Measured
 from rag_app.evaluation.report import Outcome, Report, moved
 from rag_app.evaluation.verdict import NEXT, SENTENCES, shown_p
@@ -91,6 +92,22 @@ def show(report: Report) -> None:
     if report.answers:
         st.subheader(t("Answers"), anchor=False)
         st.html(measured_table(report.answers.measured))
+        for stage in report.answers.stages:
+            st.caption(t("An answer takes {p50} (p50), {p95} (p95).", p50=seconds(stage.p50), p95=seconds(stage.p95)))
+        for pair in changed(report.answers.pairs, 5):
+            with st.expander(plain(pair.question)):
+                st.html(
+                    html(
+                        '<p class="quiet">{expected}: <bdi>{wanted}</bdi></p><p><b>{before}</b> <bdi>{first}</bdi></p>'
+                        "<p><b>{after}</b> <bdi>{second}</bdi></p>",
+                        expected=t("expected"),
+                        wanted=" / ".join(pair.expected) or t("no answer"),
+                        before=t("before"),
+                        first=pair.before.text,
+                        after=t("after"),
+                        second=pair.after.text,
+                    )
+                )
         for reason, n in report.answers.failures.items():
             st.error(plain(t("Failed, left out: {n} answers: {reason}", n=n, reason=reason)), icon=":material/error:")
         if a := report.answers.agreement:
