@@ -61,7 +61,10 @@ class Memory:
         return RagError(f"{self.path} cannot be used ({error}): make room or remove it; what it held is asked for again")
 
     def close(self) -> None:
-        self._file.close()
+        """Let go of the file; what is asked at this moment is not kept."""
+        # SQLite must not be closed under another thread's statement.
+        with self._lock:
+            self._file.close()
 
 
 class RememberingPipeline(Pipeline):
