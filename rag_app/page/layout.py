@@ -1,10 +1,11 @@
 """What every visit begins with: look, language, and the pages with their addresses."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from rag_app.page import ask, connections, documents, evaluate, resources
+from rag_app.page import ask, connections, documents, resources
 from rag_app.page.words import LANGUAGES, address, t, to_address
 
 CSS = Path(__file__).with_name("style.css")
@@ -29,7 +30,7 @@ def main() -> None:
     pages = {
         "ask": st.Page(lambda: ask.page(controls), title=t("Ask"), icon=":material/forum:", url_path="ask", default=True),
         "evaluate": st.Page(
-            lambda: evaluate.page(controls), title=t("Evaluate"), icon=":material/straighten:", url_path="evaluate"
+            lambda: evaluation(controls), title=t("Evaluate"), icon=":material/straighten:", url_path="evaluate"
         ),
         "documents": st.Page(
             lambda: documents.page(controls), title=t("Documents"), icon=":material/folder_open:", url_path="documents"
@@ -40,3 +41,10 @@ def main() -> None:
     }
     st.session_state["pages"] = pages
     st.navigation(list(pages.values()), position="top").run()
+
+
+def evaluation(controls: Any) -> None:
+    """Show the page Evaluate; its statistics take a second to load, which nobody else waits for."""
+    from rag_app.page import evaluate
+
+    evaluate.page(controls)
