@@ -27,7 +27,8 @@ def main() -> None:
         sys.exit("error: no Chromium found: install it (apt-get install chromium), then run `make screenshots` again")
     folder = Path(tempfile.mkdtemp(prefix="rag-app-pictures-"))
     env = {name: value for name, value in os.environ.items() if not name.startswith("RAG_")}
-    env |= {"RAG_CHROMA_PATH": str(folder / "chroma"), "RAG_EVAL_PATH": str(ROOT / "data" / "eval")}
+    env |= {"RAG_CHROMA_PATH": str(folder / "chroma")}
+    shutil.copytree(ROOT / "data" / "eval", folder / "data" / "eval")
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit")
     programs = Path(sys.executable).parent
     subprocess.run([programs / "rag-app", "ingest", ROOT / "data" / "corpus"], cwd=folder, env=env, check=True)
@@ -54,7 +55,7 @@ def main() -> None:
         page.get_by_role("button", name="Measure", exact=True).click(timeout=60_000)
         page.get_by_role("heading", name="Time and cost").wait_for(timeout=600_000)
         page.wait_for_timeout(1500)
-        page.screenshot(path=PICTURES / "evaluate.png", clip={"x": 290, "y": 60, "width": 990, "height": 880})
+        page.screenshot(path=PICTURES / "evaluate.png", clip={"x": 290, "y": 60, "width": 990, "height": 960})
         dark = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark", locale="zh-CN")
         ask(dark, address)
         dark.screenshot(path=PICTURES / "dark-chinese.png")
