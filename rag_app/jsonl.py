@@ -16,12 +16,16 @@ Row = dict[str, Any]
 
 def read(path: Path) -> list[Row]:
     """Return the rows of a file, none if it is not there. RagError, which names the line, if one is no JSON object."""
-    rows = []
     try:
-        lines = path.read_text("utf-8").split("\n") if path.exists() else []
+        text = path.read_text("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RagError(f"{path} cannot be read ({error}): mend or remove it") from None
-    for n, line in enumerate(lines, 1):
+    return [row for _, row in numbered(path, text)]
+
+
+def numbered(path: Path, text: str) -> Iterator[tuple[int, Row]]:
+    """Yield number and row of each line of a file's text that has one. RagError as `read` has it."""
+    for n, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -30,8 +34,7 @@ def read(path: Path) -> list[Row]:
             raise RagError(f"{path}, line {n} is not JSON ({error}): mend or remove the line") from None
         if not isinstance(row, dict):
             raise RagError(f"{path}, line {n} is not a JSON object: mend or remove the line")
-        rows.append(row)
-    return rows
+        yield n, row
 
 
 def append(path: Path, row: Row) -> None:

@@ -96,11 +96,16 @@ def test_a_question_is_opened_by_keyboard_and_failures_are_said(site: Site, visi
 
     site.wire.on("/rerank", fails_for_one)
     page = visit("/evaluate")
+    # Fewer than the Ask page offers.
+    page.get_by_role("spinbutton", name="Candidates").fill("10")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
     measure(page)
     expect(page.get_by_text("Failed, left out: 1 questions")).to_be_visible()
     expect(page.get_by_text("23 measured")).to_be_visible()
     page.get_by_role("button", name="Show its rankings").last.press("Enter")
     page.locator(".receipt").wait_for()
+    expect(page.get_by_role("slider", name="Candidates")).to_have_value("20")
 
 
 def test_candidates_are_judged_by_keyboard_with_the_coverage_shown(site: Site, visit: Callable[..., Page]) -> None:

@@ -372,6 +372,12 @@ class TestCompare:
             sum(o["before"]["nDCG@10"] for o in compared["reports"][0]["outcomes"] if o["id"] != "q2") / (N - 1)
         )
 
+    def test_none_asks_no_reranker(self, beir: Path, wire: Wire) -> None:
+        wire.on("/rerank", lambda body: Reply({"error": {"message": "down"}}, 400))
+        systems = json.loads(run("compare", "none", "none", "--set", str(beir), "--json").stdout)["systems"]
+        assert wire.count("/rerank") == 0 and [s["failed"] for s in systems] == [0, 0]
+        assert systems[1]["said"] == "no difference seen" and systems[1]["difference"]["p"] == 1
+
     @pytest.mark.parametrize(
         ("systems", "said"),
         [

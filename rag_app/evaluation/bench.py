@@ -46,9 +46,9 @@ class Bench:
         self.at_once = at_once or (1 if settings.endpoint("RERANK").builtin else 4)
         self.pipeline = RememberingPipeline(self.settings, Memory(settings.runs_path, fresh=fresh))
 
-    def ask(self, n_candidates: int, on_question: OnQuestion = SILENT) -> list[Asked]:
+    def ask(self, n_candidates: int, on_question: OnQuestion = SILENT, *, rerank: bool = True) -> list[Asked]:
         """Return every question with its search."""
-        return ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question)
+        return ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question, rerank=rerank)
 
     def answers(self, asked: Sequence[Asked], on_question: OnQuestion = SILENT) -> AnswersReport:
         """Return what the answers are worth, judged by RAG_JUDGE_MODEL too if there is one."""

@@ -90,6 +90,9 @@ def evaluate(
         evalset = (evalset.judged_by(trec.read_qrels(qrels)) if qrels else evalset).sample(sample)
         result = report.report_of_runs(evalset, read, names)
     else:
+        if with_answers:
+            # A chat model or judge without a name or address is found out before anything is paid for.
+            settings.endpoint("CHAT"), settings.judge
         with bench_of(settings, folder, fresh=fresh, at_once=at_once, qrels=qrels, sample=sample) as bench:
             n = candidates or settings.n_candidates
             with progress_bar("asking") as told:
@@ -192,8 +195,8 @@ def compare(
         with bench_of(own, folder, fresh=fresh, at_once=at_once, sample=sample) as bench:
             n = candidates or own.n_candidates
             with progress_bar(f"asking {printable(system)}") as told:
-                reports.append(bench.report(bench.ask(n, told), [name], n))
-    result = comparison(systems, reports, [system != "none" for system in systems], name)
+                reports.append(bench.report(bench.ask(n, told, rerank=system != "none"), [name], n))
+    result = comparison(systems, reports, name)
     if html:
         page.write(html, page.of_comparison(result))
     if as_json:

@@ -38,15 +38,9 @@ class Comparison(Record):
     reports: tuple[Report, ...]
 
 
-def comparison(names: Sequence[str], reports: Sequence[Report], reranked: Sequence[bool], measure: str) -> Comparison:
-    """Return systems side by side. `reranked` says of each whether its order after reranking counts, or that before.
-
-    RagError if no question was measured in all of them.
-    """
-    values = [
-        {o.id: (o.after if after else o.before)[measure] for o in report.outcomes}
-        for report, after in zip(reports, reranked, strict=True)
-    ]
+def comparison(names: Sequence[str], reports: Sequence[Report], measure: str) -> Comparison:
+    """Return systems side by side. RagError if no question was measured in all of them."""
+    values = [{o.id: o.after[measure] for o in report.outcomes} for report in reports]
     shared = [question for question in values[0] if all(question in other for other in values)]
     if not shared:
         raise RagError("no question was measured in every system: run `rag-app eval` for each, which says why")
@@ -54,9 +48,9 @@ def comparison(names: Sequence[str], reports: Sequence[Report], reranked: Sequen
     adjusted = statistics.holm([difference.p for difference in differences])
     told = [None, *(d.model_copy(update={"p": p}) for d, p in zip(differences, adjusted, strict=True))]
     systems = []
-    for name, report, after, of_system, difference in zip(names, reports, reranked, values, told, strict=True):
+    for name, report, of_system, difference in zip(names, reports, values, told, strict=True):
         outcomes = [o for o in report.outcomes if o.id in set(shared)]
-        rerank = next((stage.p50 for stage in report.stages if stage.name == "rerank"), None) if after else None
+        rerank = next((stage.p50 for stage in report.stages if stage.name == "rerank"), None)
         systems.append(
             System(
                 name=name,

@@ -71,6 +71,8 @@ def ask_all(
     n_candidates: int,
     at_once: int,
     on_question: OnQuestion = lambda done, of, failed: None,
+    *,
+    rerank: bool = True,
 ) -> list[Asked]:
     """Return every question with its search, in order. What failed is asked a second time at the end.
 
@@ -84,7 +86,7 @@ def ask_all(
         in_a_row = 0
         pool = ThreadPoolExecutor(at_once)
         try:
-            for future in as_completed([pool.submit(_ask, pipeline, question, n_candidates) for question in part]):
+            for future in as_completed([pool.submit(_ask, pipeline, question, n_candidates, rerank) for question in part]):
                 asked = future.result()
                 answered[asked.question.id] = asked
                 on_question(len(answered), len(questions), sum(bool(a.failure) for a in answered.values()))
@@ -101,9 +103,9 @@ def ask_all(
     return [answered.get(question.id) or Asked(question, None, reason) for question in questions]
 
 
-def _ask(pipeline: RememberingPipeline, question: Question, n_candidates: int) -> Asked:
+def _ask(pipeline: RememberingPipeline, question: Question, n_candidates: int, rerank: bool) -> Asked:
     try:
-        search = pipeline.search(question.text, n_candidates=n_candidates)
+        search = pipeline.search(question.text, n_candidates=n_candidates, rerank=rerank)
     except RagError as error:
         return Asked(question, None, str(error))
     return Asked(question, search, search.rerank.reason if search.rerank.status == "fallback" else "")

@@ -9,8 +9,9 @@ import gzip
 import hashlib
 import json
 import random
+import zlib
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -171,17 +172,13 @@ def _corpus(folder: Path) -> Path | None:
     return next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
 
 
-def _rows(path: Path) -> list[tuple[int, jsonl.Row]]:
-    if path.suffix != ".gz":
-        return list(enumerate(jsonl.read(path), 1))
+def _rows(path: Path) -> Iterator[tuple[int, jsonl.Row]]:
+    """Return number and row of each line that has one."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
-    except (OSError, EOFError, ValueError) as error:
-        raise RagError(f"{path} cannot be read ({error}): mend it, or unpack it to corpus.jsonl") from None
-    if any(not isinstance(row, dict) for row in rows):
-        raise RagError(f"{path} has a line that is not a JSON object: mend it")
-    return list(enumerate(rows, 1))
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return jsonl.numbered(path, content.decode("utf-8-sig"))
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise RagError(f"{path} cannot be read ({error}): mend it or name another folder") from None
 
 
 def _answers(row: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from rag_app.page.evidence import effect
 from rag_app.page.hostile import plain, visible
 from rag_app.page.words import address, later, t, to_address
 from rag_app.pipeline import Pipeline
+from rag_app.settings import Settings
 from rag_app.store import LANGUAGE
 from rag_app.types import RagError
 
@@ -70,8 +71,9 @@ def choose_collection() -> str:
 def choose(pipeline: Pipeline, collection: str, written: str) -> tuple[Choice, Mode, bool]:
     """Let be chosen what a question is asked with; the address remembers it."""
     settings = pipeline.settings
-    n, top = settings.n_candidates, settings.n_passages
-    n_candidates = st.slider(t("Candidates"), min(20, n), max(50, n), n, key="candidates", bind="query-params")
+    top = settings.n_passages
+    fewest, most = candidates_range(settings)
+    n_candidates = st.slider(t("Candidates"), fewest, most, settings.n_candidates, key="candidates", bind="query-params")
     n_passages = st.slider(t("Passages"), min(3, top), max(5, top), top, key="passages", bind="query-params")
     rerank = st.toggle(t("Rerank"), value=True, key="rerank", bind="query-params")
     address("mode", MODES, "one")
@@ -112,6 +114,11 @@ def choose(pipeline: Pipeline, collection: str, written: str) -> tuple[Choice, M
     for line in settings.advice():
         st.caption(plain(line))
     return Choice(collection, n_candidates, n_passages, rerank, tuple(only)), mode, follow_up and pipeline.rewrites
+
+
+def candidates_range(settings: Settings) -> tuple[int, int]:
+    """Return how few and how many candidates a question can be asked with."""
+    return min(20, settings.n_candidates), max(50, settings.n_candidates)
 
 
 @st.cache_data(show_spinner=False, max_entries=20)

@@ -12,7 +12,8 @@ from rag_app.evaluation.answers import moved as changed
 from rag_app.evaluation.differences import Measured
 from rag_app.evaluation.report import Outcome, Report, moved
 from rag_app.evaluation.verdict import NEXT, SENTENCES, shown_p
-from rag_app.page import states
+from rag_app.page import resources, states
+from rag_app.page.ask import candidates_range
 from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.words import later, t
 from rag_app.types import arrow, seconds
@@ -191,10 +192,11 @@ def places(outcome: Outcome) -> Markup:
 
 
 def _open(outcome: Outcome, report: Report) -> None:
-    """Ask a question on the Ask page, as it was asked in the run."""
+    """Ask a question on the Ask page, as it was asked in the run, or as nearly as that page can."""
+    fewest, most = candidates_range(resources.settings())
     st.session_state["picked"] = outcome.question
     st.session_state["collection"] = report.collection
-    st.session_state["candidates"] = report.n_candidates
+    st.session_state["candidates"] = max(fewest, min(most, report.n_candidates))
     st.session_state["leave"] = True
 
 
