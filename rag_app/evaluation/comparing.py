@@ -95,7 +95,7 @@ def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop:
     value = now.measured[0].after
     if 10 * now.counts.failed > now.counts.questions:
         reasons.append(f"{now.counts.failed} of {now.counts.questions} questions failed: {now.failures[0].reason}")
-    if at_least is not None and value < at_least:
+    if at_least is not None and value < at_least - 1e-9:
         reasons.append(f"{name} is {value:.3f}, below the {at_least:.3f} that is asked for")
     if baseline is None:
         return Gate(passed=not reasons, reasons=tuple(reasons), value=value, difference=None)

@@ -112,7 +112,7 @@ def read(reply: str, chunk: Chunk) -> Draft | str:
     start, end = reply.find("{"), reply.rfind("}")
     try:
         found = orjson.loads(reply[start : end + 1])
-        question, answer, quote = (str(found[name]).strip() for name in ("question", "answer", "quote"))
+        question, answer, quote = (_said(found[name]) for name in ("question", "answer", "quote"))
     except (ValueError, KeyError, TypeError):
         return "whose reply was not the JSON that was asked for"
     if not question or not answer or not quote:
@@ -120,3 +120,10 @@ def read(reply: str, chunk: Chunk) -> Draft | str:
     if "".join(quote.split()) not in "".join(chunk.text.split()):
         return "whose quote does not stand in the passage"
     return Draft(question=question, answer=answer, document=chunk.document, quote=quote)
+
+
+def _said(value: object) -> str:
+    """Return a text or number of a reply as text, null as none. TypeError if it is something else."""
+    if value is not None and not isinstance(value, str | int | float):
+        raise TypeError
+    return "" if value is None else str(value).strip()

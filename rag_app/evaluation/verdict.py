@@ -24,6 +24,8 @@ LEAST_ASKED = 0.5
 ALPHA = 0.05
 MISSED = 0.1
 ROOM = 0.1
+# 1 - 0.9 is a little less than 0.1 in floating point.
+_ROUNDED = 1e-9
 
 Kind = Literal["helps", "hurts", "no difference", "cannot tell"]
 
@@ -131,11 +133,11 @@ def _next(kind: Kind, said: str, found: Measured | None, missed: float) -> str:
         return said
     if kind == "hurts":
         return "hurts"
-    if missed >= MISSED:
+    if missed >= MISSED - _ROUNDED:
         return "missed"
     if kind == "no difference":
         return "same" if found.needed is None else "no difference" if found.needed > found.n else "edge"
-    return "room" if found.ceiling is not None and found.ceiling - found.after >= ROOM else "keep"
+    return "room" if found.ceiling is not None and found.ceiling - found.after >= ROOM - _ROUNDED else "keep"
 
 
 def _more(kind: Kind, found: Measured | None, counts: Counts) -> int:
