@@ -36,7 +36,7 @@ def prepared(
     """
     folder = folder or settings.eval_path
     if not is_beir(folder):
-        if not (folder / "queries.jsonl").is_file():
+        if not (folder / "queries.jsonl").is_file() or not (folder / "qrels.jsonl").is_file():
             raise RagError(
                 f"{folder} is no evaluation set: name a folder with queries.jsonl and qrels.jsonl (labelled questions), "
                 "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
@@ -46,8 +46,8 @@ def prepared(
     beir = read_beir(folder)
     embeddings = pipeline.embeddings(settings)
     own = settings.model_copy(update={"collection": collection_of(beir.name, beir.digest, embeddings)})
-    ingest(own, beir.records, beir.digest, embeddings, progress)
-    return own, beir.questions
+    stored = ingest(own, beir.records, beir.digest, embeddings, progress)
+    return own, beir.questions.stored(stored, len(beir.records) - len(stored))
 
 
 def ingest(
@@ -56,34 +56,46 @@ def ingest(
     digest: str,
     embeddings: Embeddings,
     progress: Callable[[int, int], None],
-) -> int:
-    """Store the records (id, title, text) that are not stored yet; return how many were embedded.
+) -> set[str]:
+    """Store the records (id, title, text) that are not stored yet; return the ids that are.
 
     Empty ones are left out, as are those that the endpoint refuses: nothing finds them. RagError if the endpoint or Chroma
     fails; what was stored by then stays.
     """
     store = Store(settings.chroma_path, settings.chroma_url, settings.collection, create=True)
-    with alone(store):
-        stored = set(store.documents())
-        missing = [(identity, title, text) for identity, title, text in records if text.strip() and identity not in stored]
-        done = len(records) - len(missing)
-        for start in range(0, len(missing), AT_ONCE):
-            progress(done + start, len(records))
-            part = [_chunk(*record) for record in missing[start : start + AT_ONCE]]
-            at = 0
-            for embedded in embeddings.passages(chunk.text_in_context for chunk in part):
-                batch = part[at : at + len(embedded.vectors)]
-                at += len(batch)
-                rows = [i for i in range(len(batch)) if i not in embedded.refused]
-                if rows:
-                    store.create({**embeddings.recipe, "corpus": digest}, embedded.vectors.shape[1])
-                    version = Version("", digest, 1, time.time())
-                    store.put([(batch[i], version) for i in rows], embedded.vectors[rows])
-        if missing:
-            store.touch()
-    if not store.count():
+    wanted = [record for record in records if record[2].strip()]
+    # Who only asks does not keep others from asking.
+    if len(store.documents()) < len(wanted):
+        with alone(store):
+            stored = set(store.documents())
+            _embed([record for record in wanted if record[0] not in stored], store, digest, embeddings, progress)
+    stored = set(store.documents())
+    if not stored:
         raise RagError(f"no record of the corpus could be stored in {settings.collection}: look at `rag-app doctor`")
-    return len(missing)
+    return stored
+
+
+def _embed(
+    missing: Sequence[tuple[str, str, str]],
+    store: Store,
+    digest: str,
+    embeddings: Embeddings,
+    progress: Callable[[int, int], None],
+) -> None:
+    for start in range(0, len(missing), AT_ONCE):
+        progress(start, len(missing))
+        part = [_chunk(*record) for record in missing[start : start + AT_ONCE]]
+        at = 0
+        for embedded in embeddings.passages(chunk.text_in_context for chunk in part):
+            batch = part[at : at + len(embedded.vectors)]
+            at += len(batch)
+            rows = [i for i in range(len(batch)) if i not in embedded.refused]
+            if rows:
+                store.create({**embeddings.recipe, "corpus": digest}, embedded.vectors.shape[1])
+                version = Version("", digest, 1, time.time())
+                store.put([(batch[i], version) for i in rows], embedded.vectors[rows])
+    if missing:
+        store.touch()
 
 
 def _chunk(identity: str, title: str, text: str) -> Chunk:

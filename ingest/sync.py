@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from ingest import planning
 from ingest.chunk import Cutting
 from ingest.files import File, Found
 from ingest.lock import alone
@@ -211,6 +212,9 @@ def beside(
     files = [File(document.path, document.version.root, name) for name, document in known.items()]
     if gone := {file.document for file in files if not file.path.is_file()}:
         raise RagError(f"{_names(gone)} cannot be read any more: bring it back, or `rag-app forget` it")
+    found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
+    if changed := planning.plan(found, old, prune=False).changed:
+        raise RagError(f"{_names(changed)} changed since it was ingested: run `rag-app ingest` first, or the texts differ too")
     digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
     new = Store(old.path, old.url, f"eval-{old.name}-{digest}", create=True)
     done: Counter[str] = Counter()
@@ -219,7 +223,6 @@ def beside(
         done[state] += 1
         on_file(done.total(), len(files))
 
-    found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
     report = ingest(found, new, embeddings, cutting, limits, Progress(file=ended), force=True)
     if failed := report.documents.failed:
         raise RagError(f"{failed[0].path} cannot be read now ({failed[0].reason}): mend it, or `rag-app forget` it")

@@ -30,7 +30,7 @@ def numbered(path: Path, text: str) -> Iterator[tuple[int, Row]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RagError(f"{path}, line {n} is not JSON ({error}): mend or remove the line") from None
         if not isinstance(row, dict):
             raise RagError(f"{path}, line {n} is not a JSON object: mend or remove the line")

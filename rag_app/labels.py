@@ -34,7 +34,11 @@ class Labels:
 
     def grade(self, question: str, candidate: Candidate) -> int | None:
         """Return how a candidate was judged for a question (by words of it, if a person quoted only these), None if not yet."""
-        return max((row["grade"] for row in self._judged(question) if _is_of(row, candidate)), default=None)
+        judged = self._judged(question)
+        of_it = [row["grade"] for row in judged if _is_of(row, candidate)]
+        # Of a longer quote it has a part: that counts where nobody judged its own words.
+        around = [row["grade"] for row in judged if _is_around(row, candidate)]
+        return max(of_it or around, default=None)
 
     def judge(self, question: str, candidate: Candidate, grade: int | None) -> None:
         """Write down the grade of a candidate for a question, or take it back (None); a question that is new is added.
@@ -90,7 +94,7 @@ class Labels:
     def questions(self) -> list[jsonl.Row]:
         """Return the questions. RagError, which names the file, if a line lacks something or an _id is there twice."""
         rows = jsonl.read(self.queries)
-        if any(not isinstance(row.get("_id"), str) or not isinstance(row.get("text"), str) for row in rows):
+        if any(not _written(row.get("_id")) or not _written(row.get("text")) for row in rows):
             raise RagError(f"{self.queries}: every line needs _id and text: mend or remove the one that does not")
         if twice := [name for name, n in Counter(row["_id"] for row in rows).items() if n > 1]:
             raise RagError(f"{self.queries} has the _id {twice[0]} twice: every question needs its own")
@@ -106,9 +110,19 @@ class Labels:
         return rows
 
 
+def _written(text: object) -> bool:
+    """Whether something is a text that says something and can be written down."""
+    return isinstance(text, str) and bool(text.strip()) and text.encode("utf-8", "replace").decode() == text
+
+
 def _is_of(row: jsonl.Row, candidate: Candidate) -> bool:
     """Whether a judgement is of a candidate: its quote stands in it."""
     return row.get("document") == candidate.document and _squeezed(str(row.get("quote"))) in _squeezed(candidate.text)
+
+
+def _is_around(row: jsonl.Row, candidate: Candidate) -> bool:
+    """Whether a candidate stands in what was quoted, as where chunks have become smaller."""
+    return row.get("document") == candidate.document and _squeezed(candidate.text) in _squeezed(str(row.get("quote")))
 
 
 def _squeezed(text: str) -> str:

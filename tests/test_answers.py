@@ -346,16 +346,16 @@ class TestSweep:
         assert [c.within for c in found.cells] == [c.quality == 1 for c in found.cells]
         worse = cell(found, 5, 1)
         assert (worse.difference, worse.low, worse.high) == (-1, -1, -1)
-        # The least p that 10,000 draws can give, 2 / 10,001, times the eight settings.
-        assert worse.p == pytest.approx(8 * 2 / 10_001)
+        # The least p that 10,000 draws can give: 2 / 10,001.
+        assert worse.p == pytest.approx(2 / 10_001)
 
     @pytest.mark.parametrize(
         ("n_moved", "p", "within"),
-        # All differences go one way: p = 2 / 2^n, twice that after Holm over two settings.
-        [(2, 1, True), (6, 4 / 64, True), (7, 4 / 128, False)],
-        ids=["two of twenty", "six: told apart alone, but not after Holm", "seven"],
+        # All differences go one way: p = 2 / 2^n.
+        [(2, 1 / 2, True), (5, 2 / 32, True), (6, 2 / 64, False)],
+        ids=["two of twenty", "five", "six: told apart"],
     )
-    def test_what_noise_is_counts_how_many_settings_were_tried(self, n_moved: int, p: float, within: bool) -> None:
+    def test_what_noise_is_does_not_grow_with_the_settings_tried(self, n_moved: int, p: float, within: bool) -> None:
         asked = [searched(f"q{i}", 3 if i < n_moved else 1, 1) for i in range(20)]
         found = sweep("set", asked, load_settings(), [5], [1])
         assert found.best == cell(found, 5, 1) and found.best.quality == 1
@@ -363,10 +363,25 @@ class TestSweep:
         assert before.quality == pytest.approx(1 - n_moved / 20) and before.p == pytest.approx(p)
         assert before.within is within and found.cheapest == (before if within else found.best)
 
+    def test_with_few_questions_no_setting_is_told_to_be_as_good(self) -> None:
+        found = sweep("set", [searched(f"q{i}", 7, 1) for i in range(19)], load_settings(), [5, 10], [1])
+        assert found.cheapest is None and found.best == cell(found, 10, 1)
+
+    def test_of_very_many_settings_bad_ones_are_still_told_apart(self) -> None:
+        asked = [searched(f"q{i}", 25, 1) for i in range(20)]
+        found = sweep("set", asked, load_settings(), list(range(1, 30)), list(range(1, 12)))
+        assert len(found.cells) > 250 and [c.within for c in found.cells] == [c.quality == 1 for c in found.cells]
+
     def test_no_candidates_is_retrieval_order(self) -> None:
         found = sweep("set", [searched(f"q{i}", 1, 3) for i in range(20)], load_settings(), [5], [1, 3])
         assert [cell(found, k, n).quality for k, n in [(0, 1), (5, 1), (0, 3), (5, 3)]] == [1, 0, 1, 1]
         assert found.best == found.cheapest == cell(found, 0, 1)
+
+    def test_of_settings_alike_the_cheapest_is_the_best(self) -> None:
+        # Seven candidates are reranked for one passage: 7 * 3 + 2 tokens; or 20 passages sent: 40.
+        found = sweep("set", [searched(f"q{i}", 7, 1) for i in range(20)], load_settings(), [7], [1, 20])
+        assert cell(found, 0, 20).quality == cell(found, 7, 1).quality == 1
+        assert found.best == found.cheapest == cell(found, 7, 1) and found.best.cost == 23
 
     def test_only_so_many_candidates_are_reranked(self) -> None:
         # With four candidates the relevant one, retrieved fourth, is reranked; with three it is not seen.
@@ -499,13 +514,20 @@ class TestGate:
 
     def test_several_reasons_are_told_together(self) -> None:
         found = gate(reported(0, n=10), reported(20), 0.9, 0.02)
-        assert len(found.reasons) == 3 and not found.passed
+        # Half failed; below 0.9; of 10 shared questions; fallen from 1 to 1/2.
+        assert len(found.reasons) == 4 and not found.passed
 
     def test_questions_of_both_are_compared(self) -> None:
         # q5 to q19 now, q0 to q17 then: 13 of both, q8 to q17 of them lower.
         found = gate(reported(8, n=15, start=5), reported(20, n=18), None, 0.02)
         assert found.difference and (found.difference.n, found.difference.losses) == (13, 10)
         assert (found.n_new, found.n_gone) == (2, 5)
+
+    def test_few_shared_questions_and_another_set_are_no_pass(self) -> None:
+        found = gate(reported(0, n=20), reported(3, n=3), None, 0.02)
+        assert not found.passed and "only 3 questions are shared with the baseline, 20 are the least" in found.reasons[0]
+        with pytest.raises(RagError, match="the baseline is of the set other, not of set"):
+            gate(reported(20), reported(20).model_copy(update={"set": "other"}), None, 0.02)
 
     def test_nothing_to_compare_is_no_pass(self) -> None:
         with pytest.raises(RagError, match="share no question measured by RR@10: store a new baseline"):

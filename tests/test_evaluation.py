@@ -5,18 +5,22 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rag_app.evaluation import runs
+from rag_app.evaluation.bench import Bench
 from rag_app.evaluation.drafts import Drafts
 from rag_app.evaluation.memory import Memory
 from rag_app.labels import Labels
 from rag_app.settings import Settings
+from rag_app.store import Store
 from rag_app.types import RagError
 from tests.test_cli import command, run
 from tests.wire import Reply, Wire, chat, rerank
@@ -125,6 +129,64 @@ class TestEval:
         some = report(beir)
         assert some["counts"]["failed"] == 8 and some["counts"]["measured"] == N - 8
         assert some["verdict"]["kind"] == "cannot tell" and "8 of 35 questions failed" in some["verdict"]["sentence"]
+
+    def test_questions_that_are_not_reranked_have_not_failed(self, beir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        shown = run("compare", "now", "none", "--set", str(beir)).stdout
+        assert "FAILED" not in shown
+        monkeypatch.setenv("RAG_RERANK_URL", "builtin")
+        monkeypatch.setenv("RAG_RERANK_MODEL", "")
+        lines = (
+            (beir / "queries.jsonl")
+            .read_text()
+            .replace("n1?", "这是一个用中文写的问题吗?")
+            .replace("n2?", "这又是一个中文的问题吗?")
+        )
+        lines = re.sub(r'"text": "[^"]*(?=这)', '"text": "', lines)
+        (beir / "queries.jsonl").write_text(lines)
+        some = report(beir)
+        assert some["failures"] == [] and [(f["questions"], f["ids"]) for f in some["skipped"]] == [(2, ["q1", "q2"])]
+
+    def test_ten_questions_that_are_at_fault_themselves_take_no_other_with_them(self, beir: Path, settings: Settings) -> None:
+        bench = Bench(settings, beir, at_once=1)
+        bench.evalset = replace(
+            bench.evalset, questions=tuple(replace(q, text="") if i < 12 else q for i, q in enumerate(bench.evalset.questions))
+        )
+        assert sum(bool(asked.failure) for asked in bench.ask(30)) == 12
+
+    def test_a_collection_that_changes_meanwhile_is_told(self, beir: Path, settings: Settings) -> None:
+        bench = Bench(settings, beir)
+        Store(settings.chroma_path, "", bench.settings.collection).delete(["doc 1"])
+        Store(settings.chroma_path, "", bench.settings.collection).touch()
+        with pytest.raises(RagError, match="was changed while it was measured: run it again"):
+            bench.ask(30)
+
+    def test_what_is_kept_of_another_version_is_asked_for_again(self, beir: Path, wire: Wire) -> None:
+        first = report(beir)
+        with sqlite3.connect("data/runs/memory.sqlite3") as kept:
+            kept.execute(
+                "UPDATE kept SET value = CASE rowid % 2 WHEN 0 THEN CAST('{\"a\": 1}' AS BLOB) ELSE CAST('x' AS BLOB) END"
+            )
+        kept.close()
+        n = wire.count("/rerank")
+        assert found(report(beir)) == found(first) and wire.count("/rerank") == n + N + 5
+
+    def test_warnings_of_the_reranker_are_told(self, beir: Path, wire: Wire) -> None:
+        same = [{"index": i, "relevance_score": 0.5} for i in range(30)]
+        wire.on("/rerank", lambda body: Reply({"results": same[: len(body["documents"])]}))
+        assert "note: 35 questions: every score is the same" in run("eval", str(beir)).stdout
+        assert "every score is the same" in run("eval", str(beir), "--html", "r.html").stdout + Path("r.html").read_text()
+
+    def test_a_sample_is_named_only_if_it_is_one(self, beir: Path) -> None:
+        assert report(beir, "--sample", "500")["sample"] is None and report(beir, "--sample", "5")["sample"] == 5
+
+    def test_runs_of_other_documents_have_no_ceiling(self, beir: Path) -> None:
+        for name, document in (("a.run", "doc%205"), ("b.run", "doc%200")):
+            Path(name).write_text("".join(f"q{i} Q0 {document} 1 1 x\n" for i in range(N)))
+        result = report(beir, "--run", "a.run", "--run", "b.run")
+        assert result["measured"][0]["ceiling"] is None and result["recall"] is None
+        assert "Retrieval misses" not in result["verdict"]["next"]
+        assert run("eval", str(beir), "--run", "a.run", "--run", "b.run", "--html", "r.html").exit_code == 0
+        assert run("eval", str(beir), "--run", "a.run", "--answers").exit_code == 2
 
     def test_an_endpoint_that_is_down_is_not_asked_for_every_question(self, beir: Path, wire: Wire) -> None:
         wire.on("/rerank", by_overlap_but_for(*range(N)))
@@ -254,7 +316,7 @@ class TestLabels:
         assert result.exit_code == 0, result.output
         reports = json.loads(result.stdout)["reports"]
         assert reports[0]["collection"] == "handbook" and reports[1]["collection"].startswith("eval-handbook-")
-        assert [r["system"]["chunk_size"] for r in reports] == ["1000", "50"]
+        assert [r["system"]["chunk_size"] for r in reports] == ["1000 characters", "50 characters"]
         assert [[o["id"] for o in r["outcomes"]] for r in reports] == [["a", "b"], ["a", "b"]]
         n = len(wire.sent)
         assert run("compare", "now", "chunk_size=50").exit_code == 0 and len(wire.sent) == n
@@ -307,6 +369,25 @@ class TestLabels:
         result = run("eval", "--answers")
         assert result.exit_code == 2 and "RAG_JUDGE_MODEL=judge needs a chat endpoint" in result.stderr
 
+    def test_an_answer_that_is_cut_short_has_failed(self, labels: Labels, wire: Wire) -> None:
+        wire.on("/chat/completions", lambda body: chat("It is", finish=None, done=False))
+        answers = report("--answers")["answers"]
+        assert answers["measured"] == [] and sum(answers["failures"].values()) == 3
+        assert "cut short" in next(iter(answers["failures"]))
+
+    def test_kept_answers_are_of_their_own_chunks(self, labels: Labels, wire: Wire, corpus: Path) -> None:
+        wire.on("/chat/completions", lambda body: chat("It is 32 EUR [1][2][3][4]."))
+        first = {m["name"]: m["after"] for m in report("--answers")["answers"]["measured"]}
+        (corpus / "policies" / "travel.md").rename(corpus / "policies" / "trips.md")
+        assert run("ingest", "docs").exit_code == 0
+        labels.qrels.write_text(labels.qrels.read_text().replace("travel.md", "trips.md"))
+        assert {m["name"]: m["after"] for m in report("--answers")["answers"]["measured"]} == first
+
+    def test_changed_files_are_ingested_before_other_chunks_are_compared(self, labels: Labels, corpus: Path) -> None:
+        (corpus / "notes.txt").write_text("Other words.")
+        result = run("compare", "now", "chunk_size=50")
+        assert result.exit_code == 1 and "notes.txt changed since it was ingested: run `rag-app ingest` first" in result.stderr
+
     def test_drafts_count_only_when_accepted(self, labels: Labels, wire: Wire, corpus: Path) -> None:
         (corpus / "long.md").write_text("# Cars\n\n" + "A car of the pool is booked two days ahead. " * 6)
         assert run("ingest", "docs").exit_code == 0
@@ -333,6 +414,11 @@ class TestLabels:
 
 
 class TestSweep:
+    def test_fewer_candidates_than_eval_asked_for_cost_no_call(self, beir: Path, wire: Wire) -> None:
+        report(beir)
+        n = len(wire.sent)
+        assert run("sweep", str(beir), "--candidates", "5,10").exit_code == 0 and len(wire.sent) == n
+
     def test_the_cheapest_within_noise_is_told(self, beir: Path) -> None:
         result = run("sweep", str(beir), "--candidates", "5,10", "--passages", "1,3,6", "--json")
         swept = json.loads(result.stdout)
@@ -378,15 +464,36 @@ class TestCompare:
         assert wire.count("/rerank") == 0 and [s["failed"] for s in systems] == [0, 0]
         assert systems[1]["said"] == "no difference seen" and systems[1]["difference"]["p"] == 1
 
+    def test_keys_of_a_system_are_shown_nowhere(self, beir: Path) -> None:
+        spec = 'rerank_max_tokens=300,rerank_api_key=sk-SECRET123,rerank_parameters={"a": "sk-OTHER", "b": 1}'
+        result = run("compare", "now", spec, "--set", str(beir), "--json", "--html", "c.html")
+        shown = run("compare", "now", spec, "--set", str(beir))
+        assert result.exit_code == 0 and shown.exit_code == 0
+        everything = result.output + shown.output + Path("c.html").read_text()
+        assert "sk-" not in everything and "rerank_max_tokens=300" in everything
+
+    def test_a_system_file_may_hold_what_other_programs_need(self, beir: Path, wire: Wire) -> None:
+        Path("a [b].env").write_text(
+            'OPENAI_API_KEY=x\nRAG_RERANK_PARAMETERS={"return_documents": false}\nRAG_RERANK_MODEL=other\n'
+        )
+        assert run("compare", "now", "a [b].env", "--set", str(beir)).exit_code == 0
+        assert [sent.body["return_documents"] for sent in wire.sent if sent.body.get("model") == "other"] == [False] * (N + 5)
+
+    def test_eighty_columns_are_enough(self, beir: Path) -> None:
+        shown = run("compare", "now", "none", "rerank_model=a-model-with-quite-a-long-name", "--set", str(beir)).stdout
+        assert "…" not in re.sub(r"\d…[+-]", "", shown) and max(len(line) for line in shown.splitlines()) <= 80
+
     @pytest.mark.parametrize(
         ("systems", "said"),
         [
+            (("now", "chunk_size=300"), "chunk_size changes nothing on"),
+            (("now", "x" * 300), "is no system"),
             (("now",), "one system alone cannot be compared"),
             (("now", "rerank_modell=x"), "did you mean rerank_model?"),
             (("now", "what"), "'what' is no system"),
             (("now", "n_passages=0"), "RAG_N_PASSAGES"),
         ],
-        ids=["one", "misspelt", "no system", "impossible value"],
+        ids=["chunks of records", "long", "one", "misspelt", "no system", "impossible value"],
     )
     def test_misuse_gets_one_line(self, beir: Path, systems: tuple[str, ...], said: str) -> None:
         result = run("compare", *systems, "--set", str(beir))

@@ -353,9 +353,24 @@ class TestBeir:
             (beir / missing).unlink()
         else:
             folder = beir / "none"
-        assert not is_beir(folder)
-        with pytest.raises(RagError, match="is no evaluation set: it needs corpus"):
+        # A set that lacks something is not taken for labelled questions.
+        assert is_beir(folder) == bool(missing)
+        with pytest.raises(RagError, match=f"is no evaluation set: it needs corpus.* and has no {missing or 'corpus.jsonl'}"):
             read_beir(folder)
+
+    def test_qrels_lie_where_downloads_of_beir_have_them(self, beir: Path) -> None:
+        plain = read_beir(beir)
+        (beir / "qrels").mkdir()
+        (beir / "qrels.tsv").rename(beir / "qrels" / "test.tsv")
+        assert is_beir(beir) and read_beir(beir) == plain
+
+    def test_judgements_of_what_is_not_stored_are_lost(self, beir: Path) -> None:
+        questions = read_beir(beir).questions
+        some = {name for q in questions.questions for name in q.qrels}
+        gone = sorted(some)[0]
+        kept = questions.stored(some - {gone}, 1)
+        assert kept.left_out == 1 and all(gone not in q.qrels for q in kept.questions)
+        assert {words for q in kept.questions for words in q.lost} == {f"{gone} is not stored"}
 
     @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
     def test_a_folder_without_questions_or_records_is_refused(self, beir: Path, name: str) -> None:

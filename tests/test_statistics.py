@@ -29,6 +29,8 @@ class TestRandomisation:
             ([1, -1, 2, -2], 1),
             # A question without a difference says nothing either way.
             ([1, 0, 1, 0, 0, 1, 1], 2 / 16),
+            # So all signs of few differences are tried among however many questions.
+            ([1, 1, 1, 1] + [0] * 46, 2 / 16),
             # One question may as well have gone the other way.
             ([0.9], 1),
             ([0, 0.9, 0], 1),

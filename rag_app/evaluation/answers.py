@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from rag_app import prompt
 from rag_app.chat import Answering, Chat
+from rag_app.endpoint import EndpointError
 from rag_app.evaluation.differences import Measured, compared
 from rag_app.evaluation.memory import RememberingPipeline
-from rag_app.evaluation.running import Asked, Stage, stage
+from rag_app.evaluation.running import GIVE_UP, Asked, Stage, stage
 from rag_app.evaluation.sets import Question
 from rag_app.types import Answer, RagError, Record
 
@@ -50,7 +51,7 @@ class AnswerPair(Record):
     expected: tuple[str, ...]
     before: Scored
     after: Scored
-    ms: float
+    ms: float | None
     tokens: int | None
 
 
@@ -165,10 +166,10 @@ def answer_all(
 
     `asked` are searches; those that failed are left out, since they are counted already.
     """
-    fitting = [a for a in asked if a.search and not a.failure and (a.question.answerable or a.question.unanswerable)]
+    fitting = [a for a in asked if a.search and not a.failure and (a.question.answerable or a.question.answers is not None)]
     pairs: dict[str, AnswerPair] = {}
     failures: Counter[str] = Counter()
-    unclear = 0
+    unclear = in_a_row = 0
     pool = ThreadPoolExecutor(at_once)
     try:
         futures = {pool.submit(_pair, pipeline, a, judge): a for a in fitting}
@@ -177,17 +178,24 @@ def answer_all(
                 pair, n_unclear = future.result()
                 pairs[pair.id] = pair
                 unclear += n_unclear
+                in_a_row = 0
             except RagError as error:
                 failures[str(error)] += 1
+                in_a_row = in_a_row + 1 if isinstance(error, EndpointError) else 0
+                if in_a_row == GIVE_UP:
+                    # The endpoint is down: the rest has failed for the same reason.
+                    failures[str(error)] += len(fitting) - done
+                    break
             on_question(done, len(fitting), failures.total())
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     in_order = [pairs[a.question.id] for a in fitting if a.question.id in pairs]
+    timed = [(pair.ms, pair.tokens) for pair in in_order if pair.ms is not None]
     return AnswersReport(
         model=pipeline.settings.endpoint("CHAT").model,
         measured=tuple(_measured(in_order)),
         failures=dict(failures.most_common()),
-        stages=(stage("answer", [p.ms for p in in_order], [p.tokens for p in in_order]),) if in_order else (),
+        stages=(stage("answer", [ms for ms, _ in timed], [tokens for _, tokens in timed]),) if timed else (),
         agreement=agreement(judge.chat.endpoint.model, in_order, unclear) if judge else None,
         pairs=tuple(in_order),
     )
@@ -202,8 +210,8 @@ def _pair(pipeline: RememberingPipeline, asked: Asked, judge: Judge | None) -> t
     for answering in (pipeline.answer_without_rerank(search), pipeline.answer(search)):
         for _ in answering:
             pass
-        if answering.answer is None:
-            raise RagError("an answer did not come to its end: run it again")
+        if answering.answer is None or answering.answer.finish == "cut_short":
+            raise RagError("an answer was cut short: its stream ended without saying why; run it again")
         judged = judge.right(question, answering.answer.text) if judge and question.answers is not None else None
         unclear += bool(judge and question.answers is not None and judged is None)
         both.append(scored(question, answering.answer, judged))
@@ -214,7 +222,8 @@ def _pair(pipeline: RememberingPipeline, asked: Asked, judge: Judge | None) -> t
         expected=question.answers or (),
         before=both[0],
         after=both[1],
-        ms=answering.ms,
+        # Where no passage was good enough nobody was asked.
+        ms=answering.ms if answering.answer and answering.answer.model != "none" else None,
         tokens=None if prompted is None or answered is None else prompted + answered,
     )
     return pair, unclear

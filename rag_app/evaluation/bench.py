@@ -1,8 +1,11 @@
 """The bench: a set of questions, the collection that it is asked of, and the pipeline that remembers."""
 
 import difflib
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -15,9 +18,9 @@ from rag_app.evaluation.report import Report, report
 from rag_app.evaluation.running import Asked, OnQuestion, ask_all
 from rag_app.evaluation.sets import EvalSet, is_beir, read_beir
 from rag_app.pipeline import embeddings
-from rag_app.settings import Settings, load_settings
+from rag_app.settings import PREFIX, Settings, load_settings
 from rag_app.store import Store
-from rag_app.types import SettingsError
+from rag_app.types import RagError, SettingsError
 
 # Told (done, of, failed).
 SILENT: OnQuestion = lambda done, of, failed: None  # noqa: E731
@@ -40,15 +43,20 @@ class Bench:
         self.settings, evalset = beir.prepared(settings, folder, lambda done, of: on_record(done, of, 0))
         if qrels:
             evalset = evalset.judged_by(trec.read_qrels(qrels))
-        self.sample = sample
         self.evalset = evalset.sample(sample)
+        self.sample = sample if len(self.evalset.questions) < len(evalset.questions) else None
         # The built-in models share this machine: two questions at once would each take twice as long.
         self.at_once = at_once or (1 if settings.endpoint("RERANK").builtin else 4)
         self.pipeline = RememberingPipeline(self.settings, Memory(settings.runs_path, fresh=fresh))
+        # The judgements were mapped onto the collection as it is now.
+        self.state = self.pipeline.store.written
 
     def ask(self, n_candidates: int, on_question: OnQuestion = SILENT, *, rerank: bool = True) -> list[Asked]:
-        """Return every question with its search."""
-        return ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question, rerank=rerank)
+        """Return every question with its search. RagError if the collection was changed meanwhile."""
+        asked = ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question, rerank=rerank)
+        if self.pipeline.store.written != self.state:
+            raise RagError(f"collection {self.settings.collection} was changed while it was measured: run it again")
+        return asked
 
     def answers(self, asked: Sequence[Asked], on_question: OnQuestion = SILENT) -> AnswersReport:
         """Return what the answers are worth, judged by RAG_JUDGE_MODEL too if there is one."""
@@ -79,9 +87,16 @@ def system(spec: str, settings: Settings, folder: Path | None, on_file: OnQuesti
     if spec in ("now", "none"):
         return settings
     changed = _changes(spec)
-    own = load_settings(**{"collection": settings.collection, **{n: v for n, v in changed.items() if v != ""}})
-    remakes = any(name.startswith(("chunk_", "embedding_")) for name in changed)
-    # In BEIR layout there is one chunk a record, in a collection for each embedding model.
+    own = load_settings(**{"collection": settings.collection, **changed})
+    remakes = sorted(name for name in changed if name.startswith(("chunk_", "embedding_")))
+    chunks = [name for name in remakes if name.startswith("chunk_")]
+    if chunks and folder and is_beir(folder):
+        raise SettingsError(f"{chunks[0]} changes nothing on {folder}: there a chunk is a record")
+    if chunks and "collection" in changed:
+        raise SettingsError(
+            f"{chunks[0]} changes nothing in collection {own.collection}, which is there: leave one of them out"
+        )
+    # In BEIR layout there is a collection for each embedding model.
     if not remakes or "collection" in changed or (folder and is_beir(folder)):
         return own
     old = Store(own.chroma_path, own.chroma_url, own.collection)
@@ -89,19 +104,54 @@ def system(spec: str, settings: Settings, folder: Path | None, on_file: OnQuesti
     return own.model_copy(update={"collection": name})
 
 
-def _changes(spec: str) -> dict[str, str]:
-    """Return the settings that a system names, without RAG_."""
-    if Path(spec).is_file():
-        values = {name: value or "" for name, value in dotenv_values(spec, encoding="utf-8-sig").items()}
-    elif "=" in spec:
-        values = {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in spec.split(","))}
+def shown(spec: str) -> str:
+    """Return a system as it may be shown: without the values of keys, and of parameters, which may hold one."""
+    if not _PAIR.match(spec) or _is_file(spec):
+        return spec
+    pairs = [part.partition("=") for part in _BETWEEN.split(spec)]
+    return ",".join(
+        f"{name}={'…' if 'key' in name.lower() or 'parameters' in name.lower() else value}" for name, _, value in pairs
+    )
+
+
+_PAIR = re.compile(r"\s*\w+\s*=")
+# A comma before the next NAME=: values may hold commas.
+_BETWEEN = re.compile(r",(?=\s*\w+\s*=)")
+
+
+def _is_file(spec: str) -> bool:
+    try:
+        return Path(spec).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _changes(spec: str) -> dict[str, Any]:
+    """Return the settings that a system names, without RAG_, with values as the settings take them."""
+    if _is_file(spec):
+        try:
+            found = dotenv_values(spec, encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{spec} cannot be read ({error}): save it as UTF-8 text") from None
+        # Other programs have theirs there too.
+        values = {name: value or "" for name, value in found.items() if name.upper().startswith(PREFIX)}
+    elif _PAIR.match(spec):
+        values = {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in _BETWEEN.split(spec))}
     else:
         raise SettingsError(f"{spec!r} is no system: write now, none, NAME=VALUE such as rerank_model=…, or name a .env file")
-    changed = {name.lower().removeprefix("rag_"): value for name, value in values.items()}
-    for name in changed:
-        if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            raise SettingsError(f"{name} is not a setting: " + (f"did you mean {near[0]}?" if near else "see .env.example"))
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        field = name.lower().removeprefix(PREFIX.lower())
+        if field not in Settings.model_fields:
+            near = difflib.get_close_matches(field, Settings.model_fields, 1)
+            raise SettingsError(f"{field} is not a setting: " + (f"did you mean {near[0]}?" if near else "see .env.example"))
+        # Empty is the default, as in .env.
+        changed[field] = value if value else Settings.model_fields[field].default
+        if field == "rerank_parameters" and value:
+            try:
+                changed[field] = json.loads(value)
+            except ValueError:
+                raise SettingsError(f'{field} is not a JSON object: write it like {{"return_documents": false}}') from None
     return changed
 
 

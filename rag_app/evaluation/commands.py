@@ -1,5 +1,6 @@
 """The commands that measure: rag-app eval, sweep, compare, gate, questions."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,9 @@ def evaluate(
     settings = configure(collection=collection)
     names = measures_of(metrics, settings)
     if run:
+        unused = {"--answers": with_answers, "--save-run": save_run, "--fresh": fresh, "--candidates": candidates}
+        if named := [option for option, value in unused.items() if value]:
+            raise SettingsError(f"{', '.join(named)} has no meaning with --run, which asks nobody: leave it out")
         if len(run) > 2:
             raise SettingsError(f"{len(run)} runs are named: one, or two to compare; `rag-app compare` takes more systems")
         read = [(path.name, trec.read_run(path)) for path in run]
@@ -105,12 +109,12 @@ def evaluate(
         runs.keep(settings.runs_path, result)
         if save_run:
             write_trec(save_run, asked)
-    if html:
-        page.write(html, page.of_report(result))
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
         showing.show_report(result, moved)
+    if html:
+        page.write(html, page.of_report(result))
 
 
 def sweep(
@@ -143,14 +147,14 @@ def sweep(
     of_candidates = numbers(candidates) if candidates else depths(settings.n_candidates)
     of_passages = numbers(passages)
     with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar("asking") as told:
-        asked = bench.ask(max(of_candidates), told)
+        asked = bench.ask(max(settings.n_candidates, *of_candidates), told)
     result = swept(bench.evalset.name, asked, bench.settings, of_candidates, of_passages, metric)
-    if html:
-        page.write(html, page.of_sweep(result))
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
         showing.show_sweep(result)
+    if html:
+        page.write(html, page.of_sweep(result))
 
 
 def compare(
@@ -181,6 +185,7 @@ def compare(
     """
     from rag_app.evaluation import html as page
     from rag_app.evaluation import measures, showing
+    from rag_app.evaluation.bench import shown
     from rag_app.evaluation.bench import system as settings_of
     from rag_app.evaluation.comparing import comparison
 
@@ -194,15 +199,15 @@ def compare(
             own = settings_of(system, settings, folder, told)
         with bench_of(own, folder, fresh=fresh, at_once=at_once, sample=sample) as bench:
             n = candidates or own.n_candidates
-            with progress_bar(f"asking {printable(system)}") as told:
+            with progress_bar(f"asking {printable(shown(system))}") as told:
                 reports.append(bench.report(bench.ask(n, told, rerank=system != "none"), [name], n))
-    result = comparison(systems, reports, name)
-    if html:
-        page.write(html, page.of_comparison(result))
+    result = comparison([shown(system) for system in systems], reports, name)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:
         showing.show_comparison(result)
+    if html:
+        page.write(html, page.of_comparison(result))
 
 
 def gate(
@@ -276,7 +281,7 @@ def questions(
             err.print(printable(f"left out: {count} {reason}"), style="yellow")
     waiting = drafts.waiting()
     if as_json:
-        typer.echo("[" + ",\n".join(one.model_dump_json(indent=2) for one in waiting) + "]")
+        typer.echo(json.dumps({"drafts": [one.model_dump() for one in waiting]}, indent=2, ensure_ascii=False))
     elif not waiting:
         out.print("no drafts are waiting: name documents to draft some from, as `rag-app documents` lists them")
     elif review and sys.stdin.isatty():
@@ -360,7 +365,13 @@ def write_trec(folder: Path, asked: Sequence[Any]) -> None:
 @contextmanager
 def progress_bar(description: str) -> Iterator[Any]:
     """Show on stderr how much is done, the time left, and what failed; nothing while there is nothing to do."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(description, total=None, visible=False)
 

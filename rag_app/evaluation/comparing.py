@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rag_app.evaluation import statistics
 from rag_app.evaluation.differences import Measured, compared, mean
 from rag_app.evaluation.report import Report
-from rag_app.evaluation.verdict import kind_of
+from rag_app.evaluation.verdict import FEWEST, MOST_FAILED, kind_of
 from rag_app.types import RagError, Record
 
 # The measure that the gate is by.
@@ -60,10 +60,18 @@ def comparison(names: Sequence[str], reports: Sequence[Report], measure: str) ->
                 rerank_p50=rerank,
                 failed=report.counts.failed,
                 difference=difference,
-                said={"helps": "better", "hurts": "worse"}.get(kind_of(difference), "no difference seen") if difference else "",
+                said=_said(difference, reports[0], report) if difference else "",
             )
         )
     return Comparison(set=reports[0].set, measure=measure, n=len(shared), systems=tuple(systems), reports=tuple(reports))
+
+
+def _said(difference: Measured, first: Report, other: Report) -> str:
+    """Return what a difference says, by the rules of the verdict."""
+    failed = any(report.counts.failed > MOST_FAILED * report.counts.questions for report in (first, other))
+    if difference.n < FEWEST or failed:
+        return "cannot tell"
+    return {"helps": "better", "hurts": "worse"}.get(kind_of(difference), "no difference seen")
 
 
 def _at(values: Mapping[str, float], questions: Sequence[str]) -> list[float]:
@@ -101,8 +109,12 @@ def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop:
         return Gate(passed=not reasons, reasons=tuple(reasons), value=value, difference=None)
     before, after = ({o.id: o.after.get(name) for o in report.outcomes} for report in (baseline, now))
     shared = [(before[i], after[i]) for i in before if before[i] is not None and after.get(i) is not None]
+    if now.set != baseline.set:
+        raise RagError(f"the baseline is of the set {baseline.set}, not of {now.set}: store one of this set")
     if not shared:
         raise RagError(f"the baseline and this run share no question measured by {name}: store a new baseline")
+    if len(shared) < FEWEST:
+        reasons.append(f"only {len(shared)} questions are shared with the baseline, {FEWEST} are the least: store a new one")
     difference = compared(name, [b for b, _ in shared if b is not None], [a for _, a in shared if a is not None])
     if difference.difference < -max_drop and kind_of(difference) == "hurts":
         reasons.append(

@@ -48,7 +48,7 @@ class Drafts:
 
     def accept(self, draft: Draft, question: str = "", answer: str = "") -> None:
         """Make a draft a labelled question, with words that a person mended if there are some."""
-        said = (question or draft.question).strip(), (answer or draft.answer).strip()
+        said = question.strip() or draft.question, answer.strip() or draft.answer
         Labels(self.folder).add(*said, draft.document, draft.quote)
         jsonl.change(self.path, lambda rows: [row for row in rows if not _same(row, draft)])
 

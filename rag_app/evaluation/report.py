@@ -1,8 +1,7 @@
 """The report of a run: what was measured before and after reranking, how sure it is, what it costs, and the verdict."""
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -49,7 +48,10 @@ class Outcome(Record):
 
 
 class Report(Record):
-    """What a run found. `measured[0]` is the measure that the verdict is by; `system` says what was measured."""
+    """What a run found. `measured[0]` is the measure that the verdict is by; `system` says what was measured.
+
+    `unjudged` are questions without anything relevant that is found here, `left_out` counts records that are not stored.
+    """
 
     set: str
     collection: str
@@ -64,7 +66,10 @@ class Report(Record):
     recall: float | None
     failures: tuple[Failure, ...]
     skipped: tuple[Failure, ...]
+    warnings: tuple[Failure, ...] = ()
+    unjudged: tuple[str, ...] = ()
     lost: tuple[str, ...]
+    left_out: int = 0
     stages: tuple[Stage, ...]
     at_once: int
     currency: str = ""
@@ -118,9 +123,10 @@ def _place(c: Candidate, qrels: Mapping[str, int], after: Sequence[str]) -> Plac
     return Place(id=c.id, document=c.document, text=excerpt, grade=grade, before=c.retrieval.rank, after=after.index(c.id) + 1)
 
 
-def of_outcomes(name: str, outcomes: Sequence[Outcome]) -> Measured:
+def of_outcomes(name: str, outcomes: Sequence[Outcome], *, ceiling: bool = True) -> Measured:
     """Return a measure over questions, before against after."""
-    return compared(name, *([getattr(o, which)[name] for o in outcomes] for which in ("before", "after", "best")))
+    before, after, best = ([getattr(o, which)[name] for o in outcomes] for which in ("before", "after", "best"))
+    return compared(name, before, after, best if ceiling else ())
 
 
 def report(
@@ -137,16 +143,19 @@ def report(
     """Return what a run found; the first of the measures is what the verdict is by."""
     fine = [a for a in asked if not a.failure]
     outcomes = [outcome(a, names) for a in fine if a.question.answerable]
-    skipped = [a for a in fine if a.search and a.search.rerank.status == "skipped"]
+    skipped = [a for a in fine if a.question.answerable and a.search and a.search.rerank.status == "skipped"]
+    failed = grouped((a.question.id, a.failure) for a in asked)
+    unasked = grouped((a.question.id, a.search.rerank.reason) for a in skipped if a.search)
+    unjudged = tuple(a.question.id for a in fine if not a.question.answerable and not a.question.unanswerable)
     lost = [f"{a.question.id}: {words}" for a in asked for words in a.question.lost]
     counts = Counts(
         questions=len(asked),
         measured=len(outcomes),
         failed=sum(bool(a.failure) for a in asked),
         unanswerable=sum(a.question.unanswerable for a in fine),
-        unjudged=sum(not a.question.answerable and not a.question.unanswerable for a in fine),
+        unjudged=len(unjudged),
         partial=sum(a.search.rerank.status == "partial" for a in fine if a.search and a.question.answerable),
-        skipped=sum(a.question.answerable for a in skipped),
+        skipped=len(skipped),
         lost=len(lost),
     )
     measured = [of_outcomes(name, outcomes) for name in names] if outcomes else []
@@ -165,13 +174,16 @@ def report(
         n_candidates=n_candidates,
         n_passages=settings.n_passages,
         sample=sample,
-        verdict=verdict(measured[0] if measured else None, recall, counts, n_candidates, failures(asked), failures(skipped)),
+        verdict=verdict(measured[0] if measured else None, recall, counts, n_candidates, failed, unasked),
         counts=counts,
         measured=tuple(measured),
         recall=recall,
-        failures=failures(asked),
-        skipped=failures(skipped),
+        failures=failed,
+        skipped=unasked,
+        warnings=grouped(warnings(fine)),
+        unjudged=unjudged,
         lost=tuple(lost),
+        left_out=evalset.left_out,
         stages=stages,
         at_once=at_once,
         currency=settings.price_currency,
@@ -195,7 +207,8 @@ def report_of_runs(
     measured_questions = [q for q in evalset.questions if q.answerable and q.id in before and q.id in after]
     outcomes = [outcome_of(q, before[q.id], after[q.id], names) for q in measured_questions]
     missing = [q for q in evalset.questions if q.answerable and q not in measured_questions]
-    failed = (Failure(reason="the question is not in the run", questions=len(missing)),) if missing else ()
+    failed = grouped((q.id, "the question is not in the run") for q in missing)
+    same = all(before[q.id].keys() == after[q.id].keys() for q in measured_questions)
     counts = Counts(
         questions=len(evalset.questions),
         measured=len(outcomes),
@@ -206,8 +219,9 @@ def report_of_runs(
         skipped=0,
         lost=0,
     )
-    measured = [of_outcomes(name, outcomes) for name in names] if outcomes else []
-    recall = mean([o.recall for o in outcomes]) if outcomes else None
+    # Of other documents the best order of those before is no ceiling.
+    measured = [of_outcomes(name, outcomes, ceiling=same) for name in names] if outcomes else []
+    recall = mean([o.recall for o in outcomes]) if outcomes and same else None
     depth = max((len(before[q.id]) for q in measured_questions), default=0)
     said = verdict(measured[0] if measured else None, recall, counts, depth, failed, ())
     if len(runs) == 1:
@@ -242,17 +256,36 @@ def system(settings: Settings) -> dict[str, str]:
         "rerank_at": "built-in" if rerank.builtin else rerank.address,
         "rerank_dialect": settings.rerank_dialect,
         "rerank_max_tokens": str(settings.rerank_max_tokens),
-        "chunk_size": str(settings.chunk_size),
+        "rerank_parameters": ", ".join(sorted(settings.rerank_parameters)),
+        "rerank_min_score": "" if settings.rerank_min_score is None else str(settings.rerank_min_score),
+        "question_prefix": settings.question_prefix,
+        "passage_prefix": settings.embedding_passage_prefix,
+        "chunk_size": f"{settings.chunk_size} {settings.chunk_unit}",
+        "chunk_overlap": str(settings.chunk_overlap),
     }
     return {name: value for name, value in found.items() if value not in ("", "0", "auto")}
 
 
-def failures(asked: Sequence[Asked]) -> tuple[Failure, ...]:
-    """Return the reasons why questions failed, or were not reranked, the most frequent first."""
-    reasons = Counter(
-        a.failure or (a.search.rerank.reason if a.search and a.search.rerank.status == "skipped" else "") for a in asked
-    )
-    return tuple(Failure(reason=reason, questions=n) for reason, n in reasons.most_common() if reason)
+def grouped(reasons: Iterable[tuple[str, str]]) -> tuple[Failure, ...]:
+    """Return (question id, reason) pairs by reason, the most frequent first; "" is none."""
+    by_reason: dict[str, list[str]] = {}
+    for question, reason in reasons:
+        if reason:
+            by_reason.setdefault(reason, []).append(question)
+    order = sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    return tuple(Failure(reason=reason, questions=len(ids), ids=tuple(ids)) for reason, ids in order)
+
+
+def warnings(asked: Sequence[Asked]) -> Iterator[tuple[str, str]]:
+    """Yield (question id, what is to be known of its rerank): warnings, documents sent cut, candidates without a score."""
+    for a in asked:
+        if a.search and a.search.rerank.status in ("applied", "partial"):
+            receipt = a.search.rerank
+            yield from ((a.question.id, warning) for warning in receipt.warnings)
+            if receipt.truncated:
+                yield a.question.id, "documents were sent cut"
+            if receipt.status == "partial":
+                yield a.question.id, "reranked in part: some candidates got no score and follow in retrieval order"
 
 
 def stages_of(asked: Sequence[Asked]) -> tuple[Stage, ...]:

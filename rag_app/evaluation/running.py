@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rag_app.endpoint import EndpointError
 from rag_app.evaluation.memory import RememberingPipeline
 from rag_app.evaluation.sets import Question
 from rag_app.types import RagError, Record, Search
@@ -18,18 +19,23 @@ GIVE_UP = 10
 
 @dataclass(frozen=True)
 class Asked:
-    """A question and its search; `failure` says why there is none, or why it is not of a working reranker."""
+    """A question and its search; `failure` says why there is none, or why it is not of a working reranker.
+
+    `down` is whether an endpoint failed, rather than the question.
+    """
 
     question: Question
     search: Search | None
     failure: str = ""
+    down: bool = False
 
 
 class Failure(Record):
-    """How many questions failed for a reason."""
+    """Questions, by id, that something happened to for a reason."""
 
     reason: str
     questions: int
+    ids: tuple[str, ...] = ()
 
 
 class Stage(Record):
@@ -77,7 +83,7 @@ def ask_all(
     """Return every question with its search, in order. What failed is asked a second time at the end.
 
     What was remembered costs no call, so a run that was broken off goes on where it ended. After ten failures in a row the
-    rest is not asked, and has failed for the same reason.
+    rest is not asked, and has failed for the same reason: an endpoint is down.
     """
     answered: dict[str, Asked] = {}
 
@@ -90,7 +96,7 @@ def ask_all(
                 asked = future.result()
                 answered[asked.question.id] = asked
                 on_question(len(answered), len(questions), sum(bool(a.failure) for a in answered.values()))
-                in_a_row = in_a_row + 1 if asked.failure else 0
+                in_a_row = in_a_row + 1 if asked.down else 0
                 if in_a_row == GIVE_UP:
                     return False
         finally:
@@ -99,7 +105,7 @@ def ask_all(
 
     if several(questions):
         several([asked.question for asked in answered.values() if asked.failure])
-    reason = next((asked.failure for asked in reversed(answered.values()) if asked.failure), "")
+    reason = next((asked.failure for asked in reversed(answered.values()) if asked.down), "")
     return [answered.get(question.id) or Asked(question, None, reason) for question in questions]
 
 
@@ -107,5 +113,6 @@ def _ask(pipeline: RememberingPipeline, question: Question, n_candidates: int, r
     try:
         search = pipeline.search(question.text, n_candidates=n_candidates, rerank=rerank)
     except RagError as error:
-        return Asked(question, None, str(error))
-    return Asked(question, search, search.rerank.reason if search.rerank.status == "fallback" else "")
+        return Asked(question, None, str(error), isinstance(error, EndpointError))
+    failed = search.rerank.status == "fallback"
+    return Asked(question, search, search.rerank.reason if failed else "", failed)

@@ -1,5 +1,6 @@
 """Reports that are kept, one JSON file a run, to be compared over time."""
 
+import calendar
 import re
 import time
 from pathlib import Path
@@ -8,6 +9,8 @@ from pydantic import ValidationError
 
 from rag_app.evaluation.report import Report
 from rag_app.types import RagError
+
+_NAMED = re.compile(r"\d{8}T\d{6}\.\d{3}-.*\.json")
 
 
 def keep(folder: Path, report: Report) -> Path:
@@ -39,4 +42,9 @@ def read(path: Path) -> Report:
 
 def kept(folder: Path) -> list[Path]:
     """Return the reports that are kept, the newest first."""
-    return sorted(folder.glob("[0-9]*T*.json"), reverse=True)
+    return sorted((path for path in folder.glob("*.json") if _NAMED.fullmatch(path.name)), reverse=True)
+
+
+def when(path: Path) -> float:
+    """Return when a kept report was made, in seconds since 1970, to the second."""
+    return float(calendar.timegm(time.strptime(path.name[:15], "%Y%m%dT%H%M%S")))

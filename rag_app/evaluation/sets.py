@@ -50,10 +50,11 @@ class Question:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Questions of one name, in order."""
+    """Questions of one name, in order; `left_out` counts records of the corpus that are not stored: empty or refused ones."""
 
     name: str
     questions: tuple[Question, ...]
+    left_out: int = 0
 
     def sample(self, n: int | None, seed: int = 0) -> "EvalSet":
         """Return n of the questions drawn by a seed, in their order; all if there are no more."""
@@ -62,14 +63,23 @@ class EvalSet:
         drawn = set(random.Random(seed).sample(range(len(self.questions)), n))
         return replace(self, questions=tuple(q for i, q in enumerate(self.questions) if i in drawn))
 
+    def stored(self, names: set[str], left_out: int) -> "EvalSet":
+        """Return the same questions with the judgements of what is stored; the others are lost."""
+
+        def there(q: Question) -> Question:
+            lost = tuple(f"{name} is not stored" for name, grade in q.qrels.items() if name not in names and grade > 0)
+            return replace(q, qrels={name: grade for name, grade in q.qrels.items() if name in names}, lost=lost)
+
+        return replace(self, questions=tuple(map(there, self.questions)), left_out=left_out)
+
     def judged_by(self, qrels: Mapping[str, Mapping[str, int]]) -> "EvalSet":
         """Return the same questions with other judgements."""
         return replace(self, questions=tuple(replace(q, qrels=qrels.get(q.id, {}), lost=()) for q in self.questions))
 
 
 def is_beir(folder: Path) -> bool:
-    """Whether a folder is in BEIR layout."""
-    return _corpus(folder) is not None
+    """Whether a folder is meant to be in BEIR layout: it has a corpus, or qrels as BEIR names them."""
+    return _corpus(folder) is not None or (_qrels(folder).is_file() and not (folder / "qrels.jsonl").is_file())
 
 
 def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
@@ -86,15 +96,18 @@ def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
         judged.setdefault(row["query"], []).append(row)
     questions = []
     for query in queries:
-        qrels: dict[str, int] = {}
+        # Words that stand wholly in a chunk say more of it than a longer quote that it has a part of.
+        whole: dict[str, int] = {}
+        partly: dict[str, int] = {}
         lost = []
         for row in judged.get(query["_id"], []):
             holding = texts[row["document"]].holders(row["quote"])
             if not holding:
                 lost.append(f"{row['document']}: {row['quote'][:80]}")
             for chunk in holding:
-                qrels[chunk.id] = max(row["grade"], qrels.get(chunk.id, 0))
-        questions.append(Question(query["_id"], query["text"], qrels, _answers(query), tuple(lost)))
+                found = whole if "".join(row["quote"].split()) in "".join(chunk.text.split()) else partly
+                found[chunk.id] = max(row["grade"], found.get(chunk.id, 0))
+        questions.append(Question(query["_id"], query["text"], partly | whole, _answers(query), tuple(lost)))
     return EvalSet(name, tuple(questions))
 
 
@@ -140,24 +153,27 @@ class Beir:
 def read_beir(folder: Path) -> Beir:
     """Read a folder in BEIR layout. RagError, which names the file and line, if something is not as it should be."""
     corpus = _corpus(folder)
-    if corpus is None:
-        raise RagError(f"{folder} is no evaluation set: it needs corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv")
+    missing = [] if corpus else ["corpus.jsonl or corpus.jsonl.gz"]
+    missing += [path.name for path in (folder / "queries.jsonl", _qrels(folder)) if not path.is_file()]
+    if corpus is None or missing:
+        needs = "it needs corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv"
+        raise RagError(f"{folder} is no evaluation set: {needs}, and has no {' and no '.join(missing)}")
     name = folder.resolve().name
     records: dict[str, tuple[str, str, str]] = {}
     for n, row in _rows(corpus):
-        identity, text = row.get("_id"), row.get("text")
-        if not isinstance(identity, str) or not identity or not isinstance(text, str):
+        identity, text, title = _identity(corpus, n, row), row.get("text"), row.get("title")
+        if not isinstance(text, str) or not _is_text(text) or not _is_text(title):
             raise RagError(f"{corpus}, line {n} needs _id and text: mend or remove the line")
         if identity in records:
             raise RagError(f"{corpus}, line {n} has the _id {identity} a second time: mend or remove the line")
-        title = row.get("title")
         records[identity] = (identity, title if isinstance(title, str) else "", text)
-    qrels = read_qrels(folder / "qrels.tsv")
+    qrels = read_qrels(_qrels(folder))
     questions = []
     for n, row in _rows(folder / "queries.jsonl"):
-        if not isinstance(row.get("_id"), str) or not isinstance(row.get("text"), str):
+        identity, text = _identity(folder / "queries.jsonl", n, row), row.get("text")
+        if not isinstance(text, str) or not text.strip() or not _is_text(text):
             raise RagError(f"{folder / 'queries.jsonl'}, line {n} needs _id and text: mend or remove the line")
-        questions.append(Question(row["_id"], row["text"], qrels.get(row["_id"], {}), _answers(row)))
+        questions.append(Question(identity, text, qrels.get(identity, {}), _answers(row)))
     if len({q.id for q in questions}) < len(questions):
         raise RagError(f"{folder / 'queries.jsonl'} has an _id twice: every question needs its own")
     if not questions or not records:
@@ -167,9 +183,31 @@ def read_beir(folder: Path) -> Beir:
 
 
 def _corpus(folder: Path) -> Path | None:
-    if not (folder / "queries.jsonl").is_file() or not (folder / "qrels.tsv").is_file():
-        return None
     return next((path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file()), None)
+
+
+def _qrels(folder: Path) -> Path:
+    # As BEIR's own downloads have it.
+    split = folder / "qrels" / "test.tsv"
+    return split if split.is_file() and not (folder / "qrels.tsv").is_file() else folder / "qrels.tsv"
+
+
+def _identity(path: Path, n: int, row: jsonl.Row) -> str:
+    """Return a row's _id, without the white space around it that qrels cannot have."""
+    identity = row.get("_id")
+    if not isinstance(identity, str) or not identity.strip() or not _is_text(identity):
+        raise RagError(f"{path}, line {n} needs _id and text: mend or remove the line")
+    return identity.strip()
+
+
+def _is_text(text: object) -> bool:
+    """Whether a text can be written down: JSON can hold halves of characters, which cannot."""
+    try:
+        if isinstance(text, str):
+            text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def _rows(path: Path) -> Iterator[tuple[int, jsonl.Row]]:

@@ -25,12 +25,12 @@ def table_of(*headings: str) -> Table:
     """Return a table whose columns are numbers but for the first."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+        table.add_column(Text(printable(heading)), justify="right" if i else "left", no_wrap=True)
     return table
 
 
 def tell(table: Table) -> None:
-    Console(highlight=False, emoji=False).print(table)
+    Console(highlight=False, emoji=False, markup=False).print(table)
 
 
 def interval(m: Measured) -> list[str]:
@@ -66,13 +66,13 @@ def show_report(report: Report, n_moved: int) -> None:
             table.add_row(stage.name, seconds(stage.p50), seconds(stage.p95), tokens)
         out.print()
         tell(table)
-        out.print(f"as first measured, {report.at_once} at once", style="dim")
+        out.print("as first measured", style="dim")
     show_gain(report)
     for s in report.unanswerable:
         out.print(
             f"top {s.score} score: an answerable question is above an unanswerable one {s.auc:.0%} of the time; "
-            f"at {s.threshold:.3f} {s.kept:.0%} of {s.n_answerable} answerable are kept, {s.refused:.0%} of {s.n_unanswerable} "
-            "unanswerable turned away" + (f" (RAG_RERANK_MIN_SCORE={s.threshold:.3f})" if s.score == "rerank" else "")
+            f"at {s.threshold:.4g} {s.kept:.0%} of {s.n_answerable} answerable are kept, {s.refused:.0%} of {s.n_unanswerable} "
+            "unanswerable turned away" + (f" (RAG_RERANK_MIN_SCORE={s.threshold:.4g})" if s.score == "rerank" else "")
         )
     if report.answers:
         show_answers(report.answers)
@@ -81,7 +81,7 @@ def show_report(report: Report, n_moved: int) -> None:
         show_moved("gained most", gained, report)
         show_moved("lost most", lost, report)
     if c.lost:
-        out.print(f"\n{c.lost} judgements stand in no chunk of {report.collection} any more:", style="yellow")
+        out.print(f"\n{c.lost} judgements stand in no chunk of {report.collection}:", style="yellow")
         for words in report.lost[:5]:
             out.print(printable(f"  {words}"), style="dim")
 
@@ -90,8 +90,6 @@ def show_counts(report: Report) -> None:
     """Print what became of the questions; failures are a line of their own."""
     c = report.counts
     parts = [f"{c.measured} measured", f"{c.unanswerable} unanswerable", f"{c.unjudged} without a judgement that is found here"]
-    if c.partial:
-        parts.append(f"{c.partial} reranked in part")
     out.print(f"{c.questions} questions: " + ", ".join(part for part in parts if part[0] != "0"), style="dim")
     for failure in report.failures:
         out.print(printable(f"FAILED, left out: {failure.questions} questions: {failure.reason}"), style="bold red")
@@ -99,6 +97,10 @@ def show_counts(report: Report) -> None:
         out.print(
             printable(f"not reranked, retrieval order counts: {failure.questions} questions: {failure.reason}"), style="yellow"
         )
+    for failure in report.warnings:
+        out.print(printable(f"note: {failure.questions} questions: {failure.reason}"), style="yellow")
+    if report.left_out:
+        out.print(f"{report.left_out} records of the corpus are not stored: they are empty, or were refused", style="yellow")
 
 
 def show_gain(report: Report) -> None:
@@ -173,16 +175,20 @@ def show_sweep(result: Sweep) -> None:
             row.append(Text(f"{cell.quality:.3f}{mark}", style=heat(cell.quality, low, high)) if cell else Text(""))
         table.add_row(*row)
     out.print(
-        f"{result.measure} on {result.n} questions of {result.set}; ≈ within the noise of the best, * the cheapest of them"
+        printable(f"{result.measure} on {result.n} questions of {result.set}; ")
+        + "≈ within the noise of the best, * the cheapest of them"
     )
     tell(table)
     best, cheap = result.best, result.cheapest
     out.print(f"best: {setting(best.candidates, best.passages)}, {best.quality:.3f}, {best.cost:.4g} {result.unit} a question")
-    out.print(
-        f"cheapest within its noise: {setting(cheap.candidates, cheap.passages)}, {cheap.quality:.3f}, "
-        f"{cheap.cost:.4g} {result.unit} a question",
-        style="bold",
-    )
+    if cheap:
+        out.print(
+            f"cheapest within its noise: {setting(cheap.candidates, cheap.passages)}, {cheap.quality:.3f}, "
+            f"{cheap.cost:.4g} {result.unit} a question",
+            style="bold",
+        )
+    else:
+        out.print("cannot tell which are as good: these are too few questions", style="bold yellow")
     out.print("costs are estimated from the length of the texts", style="dim")
     if result.failed:
         out.print(f"FAILED, left out: {result.failed} questions; `rag-app eval` says why", style="bold red")
@@ -200,33 +206,25 @@ def heat(value: float, low: float, high: float) -> str:
 
 
 def show_comparison(result: Comparison) -> None:
-    """Print systems side by side."""
-    table = table_of(
-        f"{result.measure}, {result.n} questions",
-        "value",
-        "ceiling",
-        "recall",
-        "rerank",
-        "failed",
-        "change",
-        "95% interval",
-        "p",
-        "",
-    )
-    for s in result.systems:
+    """Print systems side by side; their names stand before the numbers, which need the room."""
+    out.print(f"{result.measure} on the {result.n} questions that all share; each against 1", style="dim")
+    for n, s in enumerate(result.systems, 1):
+        out.print(printable(f"{n}  {s.name}") + (f": {s.said}" if s.said else ""), style="bold")
+    table = table_of("", "value", "ceiling", "recall", "rerank", "failed", "change", "95% interval", "p")
+    for n, s in enumerate(result.systems, 1):
         time_ = "–" if s.rerank_p50 is None else seconds(s.rerank_p50)
         against = interval(s.difference) if s.difference else ["", "", ""]
-        table.add_row(
-            printable(s.name), f"{s.value:.3f}", f"{s.ceiling:.3f}", f"{s.recall:.3f}", time_, str(s.failed), *against, s.said
-        )
+        table.add_row(str(n), f"{s.value:.3f}", f"{s.ceiling:.3f}", f"{s.recall:.3f}", time_, str(s.failed), *against)
     tell(table)
     if len(result.systems) > 2:
         out.print(f"p after Holm for {len(result.systems) - 1} comparisons", style="dim")
-    for system, report in zip(result.systems, result.reports, strict=True):
+    for n, report in enumerate(result.reports, 1):
         for failure in report.failures:
-            out.print(
-                printable(f"FAILED, left out: {system.name}: {failure.questions} questions: {failure.reason}"), style="bold red"
-            )
+            out.print(printable(f"FAILED, left out, {n}: {failure.questions} questions: {failure.reason}"), style="bold red")
+        for failure in report.warnings:
+            out.print(printable(f"note, {n}: {failure.questions} questions: {failure.reason}"), style="yellow")
+        if report.counts.lost:
+            out.print(f"note, {n}: {report.counts.lost} judgements stand in no chunk of it", style="yellow")
 
 
 def show_draft(one: Draft) -> None:

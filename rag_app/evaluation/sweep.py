@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from rag_app import language
-from rag_app.evaluation import measures, statistics
+from rag_app.evaluation import measures
 from rag_app.evaluation.differences import compared, mean
 from rag_app.evaluation.running import Asked
-from rag_app.evaluation.verdict import kind_of
+from rag_app.evaluation.verdict import FEWEST, kind_of
 from rag_app.settings import Settings
 from rag_app.types import Candidate, RagError, Record, Search, after_rerank
 
@@ -17,8 +17,8 @@ KINDS = ("R", "nDCG", "Success", "RR")
 class Cell(Record):
     """One setting: 0 candidates is retrieval order. `cost` is what a question costs, estimated: money, else tokens.
 
-    `within` is whether the quality is within the noise of the best: the randomisation test, after Holm over all settings, and
-    the interval of the difference do not both tell them apart.
+    `within` is whether the quality is within the noise of the best: the randomisation test and the interval of the difference
+    do not both tell them apart. For many settings no p is adjusted: that would take ever worse ones for as good.
     """
 
     candidates: int
@@ -33,14 +33,17 @@ class Cell(Record):
 
 
 class Sweep(Record):
-    """All settings over n questions, the best, and the cheapest that is within its noise. `unit` is that of the costs."""
+    """All settings over n questions, the best, and the cheapest that is within its noise. `unit` is that of the costs.
+
+    With fewer than 20 questions there is no telling which are as good: `cheapest` is None.
+    """
 
     set: str
     measure: str
     n: int
     cells: tuple[Cell, ...]
     best: Cell
-    cheapest: Cell
+    cheapest: Cell | None
     unit: str
     failed: int
 
@@ -74,7 +77,6 @@ def sweep(
             costs[k, n] = mean([_cost(settings, search, k, orders[a.question.id][:n]) for a, search in fine])
     best = max(values, key=lambda setting: (mean(values[setting]), -costs[setting]))
     found_all = {setting: compared(kind, values[best], values[setting]) for setting in values}
-    adjusted = dict(zip(found_all, statistics.holm([m.p for m in found_all.values()]), strict=True))
     cells = {
         (k, n): Cell(
             candidates=k,
@@ -83,19 +85,20 @@ def sweep(
             difference=m.difference,
             low=m.low,
             high=m.high,
-            p=adjusted[k, n],
-            within=kind_of(m.model_copy(update={"p": adjusted[k, n]})) == "no difference",
+            p=m.p,
+            within=kind_of(m) == "no difference",
             cost=costs[k, n],
         )
         for (k, n), m in found_all.items()
     }
+    within = [cell for cell in cells.values() if cell.within]
     return Sweep(
         set=name,
         measure=f"{kind}@passages",
         n=len(fine),
         cells=tuple(cells.values()),
         best=cells[best],
-        cheapest=min((cell for cell in cells.values() if cell.within), key=lambda cell: (cell.cost, cell.candidates)),
+        cheapest=min(within, key=lambda cell: (cell.cost, cell.candidates)) if len(fine) >= FEWEST else None,
         unit=settings.price_currency if _priced(settings) else "tokens",
         failed=sum(bool(a.failure) for a in asked),
     )

@@ -14,6 +14,7 @@ from rag_app.types import RagError
 # Query → document → score, or → grade.
 Run = Mapping[str, Mapping[str, float]]
 Qrels = Mapping[str, Mapping[str, int]]
+_MOST = 1000
 
 
 def read_run(path: Path) -> dict[str, dict[str, float]]:
@@ -41,6 +42,8 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             raise _wrong(path, n, "has no fields query, document and score (BEIR), or query 0 document grade (TREC)")
         query, document = (fields[0], fields[1]) if len(fields) == 3 else (_named(fields[0]), _named(fields[2]))
         grade = _number(path, n, fields[-1])
+        if abs(grade) > _MOST:
+            raise _wrong(path, n, f"has the grade {fields[-1]}: grades are small whole numbers")
         if grade != int(grade):
             raise _wrong(path, n, f"has the grade {fields[-1]}, which is no whole number")
         if qrels.setdefault(query, {}).setdefault(document, int(grade)) != grade:

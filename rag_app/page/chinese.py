@@ -378,7 +378,12 @@ TABLE = {
     "Failed, left out: {n} questions: {reason}": "失败并除外：{n} 个问题：{reason}",
     "Failed, left out: {n} answers: {reason}": "失败并除外：{n} 个答案：{reason}",
     "Not reranked, retrieval order counts: {n} questions: {reason}": "未重排，按检索顺序计：{n} 个问题：{reason}",
-    "{n} judgements stand in no chunk any more.": "{n} 条标注已不在任何文本块中。",
+    "{n} judgements stand in no chunk.": "{n} 条标注不在任何文本块中。",
+    "{n} questions: {reason}": "{n} 个问题：{reason}",
+    "{n} records of the corpus are not stored: they are empty, or were refused.": (
+        "语料中有 {n} 条记录未存储：它们是空的，或被拒绝。"
+    ),
+    "Too few questions to tell which settings are as good as the best.": "问题太少，无法判断哪些设置与最佳一样好。",
     "Question by question": "逐个问题",
     "{wins} better, {ties} the same, {losses} worse. Click a bar to see its rankings.": (
         "{wins} 个变好，{ties} 个不变，{losses} 个变差。点击柱形可看其排名。"
@@ -418,7 +423,7 @@ TABLE = {
     ),
     "Time and cost": "时间与费用",
     "tokens": "词元",
-    "As first measured, {n} at once.": "首次测得，同时 {n} 个。",
+    "As first measured.": "首次测得。",
     "{gain} {measure} for 100 ms of reranking.": "每 100 毫秒重排带来 {gain} {measure}。",
     "{gain} {measure} for 1 {currency} a question; reranking costs {cost} {currency} for 1,000 questions.": (
         "每个问题 1 {currency} 带来 {gain} {measure}；1,000 个问题的重排费用为 {cost} {currency}。"

@@ -88,6 +88,9 @@ def question_sets(settings: Settings) -> dict[str, Path | None]:
 
 def run(settings: Settings, folder: Path | None, n: int, sample: int | None, *, answers: bool, fresh: bool) -> Report:
     """Ask all questions, with a bar that tells how many and how long yet, and return the report with its sweep."""
+    if answers:
+        # A chat model or judge without a name or address is found out before anything is paid for.
+        _ = settings.endpoint("CHAT"), settings.judge
     bar = st.progress(0.0, t("Reading the questions"))
     began = time.monotonic()
 
@@ -134,8 +137,15 @@ def show_kept(settings: Settings) -> None:
     chosen = st.selectbox(t("Run"), names, format_func=_run_name, key="report")
     report = read_run(str(settings.runs_path / chosen))
     report_page.show(report)
-    same = [path for path in kept if path.name.partition("-")[2] == chosen.partition("-")[2]]
-    report_page.over_time(report, [read_run(str(path)) for path in reversed(same[:RUNS])])
+    report_page.over_time(report, [other for path in reversed(kept[:RUNS]) if (other := _readable(path))])
+
+
+def _readable(path: Path) -> Report | None:
+    """Return a kept run, or None if it is of another version."""
+    try:
+        return read_run(str(path))
+    except RagError:
+        return None
 
 
 @st.cache_data(show_spinner=False, max_entries=50)
@@ -145,8 +155,5 @@ def read_run(path: str) -> Report:
 
 
 def _run_name(name: str) -> str:
-    stamp, _, slug = name.removesuffix(".json").partition("-")
-    when = time.strptime(stamp.partition(".")[0], "%Y%m%dT%H%M%S")
-    # Written in UTC, shown in the server's time.
-    local = time.localtime(time.mktime(when) - time.timezone + 3600 * time.localtime(time.mktime(when)).tm_isdst)
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', local)} · {slug}"
+    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(runs.when(Path(name))))
+    return f"{made} · {visible(name.partition('-')[2].removesuffix('.json'))}"

@@ -77,8 +77,12 @@ def show(report: Report) -> None:
     for skipped in report.skipped:
         reason = t("Not reranked, retrieval order counts: {n} questions: {reason}", n=skipped.questions, reason=skipped.reason)
         states.note(reason, "block")
+    for warning in report.warnings:
+        states.note(t("{n} questions: {reason}", n=warning.questions, reason=warning.reason), "warning")
+    if report.left_out:
+        states.note(t("{n} records of the corpus are not stored: they are empty, or were refused.", n=report.left_out), "block")
     if c.lost:
-        states.note(t("{n} judgements stand in no chunk any more.", n=c.lost) + " " + "; ".join(report.lost[:3]), "link_off")
+        states.note(t("{n} judgements stand in no chunk.", n=c.lost) + " " + "; ".join(report.lost[:3]), "link_off")
     if not report.measured:
         return
     dark = st.context.theme.type == "dark"
@@ -251,19 +255,17 @@ def show_sweep(report: Report, dark: bool) -> None:
     if found is None:
         return
     st.subheader(t("How many candidates and passages"), anchor=False)
-    for cell, text in (
-        (found.cheapest, t("Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit} a question).")),
-        (found.best, t("Best: {setting} ({quality}, {cost} {unit} a question).")),
-    ):
-        settings = (
-            t("{candidates} candidates reranked, {passages} passages")
-            if cell.candidates
-            else t("no reranking, {passages} passages")
-        )
-        setting = settings.format(candidates=cell.candidates, passages=cell.passages)
-        st.markdown(
-            text.format(setting=setting, quality=f"{cell.quality:.3f}", cost=f"{cell.cost:.4g}", unit=plain(t(found.unit)))
-        )
+    shown = [(found.best, t("Best: {setting} ({quality}, {cost} {unit} a question)."))]
+    if found.cheapest:
+        cheapest = t("Cheapest within the noise of the best: **{setting}** ({quality}, {cost} {unit} a question).")
+        shown.insert(0, (found.cheapest, cheapest))
+    else:
+        st.markdown(t("Too few questions to tell which settings are as good as the best."))
+    for cell, text in shown:
+        many, none = t("{candidates} candidates reranked, {passages} passages"), t("no reranking, {passages} passages")
+        setting = (many if cell.candidates else none).format(candidates=cell.candidates, passages=cell.passages)
+        values = {"quality": f"{cell.quality:.3f}", "cost": f"{cell.cost:.4g}", "unit": plain(t(found.unit))}
+        st.markdown(text.format(setting=setting, **values))
     st.altair_chart(
         charts.heat_map(found, dark=dark, say=t, wide=True), alt=t("Recall of the passages, by candidates and passages")
     )
@@ -295,7 +297,7 @@ def time_and_cost(report: Report) -> None:
         )
     )
     name = report.measured[0].name
-    parts = [t("As first measured, {n} at once.", n=report.at_once)]
+    parts = [t("As first measured.")]
     if report.gain_per_100_ms is not None:
         parts.append(t("{gain} {measure} for 100 ms of reranking.", gain=f"{report.gain_per_100_ms:+.4f}", measure=name))
     if report.gain_per_unit is not None and report.rerank_cost is not None:
@@ -318,7 +320,7 @@ def time_and_cost(report: Report) -> None:
                 "{kept} of {n} answerable questions are kept and {refused} of {n_other} others turned away.",
                 score=t(SCORES[s.score]),
                 auc=f"{s.auc:.0%}",
-                threshold=f"{s.threshold:.3f}",
+                threshold=f"{s.threshold:.4g}",
                 kept=f"{s.kept:.0%}",
                 n=s.n_answerable,
                 refused=f"{s.refused:.0%}",
@@ -345,7 +347,13 @@ def downloads(report: Report) -> None:
 
 def over_time(report: Report, kept: Sequence[Report]) -> None:
     """Show the kept runs of one set, the oldest first, before and after."""
-    same = [r for r in kept if r.measured and report.measured and r.measured[0].name == report.measured[0].name]
+    same = [
+        r
+        for r in kept
+        if r.measured
+        and report.measured
+        and (r.set, r.sample, r.measured[0].name) == (report.set, report.sample, report.measured[0].name)
+    ]
     if len(same) < 2:
         return
     st.subheader(t("Runs over time"), anchor=False)
