@@ -35,7 +35,7 @@ def compared(name: str, before: Sequence[float], after: Sequence[float], best: S
     """Return a measure of two systems from its values question by question, in the same order; there is one at least."""
     differences = [b - a for a, b in zip(before, after, strict=True)]
     low, high = statistics.interval(differences)
-    wins, losses = sum(d > 1e-9 for d in differences), sum(d < -1e-9 for d in differences)
+    wins, losses = sum(d > statistics.TIE for d in differences), sum(d < -statistics.TIE for d in differences)
     return Measured(
         name=name,
         n=len(differences),

@@ -318,6 +318,6 @@ def moved(report: Report, n: int) -> tuple[list[Outcome], list[Outcome]]:
     """Return the n questions that gained and that lost most by the first measure, the greatest first."""
     name = report.measured[0].name
     order = sorted(report.outcomes, key=lambda o: o.before[name] - o.after[name])
-    gained = [o for o in order if o.after[name] - o.before[name] > 1e-9]
-    lost = [o for o in reversed(order) if o.after[name] - o.before[name] < -1e-9]
+    gained = [o for o in order if o.after[name] - o.before[name] > statistics.TIE]
+    lost = [o for o in reversed(order) if o.after[name] - o.before[name] < -statistics.TIE]
     return gained[:n], lost[:n]

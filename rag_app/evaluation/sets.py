@@ -125,17 +125,17 @@ class Spread:
     def holders(self, quote: str) -> list[Chunk]:
         """Return the chunks that hold quoted words, by the overlap of their spans; none if the words stand nowhere.
 
-        A chunk holds them if it has half of the quote, or half of it is quoted; if none does, the one that has most of it.
-        Words that stand in several places are held in each.
+        A chunk holds them if it has half of the quote, or half of it is quoted: one does, however the quote is cut. Words that
+        stand in several places are held in each.
         """
         sought = "".join(quote.split())
         holding: dict[str, Chunk] = {}
         found = self.text.find(sought) if sought else -1
         while found >= 0:
-            shares = [(min(last, found + len(sought)) - max(first, found), last - first, c) for first, last, c in self.spans]
-            most = max(shared for shared, _, _ in shares)
-            halves = [c for shared, size, c in shares if shared > 0 and (2 * shared >= len(sought) or 2 * shared >= size)]
-            holding.update((c.id, c) for c in halves or [c for shared, _, c in shares if shared == most][:1])
+            for first, last, chunk in self.spans:
+                shared = min(last, found + len(sought)) - max(first, found)
+                if shared > 0 and (2 * shared >= len(sought) or 2 * shared >= last - first):
+                    holding[chunk.id] = chunk
             found = self.text.find(sought, found + len(sought))
         return list(holding.values())
 

@@ -13,6 +13,8 @@ from rag_app.types import Record
 SEED = 20070611
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+# A smaller difference is one of rounding.
+TIE = 1e-9
 POWER = 0.8
 # What an effect must exceed in standard errors to be found with POWER at CONFIDENCE, two-sided: 1.96 + 0.84.
 _REACH = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2) + NormalDist().inv_cdf(POWER)
@@ -37,7 +39,7 @@ def p_value(differences: Sequence[float], seed: int = SEED) -> float:
     """
     values = np.asarray(differences, dtype=float)
     # Where there is no difference either sign is the same: only the others count.
-    values = values[values != 0]
+    values = values[np.abs(values) > TIE]
     if len(values) < 2:
         # One question alone may as well have gone the other way.
         return 1.0
