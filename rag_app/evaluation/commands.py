@@ -17,7 +17,7 @@ from rag_app.types import RagError, SettingsError
 FolderArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[FOLDER]",
+        metavar="FOLDER",
         help="Labelled questions (RAG_EVAL_PATH), or a folder in BEIR layout: corpus.jsonl[.gz], queries.jsonl, qrels.tsv.",
         show_default=False,
         parser=named_path,
@@ -252,7 +252,7 @@ def gate(
 def questions(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DOCS]", help="Documents or folders of the collection, as `rag-app documents` names them."),
+        typer.Argument(metavar="DOCS", help="Documents or folders of the collection, as `rag-app documents` names them."),
     ] = None,
     collection: CollectionOption = None,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Drafts to make, each from another chunk.")] = 10,
