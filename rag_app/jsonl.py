@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +35,11 @@ def numbered(path: Path, text: str) -> Iterator[tuple[int, Row]]:
         if not isinstance(row, dict):
             raise RagError(f"{path}, line {n} is not a JSON object: mend or remove the line")
         yield n, row
+
+
+def is_text(value: object) -> TypeGuard[str]:
+    """Whether a value is text that can be written down: JSON can hold halves of characters, which cannot."""
+    return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
 def append(path: Path, row: Row) -> None:

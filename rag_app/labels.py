@@ -94,7 +94,7 @@ class Labels:
     def questions(self) -> list[jsonl.Row]:
         """Return the questions. RagError, which names the file, if a line lacks something or an _id is there twice."""
         rows = jsonl.read(self.queries)
-        if any(not _written(row.get("_id")) or not _written(row.get("text")) for row in rows):
+        if any(not jsonl.is_text(row.get(name)) or not row[name].strip() for row in rows for name in ("_id", "text")):
             raise RagError(f"{self.queries}: every line needs _id and text: mend or remove the one that does not")
         if twice := [name for name, n in Counter(row["_id"] for row in rows).items() if n > 1]:
             raise RagError(f"{self.queries} has the _id {twice[0]} twice: every question needs its own")
@@ -108,11 +108,6 @@ class Labels:
             if not words or not isinstance(row.get("grade"), int):
                 raise RagError(f"{self.qrels}, judgement {n} needs query, document, quote and a whole grade: mend or remove it")
         return rows
-
-
-def _written(text: object) -> bool:
-    """Whether something is a text that says something and can be written down."""
-    return isinstance(text, str) and bool(text.strip()) and text.encode("utf-8", "replace").decode() == text
 
 
 def _is_of(row: jsonl.Row, candidate: Candidate) -> bool:

@@ -1,7 +1,6 @@
 """The page Evaluate in a real browser: measuring, a bar that leads to its rankings, labelling by keyboard, drafts."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from ingest.sync import Progress
 from rag_app import jsonl
 from rag_app.evaluation.drafts import Draft, Drafts
 from rag_app.settings import Settings
-from tests.test_browser import CHROMIUM, Site, axe, browser, environment, running, visit
-from tests.wire import Reply, rerank, serve
+from tests.test_browser import CHROMIUM, Site, axe, browser, environment, last_first, running, visit
+from tests.wire import Reply, chat, rerank, serve
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 __all__ = ["browser", "visit"]
@@ -43,13 +42,6 @@ def site(tmp_path: Path) -> Iterator[Site]:
         ingest_folder(settings, corpus, Progress())
         with running(tmp_path, env) as url:
             yield Site(url, tmp_path, wire, settings)
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def measure(page: Page) -> None:
@@ -108,6 +100,33 @@ def test_a_question_is_opened_by_keyboard_and_failures_are_said(site: Site, visi
     expect(page.get_by_role("slider", name="Candidates")).to_have_value("20")
 
 
+def test_a_run_whose_collection_is_gone_says_so(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit("/evaluate")
+    measure(page)
+    (path,) = (site.folder / "data" / "runs").glob("*.json")
+    later = path.with_name("20990101T000000.000-later.json")
+    later.write_text(path.read_text("utf-8").replace('"collection":"handbook"', '"collection":"gone"'), "utf-8")
+    page = visit("/evaluate")
+    page.locator(".verdict").wait_for()
+    page.get_by_role("button", name="Show its rankings").last.click()
+    page.get_by_text("The collection gone of this run is not there any more.").wait_for()
+    assert "/evaluate" in page.url
+
+
+def test_answers_are_measured_and_shown_beside_what_was_expected(site: Site, visit: Callable[..., Page]) -> None:
+    site.wire.on("/rerank", last_first)
+    site.wire.on("/chat/completions", lambda body: chat(f"It is {re.findall(r'costs (.. EUR)', str(body))[0]} [1]."))
+    page = visit("/evaluate")
+    page.get_by_text("Answers too").click()
+    measure(page)
+    page.get_by_role("heading", name="Answers", exact=True).wait_for()
+    expect(page.locator(".measures").last).to_contain_text("token F1")
+    expect(page.get_by_text("An answer takes")).to_be_visible()
+    changed = page.get_by_test_id("stExpander").filter(has_text="What does a dinner cost").last
+    changed.click()
+    expect(changed).to_contain_text("expected")
+
+
 def test_candidates_are_judged_by_keyboard_with_the_coverage_shown(site: Site, visit: Callable[..., Page]) -> None:
     labels = site.folder / "data" / "eval"
     page = visit("/evaluate?view=label")
@@ -140,8 +159,8 @@ def test_a_draft_counts_when_it_is_accepted_also_with_mended_words(site: Site, v
     page = visit("/evaluate?view=drafts")
     page.get_by_text("2 drafts are waiting").wait_for()
     assert not [row for row in jsonl.read(labels / "queries.jsonl") if row["_id"].startswith("draft-")]
+    # The click on Accept is what ends the typing.
     page.get_by_label("Question", exact=True).fill("Mended?")
-    page.keyboard.press("Enter")
     page.get_by_role("button", name="Accept").click()
     page.get_by_text("1 drafts are waiting").wait_for()
     page.get_by_role("button", name="Drop").click()

@@ -163,17 +163,21 @@ def test_documents_are_listed_forgotten_and_reset(ingested: Path) -> None:
 
 def test_watch_ingests_what_changes_until_it_is_ended(settings: Settings, corpus: Path, wire: Wire) -> None:
     with command("ingest", "docs", "--watch", "--json") as process:
-        assert process.stdout and process.stderr
-        while "watching docs" not in process.stderr.readline():
-            assert process.poll() is None
-        time.sleep(0.5)
-        (corpus / "more.md").write_text("More text.")
-        deadline = time.monotonic() + 30
-        while not any("More text." in text for request in wire.sent for text in request.body.get("input", [])):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        try:
+            assert process.stdout and process.stderr
+            while "watching docs" not in process.stderr.readline():
+                assert process.poll() is None
+            time.sleep(0.5)
+            (corpus / "more.md").write_text("More text.")
+            deadline = time.monotonic() + 30
+            while not any("More text." in text for request in wire.sent for text in request.body.get("input", [])):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+        finally:
+            # Else a failure would wait for it for ever.
+            process.kill()
     assert process.returncode == 130
 
 

@@ -9,7 +9,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from rag_app.chat import Answering, Chat
 from rag_app.endpoint import EndpointError
 from rag_app.evaluation.differences import Measured, compared
 from rag_app.evaluation.memory import RememberingPipeline
-from rag_app.evaluation.running import GIVE_UP, Asked, Stage, stage
+from rag_app.evaluation.running import GIVE_UP, Asked, OnQuestion, Stage, silent, stage
 from rag_app.evaluation.sets import Question
 from rag_app.types import Answer, RagError, Record
 
@@ -160,7 +160,7 @@ def answer_all(
     asked: Sequence[Asked],
     at_once: int,
     judge: Judge | None,
-    on_question: Callable[[int, int, int], None] = lambda done, of, failed: None,
+    on_question: OnQuestion = silent,
 ) -> AnswersReport:
     """Return what answers are worth, to the questions whose answer is known or known not to be there.
 

@@ -15,15 +15,12 @@ from rag_app.evaluation import trec
 from rag_app.evaluation.answers import AnswersReport, Judge, answer_all
 from rag_app.evaluation.memory import Memory, RememberingPipeline
 from rag_app.evaluation.report import Report, report
-from rag_app.evaluation.running import Asked, OnQuestion, ask_all
+from rag_app.evaluation.running import Asked, OnQuestion, ask_all, silent
 from rag_app.evaluation.sets import EvalSet, is_beir, read_beir
 from rag_app.pipeline import embeddings
 from rag_app.settings import PREFIX, Settings, load_settings
 from rag_app.store import Store
 from rag_app.types import RagError, SettingsError
-
-# Told (done, of, failed).
-SILENT: OnQuestion = lambda done, of, failed: None  # noqa: E731
 
 
 class Bench:
@@ -38,7 +35,7 @@ class Bench:
         at_once: int | None = None,
         qrels: Path | None = None,
         sample: int | None = None,
-        on_record: OnQuestion = SILENT,
+        on_record: OnQuestion = silent,
     ) -> None:
         self.settings, evalset = beir.prepared(settings, folder, lambda done, of: on_record(done, of, 0))
         if qrels:
@@ -48,17 +45,16 @@ class Bench:
         # The built-in models share this machine: two questions at once would each take twice as long.
         self.at_once = at_once or (1 if settings.endpoint("RERANK").builtin else 4)
         self.pipeline = RememberingPipeline(self.settings, Memory(settings.runs_path, fresh=fresh))
-        # The judgements were mapped onto the collection as it is now.
-        self.state = self.pipeline.store.written
+        self.state = evalset.state or self.pipeline.store.written
 
-    def ask(self, n_candidates: int, on_question: OnQuestion = SILENT, *, rerank: bool = True) -> list[Asked]:
+    def ask(self, n_candidates: int, on_question: OnQuestion = silent, *, rerank: bool = True) -> list[Asked]:
         """Return every question with its search. RagError if the collection was changed meanwhile."""
         asked = ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question, rerank=rerank)
         if self.pipeline.store.written != self.state:
             raise RagError(f"collection {self.settings.collection} was changed while it was measured: run it again")
         return asked
 
-    def answers(self, asked: Sequence[Asked], on_question: OnQuestion = SILENT) -> AnswersReport:
+    def answers(self, asked: Sequence[Asked], on_question: OnQuestion = silent) -> AnswersReport:
         """Return what the answers are worth, judged by RAG_JUDGE_MODEL too if there is one."""
         endpoint = self.settings.judge
         judge = Judge(Chat(endpoint), self.pipeline) if endpoint else None
@@ -78,7 +74,7 @@ def only_questions(settings: Settings, folder: Path | None) -> EvalSet:
     return read_beir(folder).questions if folder and is_beir(folder) else beir.prepared(settings, folder)[1]
 
 
-def system(spec: str, settings: Settings, folder: Path | None, on_file: OnQuestion = SILENT) -> Settings:
+def system(spec: str, settings: Settings, folder: Path | None, on_file: OnQuestion = silent) -> Settings:
     """Return the settings that a system means: now, none, NAME=VALUE[,NAME=VALUE…] or the path of a .env file.
 
     Other chunk settings, or another embedding model, get a collection of their own, ingested from the files of the one that
@@ -153,8 +149,3 @@ def _changes(spec: str) -> dict[str, Any]:
             except ValueError:
                 raise SettingsError(f'{field} is not a JSON object: write it like {{"return_documents": false}}') from None
     return changed
-
-
-def documents_named(store: Store, names: Sequence[str]) -> list[str]:
-    """Return the documents that names mean, as `rag-app forget` takes them."""
-    return sync.chosen(store, names)

@@ -256,16 +256,15 @@ def questions(
     ] = None,
     collection: CollectionOption = None,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Drafts to make, each from another chunk.")] = 10,
-    review: Annotated[bool, typer.Option("--review/--no-review", help="Go through the drafts now, in a terminal.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Draft test questions from documents with the chat model, for you to accept or drop.
 
-    A draft is kept in drafts.jsonl in RAG_EVAL_PATH and counts nowhere before you accept it, here or on the page Evaluate.
-    Without DOCS, those that wait are gone through.
+    A draft is kept in drafts.jsonl in RAG_EVAL_PATH and counts nowhere before you accept it: in a terminal, here, or on the
+    page Evaluate. Without DOCS, those that wait are gone through.
     """
+    from ingest import sync
     from rag_app.evaluation import showing
-    from rag_app.evaluation.bench import documents_named
     from rag_app.evaluation.drafts import Drafts, draft
     from rag_app.pipeline import Pipeline
 
@@ -273,7 +272,7 @@ def questions(
     drafts = Drafts(settings.eval_path)
     if names:
         pipeline = Pipeline(settings)
-        documents = documents_named(pipeline.store, names)
+        documents = sync.chosen(pipeline.store, names)
         with progress_bar("drafting") as told:
             made, refused = draft(pipeline, documents, n, drafts, lambda done, of: told(done, of, 0))
         err.print(f"{len(made)} questions drafted, into {drafts.path}", style="dim")
@@ -284,7 +283,7 @@ def questions(
         typer.echo(json.dumps({"drafts": [one.model_dump() for one in waiting]}, indent=2, ensure_ascii=False))
     elif not waiting:
         out.print("no drafts are waiting: name documents to draft some from, as `rag-app documents` lists them")
-    elif review and sys.stdin.isatty():
+    elif sys.stdin.isatty():
         go_through(drafts, waiting)
     else:
         for one in waiting:

@@ -101,16 +101,16 @@ def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop:
     name = now.measured[0].name
     reasons = []
     value = now.measured[0].after
-    if 10 * now.counts.failed > now.counts.questions:
+    if now.counts.failed > MOST_FAILED * now.counts.questions:
         reasons.append(f"{now.counts.failed} of {now.counts.questions} questions failed: {now.failures[0].reason}")
     if at_least is not None and value < at_least - 1e-9:
         reasons.append(f"{name} is {value:.3f}, below the {at_least:.3f} that is asked for")
     if baseline is None:
         return Gate(passed=not reasons, reasons=tuple(reasons), value=value, difference=None)
-    before, after = ({o.id: o.after.get(name) for o in report.outcomes} for report in (baseline, now))
-    shared = [(before[i], after[i]) for i in before if before[i] is not None and after.get(i) is not None]
     if now.set != baseline.set:
         raise RagError(f"the baseline is of the set {baseline.set}, not of {now.set}: store one of this set")
+    before, after = ({o.id: o.after.get(name) for o in report.outcomes} for report in (baseline, now))
+    shared = [(before[i], after[i]) for i in before if before[i] is not None and after.get(i) is not None]
     if not shared:
         raise RagError(f"the baseline and this run share no question measured by {name}: store a new baseline")
     if len(shared) < FEWEST:

@@ -17,6 +17,10 @@ OnQuestion = Callable[[int, int, int], None]
 GIVE_UP = 10
 
 
+def silent(done: int, of: int, failed: int) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A question and its search; `failure` says why there is none, or why it is not of a working reranker.
@@ -76,7 +80,7 @@ def ask_all(
     questions: Sequence[Question],
     n_candidates: int,
     at_once: int,
-    on_question: OnQuestion = lambda done, of, failed: None,
+    on_question: OnQuestion = silent,
     *,
     rerank: bool = True,
 ) -> list[Asked]:

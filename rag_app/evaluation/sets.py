@@ -50,10 +50,15 @@ class Question:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """Questions of one name, in order; `left_out` counts records of the corpus that are not stored: empty or refused ones."""
+    """Questions of one name, in order.
+
+    `state` is that of the collection whose chunks the judgements were mapped onto, "" where they name records; `left_out`
+    counts records of the corpus that are not stored: empty or refused ones.
+    """
 
     name: str
     questions: tuple[Question, ...]
+    state: str = ""
     left_out: int = 0
 
     def sample(self, n: int | None, seed: int = 0) -> "EvalSet":
@@ -84,7 +89,7 @@ def is_beir(folder: Path) -> bool:
 
 def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
     """Return our labelled questions with each judgement mapped onto the chunks of today. RagError if there are none."""
-    queries, judgements = labels.questions(), labels.judgements()
+    queries, judgements, state = labels.questions(), labels.judgements(), store.written
     if not queries:
         raise RagError(
             f"{labels.folder} holds no labelled questions: judge candidates on the page, draft some with "
@@ -108,7 +113,7 @@ def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
                 found = whole if "".join(row["quote"].split()) in "".join(chunk.text.split()) else partly
                 found[chunk.id] = max(row["grade"], found.get(chunk.id, 0))
         questions.append(Question(query["_id"], query["text"], partly | whole, _answers(query), tuple(lost)))
-    return EvalSet(name, tuple(questions))
+    return EvalSet(name, tuple(questions), state)
 
 
 class Spread:
@@ -161,17 +166,18 @@ def read_beir(folder: Path) -> Beir:
     name = folder.resolve().name
     records: dict[str, tuple[str, str, str]] = {}
     for n, row in _rows(corpus):
-        identity, text, title = _identity(corpus, n, row), row.get("text"), row.get("title")
-        if not isinstance(text, str) or not _is_text(text) or not _is_text(title):
+        identity, text = _identity(corpus, n, row), row.get("text")
+        title = row["title"] if isinstance(row.get("title"), str) else ""
+        if not jsonl.is_text(text) or not jsonl.is_text(title):
             raise RagError(f"{corpus}, line {n} needs _id and text: mend or remove the line")
         if identity in records:
             raise RagError(f"{corpus}, line {n} has the _id {identity} a second time: mend or remove the line")
-        records[identity] = (identity, title if isinstance(title, str) else "", text)
+        records[identity] = (identity, title, text)
     qrels = read_qrels(_qrels(folder))
     questions = []
     for n, row in _rows(folder / "queries.jsonl"):
         identity, text = _identity(folder / "queries.jsonl", n, row), row.get("text")
-        if not isinstance(text, str) or not text.strip() or not _is_text(text):
+        if not jsonl.is_text(text) or not text.strip():
             raise RagError(f"{folder / 'queries.jsonl'}, line {n} needs _id and text: mend or remove the line")
         questions.append(Question(identity, text, qrels.get(identity, {}), _answers(row)))
     if len({q.id for q in questions}) < len(questions):
@@ -195,19 +201,9 @@ def _qrels(folder: Path) -> Path:
 def _identity(path: Path, n: int, row: jsonl.Row) -> str:
     """Return a row's _id, without the white space around it that qrels cannot have."""
     identity = row.get("_id")
-    if not isinstance(identity, str) or not identity.strip() or not _is_text(identity):
+    if not jsonl.is_text(identity) or not identity.strip():
         raise RagError(f"{path}, line {n} needs _id and text: mend or remove the line")
     return identity.strip()
-
-
-def _is_text(text: object) -> bool:
-    """Whether a text can be written down: JSON can hold halves of characters, which cannot."""
-    try:
-        if isinstance(text, str):
-            text.encode()
-        return True
-    except UnicodeEncodeError:
-        return False
 
 
 def _rows(path: Path) -> Iterator[tuple[int, jsonl.Row]]:

@@ -1,6 +1,5 @@
 """Reports, sweeps and comparisons in the terminal."""
 
-import os
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -202,7 +201,7 @@ def heat(value: float, low: float, high: float) -> str:
     """Return a style between grey and blue."""
     share = (value - low) / (high - low) if high > low else 1.0
     level = ("dim", "", "#56B4E9", "#0072B2", "bold #0072B2")
-    return level[min(4, int(5 * share))] if not os.environ.get("NO_COLOR") else ""
+    return level[min(4, int(5 * share))]
 
 
 def show_comparison(result: Comparison) -> None:

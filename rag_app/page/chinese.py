@@ -450,6 +450,7 @@ TABLE = {
     "The judge {model} agrees with the labels on {share} of {n} answers (kappa {kappa}).": (
         "评判模型 {model} 与标注在 {n} 个答案中有 {share} 一致（kappa {kappa}）。"
     ),
+    "The collection {collection} of this run is not there any more.": "这次测量的集合 {collection} 已不存在。",
     "Report (HTML)": "报告（HTML）",
     "Report (JSON)": "报告（JSON）",
     "Runs over time": "历次测量",

@@ -58,7 +58,7 @@ def page(controls: Any) -> None:
 
 def measure(settings: Settings) -> None:
     """Let a set and settings be chosen, run it, and show the newest report or the one that is chosen."""
-    sets = question_sets(settings)
+    sets = question_sets(settings.eval_path, settings.server_path)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(t("Questions"), list(sets), format_func=visible, key="set", bind="query-params")
         n = st.number_input(t("Candidates"), 1, 1000, settings.n_candidates, key="eval_candidates")
@@ -72,22 +72,24 @@ def measure(settings: Settings) -> None:
     place = st.empty()
     if pressed:
         with place.container():
-            report = run(settings, sets[chosen], int(n), sample or None, answers=answers, fresh=fresh)
+            report, took = run(settings, sets[chosen], int(n), sample or None, answers=answers, fresh=fresh)
         place.empty()
         st.session_state["report"] = runs.keep(settings.runs_path, report).name
-        states.note(st.session_state.pop("took"), "task_alt")
+        states.note(took, "task_alt")
     show_kept(settings)
 
 
-def question_sets(settings: Settings) -> dict[str, Path | None]:
-    """Return the sets that there are by name: our labelled questions, and folders in BEIR layout below RAG_SERVER_PATH."""
-    below = settings.server_path
+@st.cache_data(show_spinner=False, ttl=60)
+def question_sets(labels: Path, below: Path) -> dict[str, Path | None]:
+    """Return the sets that there are by name: our labelled questions, and folders in BEIR layout below another."""
     found = {path.parent for deep in range(DEEP + 1) for path in below.glob("/".join(["*"] * deep + ["queries.jsonl"]))}
-    return {str(settings.eval_path): None, **{str(path): path for path in sorted(found) if is_beir(path)}}
+    return {str(labels): None, **{str(path): path for path in sorted(found) if is_beir(path)}}
 
 
-def run(settings: Settings, folder: Path | None, n: int, sample: int | None, *, answers: bool, fresh: bool) -> Report:
-    """Ask all questions, with a bar that tells how many and how long yet, and return the report with its sweep."""
+def run(
+    settings: Settings, folder: Path | None, n: int, sample: int | None, *, answers: bool, fresh: bool
+) -> tuple[Report, str]:
+    """Ask all questions, with a bar that tells how long yet; return the report with its sweep, and what it took."""
     if answers:
         # A chat model or judge without a name or address is found out before anything is paid for.
         _ = settings.endpoint("CHAT"), settings.judge
@@ -116,8 +118,7 @@ def run(settings: Settings, folder: Path | None, n: int, sample: int | None, *, 
     finally:
         bench.pipeline.memory.close()
     calls, took = bench.pipeline.n_calls, time.monotonic() - began
-    st.session_state["took"] = t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took)
-    return report
+    return report, t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took)
 
 
 def show_kept(settings: Settings) -> None:

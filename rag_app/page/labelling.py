@@ -146,8 +146,8 @@ def drafts(settings: Settings) -> None:
     st.caption(t("{n} drafts are waiting. None counts before you accept it.", n=len(waiting)))
     draft = waiting[0]
     key = hashlib.sha256(draft.model_dump_json().encode()).hexdigest()[:12]
-    question = st.text_input(t("Question"), draft.question, key=f"question-{key}")
-    answer = st.text_input(t("Answer"), draft.answer, key=f"answer-{key}")
+    st.text_input(t("Question"), draft.question, key=f"question-{key}")
+    st.text_input(t("Answer"), draft.answer, key=f"answer-{key}")
     with st.container(border=True):
         st.html(
             html(
@@ -158,7 +158,9 @@ def drafts(settings: Settings) -> None:
         )
 
     def accept() -> None:
-        states.stored(lambda: kept.accept(draft, str(question), str(answer)))
+        # As they are at the click, which may be what ended the typing.
+        question, answer = (str(st.session_state[f"{name}-{key}"]) for name in ("question", "answer"))
+        states.stored(lambda: kept.accept(draft, question, answer))
 
     def drop() -> None:
         states.stored(lambda: kept.drop(draft))

@@ -197,6 +197,10 @@ def places(outcome: Outcome) -> Markup:
 
 def _open(outcome: Outcome, report: Report) -> None:
     """Ask a question on the Ask page, as it was asked in the run, or as nearly as that page can."""
+    if report.collection not in resources.collection_names():
+        gone = t("The collection {collection} of this run is not there any more.", collection=report.collection)
+        st.toast(plain(gone), icon=":material/error:")
+        return
     fewest, most = candidates_range(resources.settings())
     st.session_state["picked"] = outcome.question
     st.session_state["collection"] = report.collection
