@@ -9,7 +9,7 @@ from pathlib import Path
 from ingest.lock import alone
 from rag_app import language, pipeline
 from rag_app.embeddings import Embeddings
-from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, read_beir
+from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, name_of, read_beir
 from rag_app.labels import Labels
 from rag_app.settings import Settings
 from rag_app.store import Store, Version
@@ -42,7 +42,7 @@ def prepared(
                 "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
             )
         store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
-        return settings, from_labels(Labels(folder), store, "/".join(folder.resolve().parts[-2:]))
+        return settings, from_labels(Labels(folder), store, name_of(folder))
     beir = read_beir(folder)
     embeddings = pipeline.embeddings(settings)
     own = settings.model_copy(update={"collection": collection_of(beir.name, beir.digest, embeddings)})

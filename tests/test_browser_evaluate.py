@@ -104,7 +104,7 @@ def test_a_run_whose_collection_is_gone_says_so(site: Site, visit: Callable[...,
     page = visit("/evaluate")
     measure(page)
     (path,) = (site.folder / "data" / "runs").glob("*.json")
-    later = path.with_name("20990101T000000.000-later.json")
+    later = path.with_name("20990101T000000.000-data-eval.json")
     later.write_text(path.read_text("utf-8").replace('"collection":"handbook"', '"collection":"gone"'), "utf-8")
     page = visit("/evaluate")
     page.locator(".verdict").wait_for()

@@ -18,6 +18,7 @@ from rag_app.evaluation import runs
 from rag_app.evaluation.bench import Bench
 from rag_app.evaluation.drafts import Drafts
 from rag_app.evaluation.memory import Memory
+from rag_app.evaluation.sets import name_of
 from rag_app.labels import Labels
 from rag_app.settings import Settings
 from rag_app.store import Store
@@ -556,7 +557,8 @@ class TestHtml:
 
 def test_a_report_that_is_kept_comes_back_as_it_was(beir: Path, settings: Settings) -> None:
     first = report(beir)
-    (path,) = runs.kept(settings.runs_path)
+    assert runs.kept(settings.runs_path, "another") == []
+    (path,) = runs.kept(settings.runs_path, name_of(beir))
     assert json.loads(runs.read(path).model_dump_json()) == first
 
 

@@ -283,7 +283,7 @@ class TestBeir:
         assert is_beir(beir)
         found = read_beir(beir)
         assert found == plain
-        assert found.name == found.questions.name == "small set"
+        assert found.name == "small set" and found.questions.name == f"{beir.parent.name}/small set"
         assert found.records == (("d 1", "One", "first"), ("d%202", "", "zweiter Text 中文"))
         assert found.questions.questions == (
             Question("q1", "Which?", {"d 1": 1}, ("one", "first")),

@@ -15,9 +15,8 @@ _NAMED = re.compile(r"\d{8}T\d{6}\.\d{3}-.*\.json")
 
 def keep(folder: Path, report: Report) -> Path:
     """Write a report down under its time and set."""
-    slug = re.sub(r"[^a-zA-Z0-9]+", "-", report.set).strip("-")[:60]
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(report.when)) + f"{report.when % 1:.3f}"[1:]
-    path = folder / f"{stamp}-{slug}.json"
+    path = folder / f"{stamp}-{_slug(report.set)}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
@@ -40,9 +39,14 @@ def read(path: Path) -> Report:
         ) from None
 
 
-def kept(folder: Path) -> list[Path]:
-    """Return the reports that are kept, the newest first."""
-    return sorted((path for path in folder.glob("*.json") if _NAMED.fullmatch(path.name)), reverse=True)
+def kept(folder: Path, name: str) -> list[Path]:
+    """Return the reports that are kept of a set, the newest first."""
+    found = (path for path in folder.glob("*.json") if _NAMED.fullmatch(path.name))
+    return sorted((path for path in found if path.stem.partition("-")[2] == _slug(name)), reverse=True)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\W+", "-", name).strip("-")[:60]
 
 
 def when(path: Path) -> float:

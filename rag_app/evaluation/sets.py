@@ -82,6 +82,11 @@ class EvalSet:
         return replace(self, questions=tuple(replace(q, qrels=qrels.get(q.id, {}), lost=()) for q in self.questions))
 
 
+def name_of(folder: Path) -> str:
+    """Return how the set of a folder is called: by its last two parts, which tell one `test` from another."""
+    return "/".join(folder.resolve().parts[-2:])
+
+
 def is_beir(folder: Path) -> bool:
     """Whether a folder is meant to be in BEIR layout: it has a corpus, or qrels as BEIR names them."""
     return _corpus(folder) is not None or (_qrels(folder).is_file() and not (folder / "qrels.jsonl").is_file())
@@ -163,7 +168,6 @@ def read_beir(folder: Path) -> Beir:
     if corpus is None or missing:
         needs = "it needs corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv"
         raise RagError(f"{folder} is no evaluation set: {needs}, and has no {' and no '.join(missing)}")
-    name = folder.resolve().name
     records: dict[str, tuple[str, str, str]] = {}
     for n, row in _rows(corpus):
         identity, text = _identity(corpus, n, row), row.get("text")
@@ -185,7 +189,7 @@ def read_beir(folder: Path) -> Beir:
     if not questions or not records:
         raise RagError(f"{folder} has no questions, or its corpus no records: name another folder")
     digest = hashlib.sha256(json.dumps(sorted(records.values())).encode()).hexdigest()
-    return Beir(name, tuple(records.values()), EvalSet(name, tuple(questions)), digest)
+    return Beir(folder.resolve().name, tuple(records.values()), EvalSet(name_of(folder), tuple(questions)), digest)
 
 
 def _corpus(folder: Path) -> Path | None:

@@ -9,7 +9,7 @@ import streamlit as st
 from rag_app.evaluation import measures, runs
 from rag_app.evaluation.bench import Bench
 from rag_app.evaluation.report import Report
-from rag_app.evaluation.sets import is_beir
+from rag_app.evaluation.sets import is_beir, name_of
 from rag_app.evaluation.sweep import depths, sweep
 from rag_app.page import labelling, resources, states
 from rag_app.page import report as report_page
@@ -76,7 +76,7 @@ def measure(settings: Settings) -> None:
         place.empty()
         st.session_state["report"] = runs.keep(settings.runs_path, report).name
         states.note(took, "task_alt")
-    show_kept(settings)
+    show_kept(settings, name_of(sets[chosen] or settings.eval_path))
 
 
 @st.cache_data(show_spinner=False, ttl=60)
@@ -121,9 +121,9 @@ def run(
     return report, t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took)
 
 
-def show_kept(settings: Settings) -> None:
-    """Let one of the kept runs be chosen, and show it, compared with the others of its set."""
-    kept = runs.kept(settings.runs_path)
+def show_kept(settings: Settings, name: str) -> None:
+    """Let one of the kept runs of a set be chosen, and show it, compared with the others."""
+    kept = runs.kept(settings.runs_path, name)
     if not kept:
         states.show(
             "straighten",
@@ -156,5 +156,4 @@ def read_run(path: str) -> Report:
 
 
 def _run_name(name: str) -> str:
-    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(runs.when(Path(name))))
-    return f"{made} · {visible(name.partition('-')[2].removesuffix('.json'))}"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(runs.when(Path(name))))
