@@ -487,6 +487,10 @@ class TestCompare:
         assert [sent.body["return_documents"] for sent in wire.sent if sent.body.get("model") == "other"] == [False] * (N + 5)
 
     def test_eighty_columns_are_enough(self, beir: Path) -> None:
+        long = beir.rename(beir.with_name("a-set-with-quite-a-long-name-of-its-own"))
+        table = run("eval", str(long), "--moved", "0").stdout.split("recall of the")[0].splitlines()[3:]
+        assert len(table) == 7 and "…" not in re.sub(r"\d…[+-]", "", "".join(table)) and max(map(len, table)) <= 80
+        long.rename(beir)
         shown = run("compare", "now", "none", "rerank_model=a-model-with-quite-a-long-name", "--set", str(beir)).stdout
         assert "…" not in re.sub(r"\d…[+-]", "", shown) and max(len(line) for line in shown.splitlines()) <= 80
 

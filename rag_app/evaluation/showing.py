@@ -43,7 +43,7 @@ def show_report(report: Report, n_moved: int) -> None:
     out.print(printable(report.verdict.sentence), style=VERDICT_STYLE[report.verdict.kind])
     out.print(printable(f"→ {report.verdict.next}\n"))
     if report.measured:
-        table = table_of(report.set, "before", "after", "change", "95% interval", "p", "ceiling", "▲/=/▼")
+        table = table_of("", "before", "after", "change", "95% interval", "p", "ceiling", "▲/=/▼")
         for m in report.measured:
             ceiling = "–" if m.ceiling is None else f"{m.ceiling:.3f}"
             scores = [f"{m.before:.3f}", f"{m.after:.3f}", *interval(m), ceiling]
@@ -89,7 +89,8 @@ def show_counts(report: Report) -> None:
     """Print what became of the questions; failures are a line of their own."""
     c = report.counts
     parts = [f"{c.measured} measured", f"{c.unanswerable} unanswerable", f"{c.unjudged} without a judgement that is found here"]
-    out.print(f"{c.questions} questions: " + ", ".join(part for part in parts if part[0] != "0"), style="dim")
+    told = ", ".join(part for part in parts if part[0] != "0")
+    out.print(printable(f"{report.set}, {c.questions} questions: {told}"), style="dim")
     for failure in report.failures:
         out.print(printable(f"FAILED, left out: {failure.questions} questions: {failure.reason}"), style="bold red")
     for failure in report.skipped:
@@ -133,10 +134,10 @@ def show_moved(title: str, outcomes: Sequence[Outcome], report: Report) -> None:
 
 def show_answers(answers: AnswersReport) -> None:
     """Print what was measured of answers."""
-    table = table_of(f"answers of {answers.model}", "n", "before", "after", "change", "95% interval", "p")
+    table = table_of("answers", "n", "before", "after", "change", "95% interval", "p")
     for m in answers.measured:
         table.add_row(m.name, str(m.n), f"{m.before:.3f}", f"{m.after:.3f}", *interval(m))
-    out.print()
+    out.print(printable(f"\nanswers of {answers.model}"), style="dim")
     tell(table)
     for stage in answers.stages:
         tokens = "" if stage.tokens is None else f", {stage.tokens:,} tokens with reranking"
