@@ -2,6 +2,6 @@
 
 from streamlit.starlette import App
 
-from rag_app.page.server import MIDDLEWARE, ROUTES
+from rag_app.page.originals import MIDDLEWARE, ROUTES
 
-app = App("rag_app/page/app.py", routes=ROUTES, middleware=MIDDLEWARE)
+app = App("rag_app/page/script.py", routes=ROUTES, middleware=MIDDLEWARE)

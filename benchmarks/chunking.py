@@ -41,7 +41,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ingest.chunk import Cutting, chunks, text_of
-from ingest.load import read
+from ingest.readers.load import read
 from rag_app import builtin
 from rag_app.builtin.models import Embedder
 

@@ -35,7 +35,7 @@ from ingest import sync
 from ingest.planning import look_through
 from rag_app import pipeline
 from rag_app.settings import load_settings
-from rag_app.store import Store
+from rag_app.store.chroma import Store
 
 SPEED = 0.9
 SECOND_RUN = 2.0
@@ -109,7 +109,7 @@ def ours(folder: Path, path: Path, chroma_url: str, url: str) -> sync.Report:
         base_url=url, embedding_model="fixed", embedding_batch_size=BATCH, embedding_concurrency=CONCURRENCY
     )
     store = Store(path, chroma_url, "ours", create=True)
-    return sync.ingest(look_through([folder], store), store, pipeline.embeddings(settings), *sync.how(settings))
+    return sync.ingest(look_through([folder], store), store, pipeline.embeddings(settings), *sync.cutting_and_limits(settings))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import fixed_gateway
 import numpy as np
 from rich.progress import track
 
-from rag_app.store import Store
+from rag_app.store.chroma import Store
 
 EVERY = 10
 

@@ -25,7 +25,7 @@ from rich.progress import track
 
 from rag_app.pipeline import Pipeline
 from rag_app.settings import load_settings
-from rag_app.store import Store, Version
+from rag_app.store.chroma import Store, Version
 from rag_app.types import Chunk
 
 LIMIT = 1.2

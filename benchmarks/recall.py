@@ -17,7 +17,7 @@ import chromadb
 import numpy as np
 from chromadb.config import Settings as ChromaSettings
 
-from rag_app.store import HNSW
+from rag_app.store.chroma import HNSW
 
 RECALL = 0.98
 N = 50

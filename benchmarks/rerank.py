@@ -15,8 +15,8 @@ import httpx
 from pydantic import SecretStr
 from rich.progress import track
 
-from rag_app.endpoint import Endpoint
-from rag_app.rerank import Reranker
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.rerank import Reranker
 from rag_app.settings import load_settings
 from rag_app.types import Candidate, Ranking
 

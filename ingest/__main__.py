@@ -2,7 +2,7 @@
 
 import sys
 
-from rag_app.cli import main
+from rag_app.cli.app import main
 
 if __name__ == "__main__":
     main(["ingest", *sys.argv[1:]])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ingest.document import Block, Document
+from ingest.readers.document import Block, Document
 from rag_app import language
 from rag_app.types import Chunk
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from rag_app.store import named
-from rag_app.types import RagError
+from rag_app.errors import RagError
+from rag_app.store.chroma import named
 
 IGNORE = ".ragignore"
 

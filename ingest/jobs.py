@@ -13,9 +13,9 @@ from ingest.files import File, Found
 from ingest.planning import Failure, Plan, look_through
 from ingest.sync import Progress, Report
 from rag_app import pipeline
+from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store import Store
-from rag_app.types import RagError
+from rag_app.store.chroma import Store
 
 log = logging.getLogger(__name__)
 KEPT = 10
@@ -116,7 +116,7 @@ def ingest_folder(settings: Settings, path: Path | None, progress: Progress) -> 
     if path is None:
         raise RagError("no file was taken: the reason stands beside each")
     store = _store(settings, create=True)
-    cutting, limits = sync.how(settings)
+    cutting, limits = sync.cutting_and_limits(settings)
     return sync.ingest(look_through([path], store), store, pipeline.embeddings(settings), cutting, limits, progress)
 
 
@@ -128,14 +128,14 @@ def embed_again(settings: Settings, documents: Sequence[str], progress: Progress
     if gone := [d.document for d in chosen if not d.path.is_file()]:
         raise RagError(f"{gone[0]} cannot be embedded again, its file is gone: bring it back, or delete the document")
     found = Found([File(d.path, d.version.root, d.document) for d in chosen], [d.path for d in chosen])
-    cutting, limits = sync.how(settings)
+    cutting, limits = sync.cutting_and_limits(settings)
     embeddings = pipeline.embeddings(settings)
     return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=False, anew=True)
 
 
 def reindex(settings: Settings, progress: Progress) -> Report:
     """Make the collection anew from its documents' files, as `rag-app reindex` does."""
-    cutting, limits = sync.how(settings)
+    cutting, limits = sync.cutting_and_limits(settings)
     return sync.reindex(_store(settings), pipeline.embeddings(settings), cutting, limits, progress)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rag_app.store import Store
-from rag_app.types import RagError
+from rag_app.errors import RagError
+from rag_app.store.chroma import Store
 
 _held = threading.local()
 
 
 @contextmanager
-def alone(store: Store) -> Iterator[None]:
+def collection_lock(store: Store) -> Iterator[None]:
     """Hold the lock of a collection; RagError, which names the holder, if another process or thread has it.
 
     It is a file beside an embedded Chroma, which the system lets go of when its process ends, however it ends. Of a server

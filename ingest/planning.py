@@ -8,9 +8,10 @@ from typing import Literal
 
 from ingest.files import Choice, File, Found, find
 from ingest.worker import Prepared, hash_file
-from rag_app.embeddings import Vectors
-from rag_app.store import Store, StoredDocument
-from rag_app.types import RagError, Record
+from rag_app.endpoints.embeddings import Vectors
+from rag_app.errors import RagError
+from rag_app.store.chroma import Store, StoredDocument
+from rag_app.types import Record
 
 
 class Failure(Record):

@@ -16,14 +16,15 @@ import numpy as np
 from ingest import planning
 from ingest.chunk import Cutting
 from ingest.files import File, Found
-from ingest.lock import alone
+from ingest.lock import collection_lock
 from ingest.planning import Failure, Plan, Task, planned
 from ingest.worker import Limits, Prepared, Workers, result
 from rag_app import builtin, language
-from rag_app.embeddings import Embeddings, Vectors
+from rag_app.endpoints.embeddings import Embeddings, Vectors
+from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store import REINDEX, Store, Version
-from rag_app.types import Chunk, RagError, Record
+from rag_app.store.chroma import REINDEX, Store, Version
+from rag_app.types import Chunk, Record
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
 VERSION = "2"
@@ -85,7 +86,7 @@ def recipe(embeddings: Embeddings, cutting: Cutting) -> dict[str, str]:
     return {**embeddings.recipe, **cut, "ingest_version": VERSION}
 
 
-def how(settings: Settings) -> tuple[Cutting, Limits]:
+def cutting_and_limits(settings: Settings) -> tuple[Cutting, Limits]:
     """Return how the settings say that files are cut, and what one may take to read."""
     cutting = Cutting(settings.chunk_size, settings.chunk_overlap, settings.chunk_unit)
     return cutting, Limits(settings.read_timeout, settings.read_memory_mb)
@@ -111,7 +112,7 @@ def ingest(
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    with alone(store):
+    with collection_lock(store):
         plan, tasks, known = planned(found, store, prune, force, anew)
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
@@ -170,7 +171,7 @@ def reindex(
     takes that loss. One that was broken off is gone on with.
     """
     new = Store(old.path, old.url, f"{old.name}{REINDEX}", create=True)
-    with alone(old):
+    with collection_lock(old):
         known = old.documents()
         if not known:
             raise old.empty()
@@ -197,14 +198,14 @@ def reindex(
     return report.model_copy(update={"documents": report.documents.model_copy(update={"removed": dropped})})
 
 
-def beside(
+def ingest_with_settings(
     old: Store, settings: Settings, embeddings: Embeddings, on_file: Callable[[int, int], None] = lambda done, of: None
 ) -> str:
     """Ingest the files of a collection with other settings, into one of its own, and return its name.
 
     If the collection was made by these settings it is its own. RagError if a file is gone.
     """
-    cutting, limits = how(settings)
+    cutting, limits = cutting_and_limits(settings)
     wanted = recipe(embeddings, cutting)
     if old.recipe == wanted:
         return old.name
@@ -254,7 +255,7 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
 
 def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
     """Take documents out of the store; return how many chunks each had."""
-    with alone(store):
+    with collection_lock(store):
         try:
             return {document: store.forget(document) for document in documents}
         finally:
@@ -263,7 +264,7 @@ def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
 
 def reset(store: Store) -> None:
     """Delete a collection, and the new one of a reindex that was broken off."""
-    with alone(store):
+    with collection_lock(store):
         Store(store.path, store.url, f"{store.name}{REINDEX}", create=True).drop()
         store.drop()
 

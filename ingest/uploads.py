@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ingest.planning import Failure
+from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.types import RagError
 
 MAX_FILES = 5000
 MAX_NAME = 120

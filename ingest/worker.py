@@ -14,8 +14,8 @@ from typing import Literal
 import pebble
 
 from ingest.chunk import Cutting, chunks
-from ingest.document import EmptyError, SkippedError, UnreadableError
-from ingest.load import read
+from ingest.readers.document import EmptyError, SkippedError, UnreadableError
+from ingest.readers.load import read
 from rag_app.types import Chunk
 
 PROCESSES = 2

@@ -10,14 +10,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
-from rag_app import openai_client, prompt
-from rag_app.chat import Chat
-from rag_app.endpoint import Endpoint, EndpointError
+from rag_app import prompt
+from rag_app.endpoints import openai_client
+from rag_app.endpoints.chat import Chat
+from rag_app.endpoints.endpoint import Endpoint, EndpointError
+from rag_app.endpoints.rerank import Reranker
+from rag_app.errors import RagError
 from rag_app.pipeline import connect, embeddings
-from rag_app.rerank import Reranker
 from rag_app.settings import Settings, Stage
-from rag_app.store import EmptyCollectionError, Store
-from rag_app.types import Candidate, RagError, Ranking, Record, seconds
+from rag_app.store.chroma import EmptyCollectionError, Store
+from rag_app.types import Candidate, Ranking, Record, seconds
 
 QUESTION = "What is the capital of France?"
 # Most to least relevant.

@@ -9,26 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from rag_app import builtin, language, prompt
-from rag_app.chat import Answering, Chat
-from rag_app.embeddings import Embeddings, Vectors
-from rag_app.endpoint import Endpoint
-from rag_app.rerank import Reranker
+from rag_app.endpoints.chat import Answering, Chat
+from rag_app.endpoints.embeddings import Embeddings, Vectors
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.rerank import Reranker
+from rag_app.errors import RagError
 from rag_app.settings import Settings, Stage
-from rag_app.store import Store
-from rag_app.types import (
-    Answer,
-    Ask,
-    AskMs,
-    Candidate,
-    RagError,
-    Receipt,
-    Rewrite,
-    Search,
-    SearchMs,
-    Side,
-    Tokens,
-    after_rerank,
-)
+from rag_app.store.chroma import Store
+from rag_app.types import Answer, Ask, AskMs, Candidate, Receipt, Rewrite, Search, SearchMs, Side, Tokens, after_rerank
 
 OnStage = Callable[[str, float], None]
 MAX_REWRITTEN = 400

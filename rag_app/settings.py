@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as JsonError
 
 from rag_app import builtin
-from rag_app.endpoint import Endpoint, openai_base, rerank_url
-from rag_app.types import SettingsError
+from rag_app.endpoints.endpoint import Endpoint, openai_base, rerank_url
+from rag_app.errors import SettingsError
 
 PREFIX = "RAG_"
 # What a collection is called while another is made to replace it, and what it replaced.

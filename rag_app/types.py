@@ -1,4 +1,4 @@
-"""The records that travel between the stages, and the one error that a user sees.
+"""The records that travel between the stages.
 
 All records are frozen and go to JSON and back (`model_dump_json`, `model_validate_json`). Ranks count from 1; of scores,
 higher is better, and scores of different rankings are never mixed.
@@ -10,14 +10,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 SEPARATOR = " › "
-
-
-class RagError(Exception):
-    """Something a person can act on: one line that names the thing and says what to do next."""
-
-
-class SettingsError(RagError):
-    """A setting or an option that cannot work; the command line exits with 2."""
 
 
 class Record(BaseModel):

@@ -16,9 +16,9 @@ from ingest import sync
 from ingest.planning import look_through
 from ingest.sync import Report
 from rag_app import pipeline
-from rag_app.embeddings import Embeddings
+from rag_app.endpoints.embeddings import Embeddings
 from rag_app.settings import Settings, load_settings
-from rag_app.store import Store
+from rag_app.store.chroma import Store
 from tests.wire import Wire, serve
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rag_app import jsonl
+from rag_app.errors import RagError
 from rag_app.evaluation import drafts, measures
 from rag_app.evaluation.answers import AnswerPair, Scored, exact_match, moved, normalised, scored, token_f1
 from rag_app.evaluation.comparing import comparison, gate
@@ -18,9 +18,10 @@ from rag_app.evaluation.running import Asked, Counts, Failure
 from rag_app.evaluation.sets import EvalSet, Question
 from rag_app.evaluation.sweep import Cell, Sweep, depths, sweep
 from rag_app.evaluation.verdict import kind_of, shown_p, verdict
-from rag_app.labels import DRAFTED, Labels
+from rag_app.labels import jsonl
+from rag_app.labels.labels import DRAFTED, Labels
 from rag_app.settings import Settings, load_settings
-from rag_app.types import Answer, Candidate, Chunk, Citation, RagError, Ranking, Receipt, Search, SearchMs
+from rag_app.types import Answer, Candidate, Chunk, Citation, Ranking, Receipt, Search, SearchMs
 
 
 class TestWords:

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from ingest.jobs import ingest_folder
 from ingest.sync import Progress
 from rag_app.settings import Settings
-from rag_app.store import Store
+from rag_app.store.chroma import Store
 from tests.conftest import ROOT
 from tests.wire import Reply, Wire, chat, embeddings, rerank, serve
 

@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 
 from ingest.jobs import ingest_folder
 from ingest.sync import Progress
-from rag_app import jsonl
 from rag_app.evaluation.drafts import Draft, Drafts
+from rag_app.labels import jsonl
 from rag_app.settings import Settings
 from tests.test_browser import CHROMIUM, Site, axe, browser, environment, last_first, running, visit
 from tests.wire import Reply, chat, rerank, serve

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from rag_app.cli import app, printable
+from rag_app.cli.app import app, printable
 from rag_app.settings import Settings
 from tests.wire import Reply, Wire, chat, embeddings
 
@@ -25,7 +25,7 @@ def run(*args: str) -> Result:
 def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
     """Start the real command in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "rag_app.cli", *map(str, args)],
+        [sys.executable, "-m", "rag_app.cli.app", *map(str, args)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.chunk import chunks
-from ingest.load import READERS, kind_of, read
+from ingest.readers.load import READERS, kind_of, read
 from tests.conftest import ROOT
 
 DATA = ROOT / "data"

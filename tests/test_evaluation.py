@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
+from rag_app.errors import RagError
 from rag_app.evaluation import runs
 from rag_app.evaluation.bench import Bench
 from rag_app.evaluation.drafts import Drafts
 from rag_app.evaluation.memory import Memory
 from rag_app.evaluation.sets import name_of
-from rag_app.labels import Labels
+from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store import Store
-from rag_app.types import RagError
+from rag_app.store.chroma import Store
 from tests.test_cli import command, run
 from tests.wire import Reply, Wire, chat, rerank
 

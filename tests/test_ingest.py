@@ -21,17 +21,18 @@ import pytest
 
 from ingest import sync as module
 from ingest.chunk import Cutting, chunks, text_of
-from ingest.document import Block, Document
 from ingest.files import Choice
-from ingest.load import read
-from ingest.lock import alone
+from ingest.lock import collection_lock
 from ingest.planning import look_through, plan
+from ingest.readers.document import Block, Document
+from ingest.readers.load import read
 from ingest.sync import Report, chosen, forget, reindex, reset
 from ingest.worker import Limits, Workers, result
 from rag_app import pipeline
+from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store import Store, Version
-from rag_app.types import Chunk, RagError
+from rag_app.store.chroma import Store, Version
+from rag_app.types import Chunk
 from tests.conftest import ROOT, ingest
 from tests.wire import Reply, Wire, embeddings
 
@@ -403,7 +404,7 @@ class TestSync:
         assert len(reader.nearest(vector_, 50)) == 5
         (self.corpus / "more.txt").write_text("More text.")
         env = {**os.environ, "PYTHONPATH": str(ROOT), "RAG_CHROMA_PATH": str(self.chroma), "RAG_COLLECTION": "test"}
-        command = [sys.executable, "-m", "rag_app.cli"]
+        command = [sys.executable, "-m", "rag_app.cli.app"]
         subprocess.run([*command, "ingest", "docs"], env=env, check=True)
         assert len(reader.nearest(vector_, 50)) == reader.count() == 6
         (self.corpus / "more.txt").unlink()
@@ -541,7 +542,7 @@ class TestSync:
 
     def test_a_second_ingest_at_once_is_told_who_is_at_work(self) -> None:
         told = pytest.raises(RagError, match=rf"test is being changed by process {os.getpid()}, started 20")
-        with alone(self.store()), ThreadPoolExecutor(1) as other, told:
+        with collection_lock(self.store()), ThreadPoolExecutor(1) as other, told:
             other.submit(self.run).result()
         assert self.counts(self.run()) == (3, 0, 0, 0)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rag_app.errors import RagError, SettingsError
 from rag_app.evaluation import measures
 from rag_app.evaluation.trec import read_qrels, read_run, write_qrels, write_run
-from rag_app.types import RagError, SettingsError
 from tests.conftest import SHARED, needs_shared
 
 # One question: three relevant documents of four are found, on ranks 2, 4 and 6; x and y were not judged.

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from ingest.chunk import Cutting, chunks
-from ingest.document import Block, Document
+from ingest.readers.document import Block, Document
 from rag_app import builtin
 from rag_app import pipeline as rooms
+from rag_app.errors import RagError
 from rag_app.pipeline import Pipeline, asked, choose, unsuited
 from rag_app.settings import Settings, load_settings
-from rag_app.store import Store
-from rag_app.types import Ask, RagError, Ranking, Search, joined
+from rag_app.store.chroma import Store
+from rag_app.types import Ask, Ranking, Search, joined
 from tests.conftest import ingest, needs_shared
 from tests.test_endpoints import candidates, endpoint
 from tests.wire import Reply, Wire, events

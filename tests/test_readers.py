@@ -17,8 +17,8 @@ from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
-from ingest.document import Document, EmptyError, SkippedError, UnreadableError
-from ingest.load import kind_of, read
+from ingest.readers.document import Document, EmptyError, SkippedError, UnreadableError
+from ingest.readers.load import kind_of, read
 from tests.conftest import SHARED, needs_shared
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from rag_app import export, feedback, jsonl
-from rag_app.labels import Labels
+from rag_app import export
+from rag_app.errors import RagError
+from rag_app.labels import feedback, jsonl
+from rag_app.labels.labels import Labels
 from rag_app.price import cost
 from rag_app.settings import Settings
-from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, RagError, Ranking, Receipt, Side, Tokens
+from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Side, Tokens
 
 
 def candidate(n: int, text: str = "", **fields: Any) -> Candidate:

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from rag_app import connection
-from rag_app import rerank as module
-from rag_app.endpoint import Endpoint, EndpointError, rerank_url
-from rag_app.rerank import Reranker
-from rag_app.rerank_wire import DIALECTS
+from rag_app.endpoints import http as connection
+from rag_app.endpoints import rerank as module
+from rag_app.endpoints.endpoint import Endpoint, EndpointError, rerank_url
+from rag_app.endpoints.rerank import Reranker
+from rag_app.endpoints.rerank_wire import DIALECTS
 from rag_app.settings import RerankDialect, Settings, load_settings
 from rag_app.types import Candidate, Ranking, Receipt
 from tests.conftest import ROOT
@@ -445,7 +445,9 @@ class TestSettings:
         client.rerank(QUESTION, candidates(*TEXTS))
         wire.on("/rerank", lambda body: Reply(b"", 400))
         client.rerank(QUESTION, candidates(*TEXTS))
-        assert [(record.levelname, record.message[:16]) for record in caplog.records if record.name == "rag_app.rerank"] == [
+        assert [
+            (record.levelname, record.message[:16]) for record in caplog.records if record.name == "rag_app.endpoints.rerank"
+        ] == [
             ("INFO", "rerank applied ·"),
             ("WARNING", "RERANK FAILED, r"),
         ]

@@ -1,6 +1,7 @@
 """The house: who may import whom, one module for one outside thing, and files that must agree."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,115 +10,50 @@ from pydantic import SecretStr
 from rag_app.settings import Settings
 from tests.conftest import ROOT
 
-# Each room may import those before it.
-ROOMS = [
-    "rag_app.types",
-    "rag_app.builtin",
-    "rag_app.language",
-    "rag_app.endpoint",
-    "rag_app.settings",
-    "rag_app.connection",
-    "rag_app.embeddings",
-    "rag_app.rerank_wire",
-    "rag_app.rerank",
-    "rag_app.prompt",
-    "rag_app.openai_client",
-    "rag_app.chat",
-    "rag_app.store",
-    "rag_app.jsonl",
-    "rag_app.labels",
-    "rag_app.feedback",
-    "rag_app.price",
-    "rag_app.export",
-    "rag_app.builtin.models",
-    "rag_app.builtin.extractive",
-    "rag_app.builtin.app",
-    "rag_app.builtin.server",
-    "rag_app.pipeline",
-    "rag_app.evaluation.memory",
-    "rag_app.evaluation.trec",
-    "rag_app.evaluation.measures",
-    "rag_app.evaluation.statistics",
-    "rag_app.evaluation.differences",
-    "rag_app.evaluation.sets",
-    "rag_app.evaluation.running",
-    "rag_app.evaluation.answers",
-    "rag_app.evaluation.verdict",
-    "rag_app.evaluation.sweep",
-    "rag_app.evaluation.report",
-    "rag_app.evaluation.runs",
-    "rag_app.evaluation.comparing",
-    "rag_app.evaluation.drafts",
-    "rag_app.evaluation.charts",
-    "rag_app.evaluation.html",
-    "rag_app.doctor",
-    "ingest.document",
-    "ingest.encoding",
-    "ingest.package",
-    "ingest.html",
-    "ingest.plain",
-    "ingest.office",
-    "ingest.epub",
-    "ingest.mail",
-    "ingest.pdf_tables",
-    "ingest.pdf",
-    "ingest.load",
-    "ingest.chunk",
-    "ingest.worker",
-    "ingest.files",
-    "ingest.lock",
-    "ingest.planning",
-    "ingest.sync",
-    "ingest.beir",
-    "rag_app.evaluation.bench",
-    "ingest.uploads",
-    "ingest.jobs",
-    "rag_app.page.chinese",
-    "rag_app.page.words",
-    "rag_app.page.hostile",
-    "rag_app.page.server",
-    "rag_app.page.states",
-    "rag_app.page.resources",
-    "rag_app.page.answers",
-    "rag_app.page.movement",
-    "rag_app.page.asking",
-    "rag_app.page.evidence",
-    "rag_app.page.result",
-    "rag_app.page.ask",
-    "rag_app.page.documents",
-    "rag_app.page.connections",
-    "rag_app.page.labelling",
-    "rag_app.page.report",
-    "rag_app.page.evaluate",
-    "rag_app.page.layout",
-    "rag_app.page.app",
-    "rag_app.terminal",
-    "ingest.commands",
-    "rag_app.evaluation.showing",
-    "rag_app.evaluation.commands",
-    "rag_app.cli",
-    "ingest.__main__",
+# From the ground up: a room imports from its own layer and those below, and within a layer there are no circles.
+LAYERS = [
+    # What every room may know: records, errors, settings, words of the trade; where an endpoint is, which settings name.
+    {
+        "rag_app.types",
+        "rag_app.errors",
+        "rag_app.builtin",
+        "rag_app.language",
+        "rag_app.endpoints.failures",
+        "rag_app.endpoints.endpoint",
+        "rag_app.settings",
+        "rag_app.prompt",
+        "rag_app.price",
+        "rag_app.export",
+        "rag_app.labels",
+    },
+    {"rag_app.endpoints", "rag_app.store", "rag_app.builtin.models", "rag_app.builtin.extractive", "rag_app.builtin.gateway"},
+    {"rag_app.builtin.server"},
+    {"rag_app.pipeline"},
+    {"rag_app.doctor", "rag_app.evaluation", "ingest"},
+    {"rag_app.cli", "rag_app.page", "ingest.__main__"},
 ]
+# Neither imports the other: who needs both is outermost, and hands a function in.
+APART = [("rag_app.evaluation", "ingest"), ("rag_app.cli", "rag_app.page")]
 OWNERS = {
-    "chromadb": "rag_app/store.py",
-    "openai": "rag_app/openai_client.py",
-    "httpx": "rag_app/connection.py rag_app/store.py",
+    "chromadb": "rag_app/store/chroma.py",
+    "openai": "rag_app/endpoints/openai_client.py",
+    "httpx": "rag_app/endpoints/http.py rag_app/store/chroma.py",
     "onnxruntime": "rag_app/builtin/models.py",
-    "starlette": "rag_app/builtin/app.py rag_app/page/server.py",
+    "starlette": "rag_app/builtin/gateway.py rag_app/page/originals.py",
     "altair": "rag_app/evaluation/charts.py rag_app/page/movement.py",
-    "markdown_it": "ingest/html.py rag_app/page/hostile.py",
+    "markdown_it": "ingest/readers/html.py rag_app/page/hostile.py",
     "py3langid": "rag_app/language.py",
     "sentencex": "rag_app/language.py",
     "pydantic_settings": "rag_app/settings.py",
-    "typer": "rag_app/cli.py rag_app/terminal.py rag_app/evaluation/commands.py ingest/commands.py",
+    "typer": "rag_app/cli/app.py rag_app/cli/corpus.py rag_app/cli/measuring.py rag_app/cli/terminal.py",
     "pebble": "ingest/worker.py",
     "pathspec": "ingest/files.py",
-    "filelock": "ingest/lock.py rag_app/jsonl.py",
+    "filelock": "ingest/lock.py rag_app/labels/jsonl.py",
     "pytrec_eval": "rag_app/evaluation/measures.py",
     "scipy": "rag_app/evaluation/statistics.py",
-    "vl_convert": "rag_app/evaluation/html.py",
-    "jinja2": "rag_app/evaluation/html.py",
-    "watchfiles": "ingest/commands.py",
+    "vl_convert": "rag_app/evaluation/html_report.py",
+    "jinja2": "rag_app/evaluation/html_report.py",
+    "watchfiles": "rag_app/cli/corpus.py",
 }
 
 
@@ -140,33 +76,45 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_every_room_is_in_the_list() -> None:
-    assert set(modules()) - {"rag_app", "ingest", "rag_app.page", "rag_app.evaluation"} == set(ROOMS)
+def layer_of(module: str) -> int | None:
+    """Return the layer of a module: that of the longest name which it is or is below; None for what is not a module of ours."""
+    places = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    parts = module.split(".")
+    return next((places[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in places), None)
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_imports_point_one_way(name: str) -> None:
-    ours = {module for module in imports(modules()[name]) if module in ROOMS}
-    assert ours <= set(ROOMS[: ROOMS.index(name)])
+def is_below(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
 
 
-def test_rag_app_imports_ingest_only_in_its_outermost_layer() -> None:
-    users = {name for name, path in modules().items() if any(module.split(".")[0] == "ingest" for module in imports(path))}
-    outermost = {
-        "rag_app.cli",
-        "rag_app.evaluation.bench",
-        "rag_app.evaluation.commands",
-        "rag_app.page.documents",
-        "rag_app.page.resources",
-    }
-    assert {name for name in users if name.startswith("rag_app")} == outermost
+def test_every_module_has_a_layer() -> None:
+    assert [name for name in modules() if layer_of(name) is None] == ["rag_app"]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_point_down(name: str) -> None:
+    above = {module for module in imports(modules()[name]) if (layer_of(module) or 0) > (layer_of(name) or 0)}
+    assert not above or name == "rag_app"
+
+
+@pytest.mark.parametrize(("one", "other"), APART)
+def test_rooms_of_one_layer_stay_apart(one: str, other: str) -> None:
+    for room, forbidden in ((one, other), (other, one)):
+        users = {name for name, path in modules().items() if is_below(name, room) and name != "ingest.__main__"}
+        assert not {name for name in users for module in imports(modules()[name]) if is_below(module, forbidden)}
+
+
+def test_imports_have_no_circle() -> None:
+    known = modules()
+    graph = {name: {module for module in imports(path) if module in known} - {name} for name, path in known.items()}
+    TopologicalSorter(graph).prepare()
 
 
 def test_only_the_pages_know_streamlit_and_no_page_retrieves() -> None:
-    pages = {name for name in ROOMS if name.startswith("rag_app.page.")}
+    pages = {name for name in modules() if is_below(name, "rag_app.page")}
     users = {name for name, path in modules().items() if any(m.split(".")[0] == "streamlit" for m in imports(path))}
     assert users <= pages
-    stages = {"rag_app.rerank", "rag_app.embeddings", "rag_app.openai_client", "rag_app.connection"}
+    stages = {f"rag_app.endpoints.{stage}" for stage in ("rerank", "embeddings", "openai_client", "http")}
     assert not {name for name in pages for module in imports(modules()[name]) if module in stages}
 
 

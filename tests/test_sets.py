@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from ingest.chunk import Cutting, chunks, text_of
-from ingest.document import Block, Document
+from ingest.readers.document import Block, Document
 from rag_app import pipeline
+from rag_app.errors import RagError
 from rag_app.evaluation import measures
 from rag_app.evaluation.report import Outcome, outcome_of
 from rag_app.evaluation.sets import EvalSet, Question, Spread, from_labels, is_beir, read_beir
-from rag_app.labels import Labels
+from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store import Store
-from rag_app.types import Chunk, RagError
+from rag_app.store.chroma import Store
+from rag_app.types import Chunk
 from tests.conftest import ROOT, ingest
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from rag_app import builtin
-from rag_app.endpoint import error_message, openai_base, rerank_url
+from rag_app.endpoints.endpoint import error_message, openai_base, rerank_url
+from rag_app.errors import SettingsError
 from rag_app.settings import load_settings
-from rag_app.types import SettingsError
 
 
 def test_without_settings_the_built_in_models_serve_all_three_stages() -> None:

@@ -12,10 +12,10 @@ import pytest
 
 from ingest import jobs, uploads
 from ingest.jobs import Job, Jobs
-from ingest.lock import alone
+from ingest.lock import collection_lock
+from rag_app.errors import RagError
 from rag_app.settings import Settings, load_settings
-from rag_app.store import Store
-from rag_app.types import RagError
+from rag_app.store.chroma import Store
 from tests.wire import Reply, Wire, embeddings
 
 
@@ -219,7 +219,7 @@ class TestJobs:
         self, settings: Settings, start: Callable[[], Job]
     ) -> None:
         uploads.receive(settings, [("a.md", io.BytesIO(b"# A\n\ntext"))])
-        with alone(Store(settings.chroma_path, "", "handbook", create=True)):
+        with collection_lock(Store(settings.chroma_path, "", "handbook", create=True)):
             job = start()
         assert job.error is not None and "is being changed by" in str(job.error)
 

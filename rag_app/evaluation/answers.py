@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from rag_app import prompt
-from rag_app.chat import Answering, Chat
-from rag_app.endpoint import EndpointError
+from rag_app.endpoints.chat import Answering, Chat
+from rag_app.endpoints.endpoint import EndpointError
+from rag_app.errors import RagError
 from rag_app.evaluation.differences import Measured, compared
 from rag_app.evaluation.memory import RememberingPipeline
 from rag_app.evaluation.running import GIVE_UP, Asked, OnQuestion, Stage, silent, stage
 from rag_app.evaluation.sets import Question
-from rag_app.types import Answer, RagError, Record
+from rag_app.types import Answer, Record
 
 # An answer with a token F1 like this states what is expected, as far as labels can tell: what a judge is held against.
 RIGHT_F1 = 0.5

@@ -1,26 +1,33 @@
 """The bench: a set of questions, the collection that it is asked of, and the pipeline that remembers."""
 
 import difflib
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
 
-from ingest import beir, sync
-from rag_app.chat import Chat
+from rag_app.endpoints.chat import Chat
+from rag_app.endpoints.embeddings import Embeddings
+from rag_app.errors import RagError, SettingsError
 from rag_app.evaluation import trec
 from rag_app.evaluation.answers import AnswersReport, Judge, answer_all
 from rag_app.evaluation.memory import Memory, RememberingPipeline
 from rag_app.evaluation.report import Report, report
 from rag_app.evaluation.running import Asked, OnQuestion, ask_all, silent
-from rag_app.evaluation.sets import EvalSet, is_beir, read_beir
-from rag_app.pipeline import embeddings
+from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, name_of, read_beir
+from rag_app.labels.labels import Labels
+from rag_app.pipeline import embeddings as embeddings_of
 from rag_app.settings import PREFIX, Settings, load_settings
-from rag_app.store import Store
-from rag_app.types import RagError, SettingsError
+from rag_app.store.chroma import Store
+
+# Stores records (id, title, text) in the collection of the settings, with a digest of their content; returns the ids stored.
+StoreRecords = Callable[[Settings, Sequence[tuple[str, str, str]], str, Embeddings, Callable[[int, int], None]], set[str]]
+# Ingests the files of a collection with other settings into one of its own; returns its name.
+IngestWithSettings = Callable[[Store, Settings, Embeddings, Callable[[int, int], None]], str]
 
 
 class Bench:
@@ -30,6 +37,7 @@ class Bench:
         self,
         settings: Settings,
         folder: Path | None,
+        store_records: StoreRecords,
         *,
         fresh: bool = False,
         at_once: int | None = None,
@@ -37,7 +45,7 @@ class Bench:
         sample: int | None = None,
         on_record: OnQuestion = silent,
     ) -> None:
-        self.settings, evalset = beir.prepared(settings, folder, lambda done, of: on_record(done, of, 0))
+        self.settings, evalset = prepared(settings, folder, store_records, lambda done, of: on_record(done, of, 0))
         if qrels:
             evalset = evalset.judged_by(trec.read_qrels(qrels))
         self.evalset = evalset.sample(sample)
@@ -45,12 +53,12 @@ class Bench:
         # The built-in models share this machine: two questions at once would each take twice as long.
         self.at_once = at_once or (1 if settings.endpoint("RERANK").builtin else 4)
         self.pipeline = RememberingPipeline(self.settings, Memory(settings.runs_path, fresh=fresh))
-        self.state = evalset.state or self.pipeline.store.written
+        self.state = evalset.state or self.pipeline.store.revision
 
     def ask(self, n_candidates: int, on_question: OnQuestion = silent, *, rerank: bool = True) -> list[Asked]:
         """Return every question with its search. RagError if the collection was changed meanwhile."""
         asked = ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question, rerank=rerank)
-        if self.pipeline.store.written != self.state:
+        if self.pipeline.store.revision != self.state:
             raise RagError(f"collection {self.settings.collection} was changed while it was measured: run it again")
         return asked
 
@@ -69,12 +77,59 @@ class Bench:
         )
 
 
+def collection_of(name: str, digest: str, embeddings: Embeddings) -> str:
+    """Return the collection for a corpus of this content embedded so: another one for other content or another model."""
+    recipe = sorted(embeddings.recipe.items())
+    slug = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:80] or "set"
+    return f"eval-{slug}-{hashlib.sha256(f'{digest}{recipe}'.encode()).hexdigest()[:8]}"
+
+
+def prepared(
+    settings: Settings,
+    folder: Path | None,
+    store_records: StoreRecords,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> tuple[Settings, EvalSet]:
+    """Return a set of questions, and the settings with the collection that it is asked of.
+
+    Without a folder, or with one of labelled questions, that is the collection in the settings; a folder in BEIR layout is
+    stored by `store_records` in one of its own first. RagError if there are no questions.
+    """
+    folder = folder or settings.eval_path
+    if not is_beir(folder):
+        return settings, labelled(settings, folder)
+    beir = read_beir(folder)
+    embeddings = embeddings_of(settings)
+    own = settings.model_copy(update={"collection": collection_of(beir.name, beir.digest, embeddings)})
+    stored = store_records(own, beir.records, beir.digest, embeddings, progress)
+    return own, beir.questions.stored(stored, len(beir.records) - len(stored))
+
+
+def labelled(settings: Settings, folder: Path) -> EvalSet:
+    """Return labelled questions, judged by the chunks of the collection in the settings. RagError if there are none."""
+    if not (folder / "queries.jsonl").is_file() or not (folder / "qrels.jsonl").is_file():
+        raise RagError(
+            f"{folder} is no evaluation set: name a folder with queries.jsonl and qrels.jsonl (labelled questions), "
+            "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
+        )
+    store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    return from_labels(Labels(folder), store, name_of(folder))
+
+
 def only_questions(settings: Settings, folder: Path | None) -> EvalSet:
     """Return a set's questions without ingesting anything."""
-    return read_beir(folder).questions if folder and is_beir(folder) else beir.prepared(settings, folder)[1]
+    if folder and is_beir(folder):
+        return read_beir(folder).questions
+    return labelled(settings, folder or settings.eval_path)
 
 
-def system(spec: str, settings: Settings, folder: Path | None, on_file: OnQuestion = silent) -> Settings:
+def system(
+    spec: str,
+    settings: Settings,
+    folder: Path | None,
+    ingest_with_settings: IngestWithSettings,
+    on_file: OnQuestion = silent,
+) -> Settings:
     """Return the settings that a system means: now, none, NAME=VALUE[,NAME=VALUE…] or the path of a .env file.
 
     Other chunk settings, or another embedding model, get a collection of their own, ingested from the files of the one that
@@ -96,7 +151,7 @@ def system(spec: str, settings: Settings, folder: Path | None, on_file: OnQuesti
     if not remakes or "collection" in changed or (folder and is_beir(folder)):
         return own
     old = Store(own.chroma_path, own.chroma_url, own.collection)
-    name = sync.beside(old, own, embeddings(own), lambda done, of: on_file(done, of, 0))
+    name = ingest_with_settings(old, own, embeddings_of(own), lambda done, of: on_file(done, of, 0))
     return own.model_copy(update={"collection": name})
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from rag_app.errors import RagError
 from rag_app.evaluation import statistics
 from rag_app.evaluation.differences import Measured, compared, mean
 from rag_app.evaluation.report import Report
 from rag_app.evaluation.verdict import FEWEST, MOST_FAILED, kind_of
-from rag_app.types import RagError, Record
+from rag_app.types import Record
 
 # The measure that the gate is by.
 GATED = "nDCG@10"

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import orjson
 
-from rag_app import jsonl, prompt
-from rag_app.labels import Labels
+from rag_app import prompt
+from rag_app.errors import RagError
+from rag_app.labels import jsonl
+from rag_app.labels.labels import Labels
 from rag_app.pipeline import Pipeline
-from rag_app.types import Chunk, RagError, Record
+from rag_app.types import Chunk, Record
 
 # A shorter chunk seldom holds an answer.
 _LEAST = 200

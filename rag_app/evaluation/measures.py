@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import pytrec_eval
 
+from rag_app.errors import SettingsError
 from rag_app.evaluation.trec import Qrels, Run
-from rag_app.types import SettingsError
 
 _NAMED = re.compile(r"(nDCG|RR|R|P|Success|AP)(?:@([1-9][0-9]{0,3}))?")
 _OF_TREC = {"nDCG": "ndcg_cut", "RR": "recip_rank", "R": "recall", "P": "P", "Success": "success", "AP": "map_cut"}

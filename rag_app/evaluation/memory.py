@@ -14,12 +14,13 @@ import numpy as np
 import orjson
 
 from rag_app import prompt
-from rag_app.chat import Answering
-from rag_app.embeddings import Vectors
-from rag_app.endpoint import Endpoint
+from rag_app.endpoints.chat import Answering
+from rag_app.endpoints.embeddings import Vectors
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.errors import RagError
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.types import Answer, Candidate, RagError, Ranking, Receipt, Search, SearchMs
+from rag_app.types import Answer, Candidate, Ranking, Receipt, Search, SearchMs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class RememberingPipeline(Pipeline):
         return self._kept("embed", key, lambda: super(RememberingPipeline, self).embed(question), read)
 
     def retrieve(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
-        state = (self.store.place, self.store.name, self.store.written)
+        state = (self.store.place, self.store.name, self.store.revision)
         key = _key("retrieve", state, vector.tobytes().hex(), n, list(only))
 
         def read(kept: Any) -> list[Candidate]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag_app.endpoint import EndpointError
+from rag_app.endpoints.endpoint import EndpointError
+from rag_app.errors import RagError
 from rag_app.evaluation.memory import RememberingPipeline
 from rag_app.evaluation.sets import Question
-from rag_app.types import RagError, Record, Search
+from rag_app.types import Record, Search
 
 # Told (done, of, failed) after every question.
 OnQuestion = Callable[[int, int, int], None]

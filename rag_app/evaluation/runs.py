@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from rag_app.errors import RagError
 from rag_app.evaluation.report import Report
-from rag_app.types import RagError
 
 _NAMED = re.compile(r"\d{8}T\d{6}\.\d{3}-.*\.json")
 

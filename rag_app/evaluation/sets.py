@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rag_app import jsonl
+from rag_app.errors import RagError
 from rag_app.evaluation.trec import read_qrels
-from rag_app.labels import Labels
-from rag_app.store import Store
-from rag_app.types import Chunk, RagError
+from rag_app.labels import jsonl
+from rag_app.labels.labels import Labels
+from rag_app.store.chroma import Store
+from rag_app.types import Chunk
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def is_beir(folder: Path) -> bool:
 
 def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
     """Return our labelled questions with each judgement mapped onto the chunks of today. RagError if there are none."""
-    queries, judgements, state = labels.questions(), labels.judgements(), store.written
+    queries, judgements, state = labels.questions(), labels.judgements(), store.revision
     if not queries:
         raise RagError(
             f"{labels.folder} holds no labelled questions: judge candidates on the page, draft some with "

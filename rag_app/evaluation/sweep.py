@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from rag_app import language
+from rag_app.errors import RagError
 from rag_app.evaluation import measures
 from rag_app.evaluation.differences import compared, mean
 from rag_app.evaluation.running import Asked
 from rag_app.evaluation.verdict import FEWEST, kind_of
 from rag_app.settings import Settings
-from rag_app.types import Candidate, RagError, Record, Search, after_rerank
+from rag_app.types import Candidate, Record, Search, after_rerank
 
 # What is measured at the number of passages: R@4 where 4 passages go to the chat model.
 KINDS = ("R", "nDCG", "Success", "RR")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from rag_app.types import RagError
+from rag_app.errors import RagError
 
 # Query → document → score, or → grade.
 Run = Mapping[str, Mapping[str, float]]

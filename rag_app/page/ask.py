@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import streamlit as st
 
+from rag_app.errors import RagError
 from rag_app.page import resources, result, states
 from rag_app.page.asking import Choice, Mode, Turn, history_of, run
 from rag_app.page.evidence import effect
@@ -11,8 +12,7 @@ from rag_app.page.hostile import plain, visible
 from rag_app.page.words import address, later, t, to_address
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.store import LANGUAGE
-from rag_app.types import RagError
+from rag_app.store.chroma import LANGUAGE
 
 MODES: dict[Mode, str] = {"one": later("One"), "both": later("Side by side"), "blind": later("Blind")}
 # More documents than this are offered by folder alone.
@@ -36,9 +36,9 @@ def lay_out(controls: Any, turns: list[Turn]) -> None:
         collection = choose_collection()
         with st.spinner(t("Starting the models"), show_time=False):
             pipeline = resources.pipeline(collection)
-        written = pipeline.store.written
-        choice, mode, follow_up = choose(pipeline, collection, written)
-    question = question_box(turns, collection, written)
+        revision = pipeline.store.revision
+        choice, mode, follow_up = choose(pipeline, collection, revision)
+    question = question_box(turns, collection, revision)
     if question:
         # Kept before it is asked: what comes of it is worth seeing also if it is broken off.
         turns.append(Turn(question, choice, mode, history_of(turns) if follow_up else []))
@@ -68,7 +68,7 @@ def choose_collection() -> str:
     return str(st.selectbox(t("Collection"), names, key="collection", bind="query-params"))
 
 
-def choose(pipeline: Pipeline, collection: str, written: str) -> tuple[Choice, Mode, bool]:
+def choose(pipeline: Pipeline, collection: str, revision: str) -> tuple[Choice, Mode, bool]:
     """Let be chosen what a question is asked with; the address remembers it."""
     settings = pipeline.settings
     top = settings.n_passages
@@ -89,7 +89,7 @@ def choose(pipeline: Pipeline, collection: str, written: str) -> tuple[Choice, M
     mode = cast("Mode", to_address("mode", "one"))
     only = st.multiselect(
         t("Documents"),
-        filters(collection, written),
+        filters(collection, revision),
         format_func=visible,
         placeholder=t("all"),
         key="documents",
@@ -122,21 +122,21 @@ def candidates_range(settings: Settings) -> tuple[int, int]:
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def filters(collection: str, written: str) -> list[str]:
+def filters(collection: str, revision: str) -> list[str]:
     """Return what a search can be limited to: languages, folders, and documents if they are not too many.
 
-    `written` is the collection's state, which what is remembered hangs on.
+    `revision` is the collection's state, which what is remembered hangs on.
     """
-    stored = resources.documents(collection, written)
+    stored = resources.documents(collection, revision)
     languages = sorted({document.language for document in stored})
     folders = {f"{'/'.join(parts[:i])}/" for d in stored for parts in [d.document.split("/")] for i in range(1, len(parts))}
     names = [document.document for document in stored] if len(stored) <= MAX_LISTED else []
     return [*(f"{LANGUAGE}{code}" for code in languages if len(languages) > 1), *sorted(folders), *names]
 
 
-def question_box(turns: list[Turn], collection: str, written: str) -> str:
+def question_box(turns: list[Turn], collection: str, revision: str) -> str:
     """Show the question box, and examples as long as nothing was asked; return a question that was just asked, or ""."""
-    examples = resources.examples(collection, written)
+    examples = resources.examples(collection, revision)
     with st.form("ask_form", border=False, clear_on_submit=True):
         left, right = st.columns([6, 1], vertical_alignment="bottom")
         hint = t("Ask a follow-up, or something else") if turns else examples[0] if examples else t("Ask something")

@@ -10,14 +10,15 @@ from typing import Any, Literal
 import streamlit as st
 from markupsafe import Markup
 
-from rag_app.chat import Answering
-from rag_app.feedback import Better
+from rag_app.endpoints.chat import Answering
+from rag_app.errors import RagError
+from rag_app.labels.feedback import Better
 from rag_app.page import resources
-from rag_app.page.answers import answer_html
+from rag_app.page.citations import answer_html
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.words import later, t
 from rag_app.pipeline import Pipeline, asked, together, with_side
-from rag_app.types import Ask, RagError, Search, seconds
+from rag_app.types import Ask, Search, seconds
 
 STAGES = {
     "rewrite": later("rewrite"),

@@ -6,11 +6,11 @@ from typing import Any
 import streamlit as st
 
 from rag_app.doctor import Finding, examine
+from rag_app.errors import RagError
 from rag_app.page import resources, states
 from rag_app.page.hostile import html, joined
 from rag_app.page.words import later, t
 from rag_app.settings import STAGES, Settings, Stage
-from rag_app.types import RagError
 
 PARTS = {
     "embeddings": later("Embeddings"),

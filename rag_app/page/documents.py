@@ -12,13 +12,13 @@ import streamlit as st
 from ingest import jobs, sync, uploads
 from ingest.jobs import FileState, Job
 from rag_app import language
+from rag_app.errors import RagError, SettingsError
 from rag_app.page import resources, states
-from rag_app.page.answers import open_link_to
+from rag_app.page.citations import open_link_to
 from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.words import later, t
 from rag_app.settings import Settings
-from rag_app.store import EmptyCollectionError, Store, StoredDocument
-from rag_app.types import RagError, SettingsError
+from rag_app.store.chroma import EmptyCollectionError, Store, StoredDocument
 
 STATES = {
     "waiting": later("waiting"),

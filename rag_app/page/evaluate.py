@@ -6,17 +6,19 @@ from typing import Any
 
 import streamlit as st
 
+from ingest.records import store_records
+from rag_app.errors import RagError
 from rag_app.evaluation import measures, runs
 from rag_app.evaluation.bench import Bench
 from rag_app.evaluation.report import Report
 from rag_app.evaluation.sets import is_beir, name_of
 from rag_app.evaluation.sweep import depths, sweep
 from rag_app.page import labelling, resources, states
-from rag_app.page import report as report_page
+from rag_app.page import report_view as report_page
 from rag_app.page.hostile import visible
 from rag_app.page.words import address, later, t, to_address
 from rag_app.settings import Settings
-from rag_app.types import RagError, seconds
+from rag_app.types import seconds
 
 VIEWS = {"measure": later("Measure"), "label": later("Label"), "drafts": later("Drafts")}
 SAMPLES = (0, 50, 100, 200, 500)
@@ -106,7 +108,7 @@ def run(
 
         return tell
 
-    bench = Bench(settings, folder, fresh=fresh, sample=sample, on_record=told(t("Embedding the corpus")))
+    bench = Bench(settings, folder, store_records, fresh=fresh, sample=sample, on_record=told(t("Embedding the corpus")))
     try:
         asked = bench.ask(n, told(t("Asking")))
         answered = bench.answers(asked, told(t("Answering, with and without reranking"))) if answers else None

@@ -3,14 +3,15 @@
 import streamlit as st
 
 from rag_app import prompt
-from rag_app.labels import GRADE, Labels
+from rag_app.errors import RagError
+from rag_app.labels.labels import GRADE, Labels
 from rag_app.page import movement, states
-from rag_app.page.answers import passage_html
 from rag_app.page.asking import Turn
+from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.words import later, t
 from rag_app.pipeline import Pipeline
-from rag_app.types import Ask, Candidate, RagError, Search, arrow, seconds
+from rag_app.types import Ask, Candidate, Search, arrow, seconds
 
 VIEWS = (later("Movement"), later("Lists"), later("Passages as sent"), later("All candidates"), later("Details"))
 

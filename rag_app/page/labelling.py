@@ -6,9 +6,9 @@ from pathlib import Path
 import streamlit as st
 
 from rag_app.evaluation.drafts import Drafts
-from rag_app.labels import Labels
+from rag_app.labels.labels import Labels
 from rag_app.page import resources, states
-from rag_app.page.answers import passage_html
+from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, plain, visible
 from rag_app.page.words import later, t
 from rag_app.settings import Settings
@@ -53,7 +53,7 @@ def label(settings: Settings) -> None:
         states.note(t("Those without a judgement come first."), "info")
         return
     question = known.strip()
-    pool = pooled(find(settings.collection, resources.store(settings.collection).written, question))
+    pool = pooled(find(settings.collection, resources.store(settings.collection).revision, question))
     if not pool:
         states.note(t("Nothing was found."), "search_off")
         return
@@ -102,8 +102,8 @@ def label(settings: Settings) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
-def find(collection: str, written: str, question: str) -> Search:
-    """Return the search of a question; `written` is the collection's state."""
+def find(collection: str, revision: str, question: str) -> Search:
+    """Return the search of a question; `revision` is the collection's state."""
     return resources.pipeline(collection).search(question)
 
 

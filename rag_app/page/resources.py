@@ -6,11 +6,11 @@ from pathlib import Path
 import streamlit as st
 
 from ingest.jobs import Jobs
-from rag_app.labels import Labels
+from rag_app.errors import RagError, SettingsError
+from rag_app.labels.labels import Labels
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
-from rag_app.store import RecipeError, Store, StoredDocument, collections
-from rag_app.types import RagError, SettingsError
+from rag_app.store.chroma import RecipeError, Store, StoredDocument, collections
 
 ICON = Path(__file__).with_name("icon.svg")
 
@@ -75,21 +75,21 @@ def collection_names() -> list[str]:
 
 
 @st.cache_data(show_spinner=False, max_entries=20)
-def documents(collection: str, written: str) -> list[StoredDocument]:
-    """Return what is stored in a collection; `written` is its state, which what is remembered hangs on."""
+def documents(collection: str, revision: str) -> list[StoredDocument]:
+    """Return what is stored in a collection; `revision` is its state, which what is remembered hangs on."""
     return list(store(collection).documents().values())
 
 
 def stored(collection: str) -> list[StoredDocument]:
     """Return what is stored in a collection now. EmptyCollectionError if it is not there."""
-    return documents(collection, store(collection).written)
+    return documents(collection, store(collection).revision)
 
 
 @st.cache_data(show_spinner=False, max_entries=20, ttl=60)
-def examples(collection: str, written: str) -> list[str]:
+def examples(collection: str, revision: str) -> list[str]:
     """Return questions to begin with: labelled ones that the collection answers."""
     try:
-        return Labels(settings().eval_path).examples({d.document for d in documents(collection, written)})
+        return Labels(settings().eval_path).examples({d.document for d in documents(collection, revision)})
     except RagError as error:
         logging.getLogger("rag_app").warning("no examples: %s", error)
         return []

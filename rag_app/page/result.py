@@ -6,11 +6,12 @@ from typing import Literal
 
 import streamlit as st
 
-from rag_app import builtin, export, feedback
-from rag_app.feedback import Better
+from rag_app import builtin, export
+from rag_app.labels import feedback
+from rag_app.labels.feedback import Better
 from rag_app.page import states
-from rag_app.page.answers import answer_html
 from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line, stages_of
+from rag_app.page.citations import answer_html
 from rag_app.page.evidence import effect, evidence
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.words import later, t

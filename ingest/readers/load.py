@@ -1,0 +1,218 @@
+"""Reading: what kind of file it is, by its content first, and one reader per kind."""
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePath
+
+import filetype
+import olefile
+from pygments.lexers import find_lexer_class_for_filename
+
+from ingest.readers.document import Block, Document, EmptyError, Read, SkippedError, UnreadableError
+from ingest.readers.encoding import decode
+from ingest.readers.epub import read_epub
+from ingest.readers.html import read_html, read_markdown
+from ingest.readers.mail import Letter, read_eml, read_msg
+from ingest.readers.office import LOCKED, read_docx, read_odf, read_pptx, read_workbook
+from ingest.readers.package import open_package
+from ingest.readers.pdf import read_pdf
+from ingest.readers.plain import read_code, read_csv, read_json, read_jsonl, read_rtf, read_text, read_xml
+
+
+def read(path: Path, content: bytes) -> Document:
+    """Return the document in a file's bytes, never one without text.
+
+    UnreadableError, SkippedError and EmptyError say why there is none; nothing else is raised.
+    """
+    if not content.strip():
+        raise EmptyError("it holds no text" if content else "it is empty: 0 bytes")
+    title, blocks = _read(path, content)
+    blocks = [block for block in (replace(b, text=_sound(b.text)) for b in blocks) if block.text.strip()]
+    notes = tuple(block.text for block in blocks if block.kind == "note")
+    blocks = [block for block in blocks if block.kind != "note"]
+    if not blocks:
+        raise EmptyError("it holds front matter and no text" if content.lstrip()[:3] == b"---" else "it holds no text")
+    title = title or next((b.text for b in blocks if b.kind == "heading" and b.level == 1), "")
+    title = " ".join(_sound(title).split()) or path.stem.replace("-", " ").replace("_", " ")
+    if all(block.kind == "heading" for block in blocks):
+        # Headings with nothing under them are the text.
+        blocks = [replace(block, kind="paragraph", level=0) for block in blocks]
+    return Document(_sound(title), tuple(blocks), notes)
+
+
+def _read(path: PurePath, content: bytes) -> Read:
+    kind = path.suffix.lower().removeprefix(".")
+    try:
+        with warnings.catch_warnings():
+            # Libraries warn of what they mend in a file; what they cannot mend they raise.
+            warnings.simplefilter("ignore")
+            kind = kind_of(path, content)
+            return READERS[kind](content)
+    except (UnreadableError, SkippedError, EmptyError, MemoryError):
+        raise
+    except Exception as error:
+        # A reader meets whatever a file holds; whatever it raises is this file's failure and no one else's.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise _broken(kind, reason) from error
+
+
+def _broken(kind: str, reason: str) -> UnreadableError:
+    return UnreadableError(f"not a readable {kind.upper()} file ({reason}): check that it was copied whole, or save it again")
+
+
+def _sound(text: str) -> str:
+    """Return text that can be stored and sent: a lone surrogate becomes "?", what is not seen is left out."""
+    # Control characters, soft hyphens, spaces of no width.
+    return re.sub(r"[\0-\x08\x0e-\x1f\x7f\xad\u200b\u2060\ufeff]", "", text.encode("utf-8", "replace").decode())
+
+
+def _with_attachments(read_letter: Callable[[bytes], Letter]) -> Callable[[bytes], Read]:
+    """Return a reader of mail that reads each attachment with its own reader, under a heading with the attachment's name."""
+
+    def read_mail(content: bytes) -> Read:
+        letter = read_letter(content)
+        blocks = list(letter.blocks)
+        for name, attached in letter.attachments:
+            blocks.append(Block("heading", name, level=2))
+            try:
+                inside = _read(PurePath(name), attached)[1]
+            except (UnreadableError, SkippedError, EmptyError) as error:
+                inside = [Block("note", f"its attachment {name} was not read: {error}")]
+            blocks += [replace(b, level=min(b.level + 2, 6)) if b.kind == "heading" else b for b in inside]
+        return letter.subject, blocks
+
+    return read_mail
+
+
+READERS: dict[str, Callable[[bytes], Read]] = {
+    "markdown": read_markdown,
+    "text": read_text,
+    "html": read_html,
+    "pdf": read_pdf,
+    "docx": read_docx,
+    "pptx": read_pptx,
+    "xlsx": read_workbook,
+    "xls": read_workbook,
+    "csv": read_csv,
+    "epub": read_epub,
+    "odt": read_odf,
+    "odp": read_odf,
+    "ods": read_workbook,
+    "rtf": read_rtf,
+    "eml": _with_attachments(read_eml),
+    "msg": _with_attachments(read_msg),
+    "json": read_json,
+    "jsonl": read_jsonl,
+    "xml": read_xml,
+    "code": read_code,
+}
+# What a name says of text that could be several things; every other name is asked of pygments.
+_NAMES = {
+    **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mdx", "qmd", "rmd"), "markdown"),
+    **dict.fromkeys(("txt", "text", "log", "rst", "tex", "adoc", "asciidoc", "org", "srt", "vtt"), "text"),
+    **dict.fromkeys(("html", "htm", "xhtml", "shtml"), "html"),
+    **dict.fromkeys(("csv", "tsv", "tab", "xls"), "csv"),
+    **dict.fromkeys(("jsonl", "ndjson"), "jsonl"),
+    **dict.fromkeys(("json", "geojson"), "json"),
+    "eml": "eml",
+}
+# Names of files that are no text: text in them is what is left of a broken copy, unless it says itself what it is.
+_NO_TEXT = {"pdf", "docx", "pptx", "xlsx", "epub", "odt", "odp", "ods", "msg", "doc", "ppt", "rtf"}
+_ARCHIVES = {"zip", "tar", "gz", "bz2", "7z", "rar", "xz", "zst", "lz", "Z", "ar", "cab", "rpm", "deb"}
+_OLD = {
+    "WordDocument": "it is an old Word file (.doc): convert it first, save it as .docx",
+    "PowerPoint Document": "it is an old PowerPoint file (.ppt): convert it first, save it as .pptx",
+}
+
+
+def kind_of(path: PurePath, content: bytes) -> str:
+    """Return the kind of file that the content is, a key of READERS; the name decides only between kinds of text.
+
+    SkippedError says what it is, if there is no reader for it.
+    """
+    named = path.suffix.lower().removeprefix(".")
+    start = content[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"%PDF-") or (named == "pdf" and b"%PDF-" in start):
+        return "pdf"
+    if start.startswith(b"{\\rtf"):
+        return "rtf"
+    if content.startswith(b"PK\x03\x04"):
+        return _kind_of_package(named, content)
+    if content.startswith(olefile.MAGIC):
+        return _kind_of_ole(content)
+    guess = filetype.guess(content)
+    if guess is not None:
+        if guess.extension in _ARCHIVES:
+            raise SkippedError(f"it is an archive ({guess.extension}): unpack it first")
+        what = {"image": "an image", "video": "a video", "audio": "a sound"}.get(guess.mime.partition("/")[0], "a binary file")
+        raise SkippedError(f"it is {what} ({guess.extension}), and only text is indexed")
+    return _kind_of_text(path, named, content)
+
+
+def _kind_of_package(named: str, content: bytes) -> str:
+    with open_package(content) as package:
+        names = set(package.namelist())
+        declared = package.read("mimetype").decode("ascii", "replace").strip() if "mimetype" in names else ""
+    for kind, member in {"docx": "word/document.xml", "pptx": "ppt/presentation.xml", "xlsx": "xl/"}.items():
+        if any(name.startswith(member) for name in names):
+            return kind
+    if declared == "application/epub+zip":
+        return "epub"
+    for kind, word in {"odt": ".text", "odp": ".presentation", "ods": ".spreadsheet"}.items():
+        if declared.startswith(f"application/vnd.oasis.opendocument{word}"):
+            return kind
+    if any(name.endswith(".iwa") for name in names):
+        raise SkippedError("it is an Apple iWork file: convert it first, export it as .docx, .pptx or .xlsx")
+    if named in READERS:
+        raise _broken(named, "parts of it are missing")
+    raise SkippedError("it is an archive (zip): unpack it first")
+
+
+def _kind_of_ole(content: bytes) -> str:
+    """Return the kind of a file in the container of Office up to 2003, in which newer ones stand if they are encrypted."""
+    with olefile.OleFileIO(io.BytesIO(content)) as container:
+        if container.exists("EncryptedPackage"):
+            raise UnreadableError(LOCKED)
+        if container.exists("__properties_version1.0"):
+            return "msg"
+        if container.exists("Workbook") or container.exists("Book"):
+            return "xls"
+        for stream, reason in _OLD.items():
+            if container.exists(stream):
+                raise SkippedError(reason)
+    raise SkippedError("it is a binary file (ole), and only text is indexed")
+
+
+def _kind_of_text(path: PurePath, named: str, content: bytes) -> str:
+    kind = _NAMES.get(named, "")
+    lexer = None if kind or named in _NO_TEXT else find_lexer_class_for_filename(path.name)
+    try:
+        text = decode(content)
+    except UnreadableError:
+        if kind or lexer:
+            return kind or "code"
+        if named in _NO_TEXT:
+            raise _broken(named, "it does not begin as one") from None
+        raise SkippedError("it is a binary file, and only text is indexed") from None
+    start = text[:4000].lstrip("\ufeff \t\r\n")
+    if kind != "markdown" and (lexer is None or lexer.name in ("XML", "HTML")):
+        if re.match(r"(?:<\?xml.*?\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", start, re.IGNORECASE | re.DOTALL):
+            return "html"
+        if re.match(r"(?:<\?xml.*?\?>\s*|<!.*?>\s*)*<svg\b", start, re.DOTALL):
+            raise SkippedError("it is an image (svg), and only text is indexed")
+        if start.startswith("<?xml") or (lexer is not None and lexer.name == "XML"):
+            return "xml"
+    if kind in ("", "text") and re.match(r"(?:Received|Return-Path|Delivered-To|MIME-Version|Message-ID): ", start, re.I):
+        return "eml"
+    if named in _NO_TEXT:
+        raise _broken(named, "it does not begin as one")
+    if not kind and lexer is None and start[:1] in ("{", "["):
+        with suppress(ValueError):
+            json.loads(text)
+            return "json"
+    return kind or ("code" if lexer else "text")

@@ -1,0 +1,73 @@
+"""Mail: what it says, and what is attached to it."""
+
+import email
+import email.header
+import email.policy
+import io
+from dataclasses import dataclass
+from email.message import EmailMessage, MIMEPart
+
+import bs4
+import oxmsg
+
+from ingest.readers.document import Block
+from ingest.readers.encoding import decode
+from ingest.readers.html import html_blocks
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A mail as read; its attachments by name, unread."""
+
+    subject: str
+    blocks: list[Block]
+    attachments: list[tuple[str, bytes]]
+
+
+def read_eml(content: bytes) -> Letter:
+    """Internet mail: its head, its text (as HTML where there is some, for its tables), its attachments."""
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    head = [(name, str(message[name] or "")) for name in ("From", "To", "Cc", "Date")]
+    body = message.get_body(("html", "plain"))
+    text = _text(body) if body is not None else ""
+    attachments: list[tuple[str, bytes]] = []
+    for part in message.iter_attachments():
+        inside = part.get_payload()
+        if part.get_content_type() == "message/rfc822" and isinstance(inside, list) and isinstance(inside[0], EmailMessage):
+            attachments.append((f"{inside[0]['Subject'] or 'forwarded'}.eml", inside[0].as_bytes()))
+        elif part.get_content_disposition() != "inline" or part.get_content_maintype() != "image":
+            attached = part.get_payload(decode=True)
+            attachments.append((part.get_filename() or "attachment", attached if isinstance(attached, bytes) else b""))
+    html = body is not None and body.get_content_subtype() == "html"
+    return Letter(str(message["Subject"] or ""), [*_head(head), *_body(text, html=html)], attachments)
+
+
+def _text(part: MIMEPart) -> str:
+    content = part.get_payload(decode=True)
+    return decode(content, part.get_content_charset() or "") if isinstance(content, bytes) else ""
+
+
+def read_msg(content: bytes) -> Letter:
+    """Outlook mail: its head, its text, its attachments."""
+    message = oxmsg.Message.load(io.BytesIO(content))
+    names = [f"{r.name} <{r.email_address}>" if r.name != r.email_address else r.name for r in message.recipients]
+    head = [
+        ("From", str(email.header.make_header(email.header.decode_header(message.sender or "")))),
+        ("To", ", ".join(name for name in names if name.strip("<> "))),
+        ("Date", message.sent_date.strftime("%Y-%m-%d %H:%M") if message.sent_date else ""),
+    ]
+    html = message.html_body or ""
+    blocks = [*_head(head), *_body(html or message.body or "", html=bool(html))]
+    return Letter(
+        message.subject or "", blocks, [(a.file_name or "attachment", a.file_bytes or b"") for a in message.attachments]
+    )
+
+
+def _head(fields: list[tuple[str, str]]) -> list[Block]:
+    return [Block("paragraph", "\n".join(f"{name}: {text}" for name, text in fields if text))]
+
+
+def _body(text: str, *, html: bool) -> list[Block]:
+    if html:
+        return list(html_blocks(bs4.BeautifulSoup(text, "lxml")))
+    return [Block("paragraph", part.strip()) for part in text.replace("\r\n", "\n").split("\n\n")]

@@ -1,0 +1,243 @@
+"""The command line: rag-app ask, search, doctor, gateway, the commands on the corpus and those that measure."""
+
+import io
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rag_app import builtin
+from rag_app.cli import corpus as commands
+from rag_app.cli import measuring as measuring
+from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, out, printable
+from rag_app.errors import RagError
+from rag_app.types import SEPARATOR, Ask, Candidate, Search, arrow, seconds
+
+# Blue, green, vermilion of Okabe & Ito: told apart by colour-blind people too.
+COLOURS = {"promoted": "#0072B2", "kept": "#009E73", "lost": "#D55E00"}
+ROWS = 10
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask questions of your documents, and see what reranking did to the answer.\n\n"
+    "Start with [bold]rag-app ingest data/corpus[/bold], then [bold]rag-app ask 'How …?'[/bold]. Without settings the "
+    "built-in models answer; [bold].env.example[/bold] lists the settings.",
+)
+
+Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
+CandidatesOption = Annotated[int | None, typer.Option(help="Candidates to retrieve and rerank (RAG_N_CANDIDATES).")]
+PassagesOption = Annotated[int | None, typer.Option(help="Passages for the chat model (RAG_N_PASSAGES).")]
+RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Rerank, or keep the retrieval order.")]
+AllOption = Annotated[bool, typer.Option("--all", help=f"Show every candidate in the table, not only the top {ROWS}.")]
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if show_version:
+        out.print(f"rag-app {version('rag-app')}")
+        raise typer.Exit
+
+
+commands.add_to(app)
+measuring.add_to(app)
+
+
+@app.command()
+def ask(
+    question: Question,
+    rerank: RerankOption = True,
+    candidates: CandidatesOption = None,
+    passages: PassagesOption = None,
+    collection: CollectionOption = None,
+    show_all: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from the documents, then show the ranking before and after reranking."""
+    from rag_app.pipeline import Pipeline, asked
+
+    pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    # A chat model without a name is found out before anything is paid for.
+    pipeline.settings.endpoint("CHAT")
+    search = searched(pipeline, question, rerank)
+    answering = pipeline.answer(search)
+    try:
+        for piece in answering:
+            if not as_json:
+                out.print(printable(piece), end="")
+    except RagError:
+        # The rankings were paid for and are worth seeing without an answer too.
+        if as_json:
+            typer.echo(search.model_dump_json(indent=2))
+        else:
+            out.print()
+            show(search, show_all)
+        raise
+    result = asked(search, answering)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+        return
+    if answering.retracted:
+        out.print("\n\n— so far the model was thinking; its answer: —\n", style="yellow")
+        out.print(printable(result.answer.text), end="")
+    out.print("\n")
+    show_sources(result)
+    show(result, show_all)
+
+
+@app.command()
+def search(
+    question: Question,
+    rerank: RerankOption = True,
+    candidates: CandidatesOption = None,
+    passages: PassagesOption = None,
+    collection: CollectionOption = None,
+    show_all: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the ranking before and after reranking; like ask, but stops before the chat model."""
+    from rag_app.pipeline import Pipeline
+
+    pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    result = searched(pipeline, question, rerank)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        show(result, show_all)
+
+
+@app.command()
+def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
+    """Try the three endpoints and Chroma with questions of known answer, and say what to do where one fails.
+
+    Exit code 1 if anything failed.
+    """
+    from rag_app.doctor import Diagnosis, examine
+
+    settings = configure(collection=collection)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "part", "check"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("found, and what to do", overflow="fold")
+    findings = []
+    with err.status("asking") as status:
+        for finding in examine(settings):
+            findings.append(finding)
+            status.update(f"asking: {finding.part}")
+            mark, style = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}[finding.status]
+            text = Text(printable(finding.detail))
+            if finding.remedy:
+                text.append(f"\n→ {printable(finding.remedy)}", style="bold")
+            table.add_row(Text(mark, style=style), finding.part, finding.check, text)
+    diagnosis = Diagnosis(healthy=all(f.status != "fail" for f in findings), findings=tuple(findings))
+    if as_json:
+        typer.echo(diagnosis.model_dump_json(indent=2))
+    else:
+        Console(highlight=False, emoji=False).print(table)
+    if not diagnosis.healthy:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gateway(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8399,
+) -> None:
+    """Serve the built-in models alone, as /v1/embeddings, /v1/rerank and /v1/chat/completions."""
+    from rag_app.builtin import server
+
+    server.serve(port)
+
+
+def searched(pipeline: Any, question: str, rerank: bool) -> Search:
+    """Search, with a line on stderr that says which stage is running."""
+    following = {"embed": "retrieving", "retrieve": "reranking", "rerank": "answering"}
+    with err.status("embedding the question") as status:
+        result: Search = pipeline.search(question, rerank=rerank, on_stage=lambda stage, ms: status.update(following[stage]))
+    return result
+
+
+def show(result: Search, show_all: bool) -> None:
+    """Print the sentence, the table of candidates after and before, the receipt and the times."""
+    out.print(result.effect, style="bold")
+    n_passages = len(result.passages)
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    for heading in ("after", "before", "moved", "rerank", "cosine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("document", no_wrap=True, overflow="ellipsis", ratio=1)
+    hidden = 0
+    for after, candidate in enumerate(result.reranked, 1):
+        fate = "" if candidate.fate == "unused" else candidate.fate
+        if after > ROWS and not fate and not show_all:
+            hidden += 1
+            continue
+        table.add_row(
+            str(after),
+            str(candidate.retrieval.rank),
+            arrow(candidate.retrieval.rank - after) or "=",
+            f"{candidate.rerank.score:.3f}" if candidate.rerank else "–",
+            f"{candidate.retrieval.score:.3f}",
+            fate,
+            Text(printable(place(candidate)), style="" if fate else "dim"),
+            style=COLOURS.get(candidate.fate, ""),
+            end_section=after == n_passages,
+        )
+    Console(highlight=False, emoji=False).print(table)
+    if hidden:
+        out.print(f"… and {hidden} more candidates; --all shows them", style="dim")
+    loud = "bold red" if result.rerank.status == "fallback" else "dim"
+    out.print(printable(result.rerank.line), style=loud)
+    ms = result.ms
+    stages = [f"embed {seconds(ms.embed)}", f"retrieve {seconds(ms.retrieve)}", f"rerank {seconds(ms.rerank)}"]
+    if isinstance(result, Ask):
+        stages.append(f"answer {seconds(result.ms.chat)}")
+    out.print(" ▸ ".join(stages), style="dim")
+
+
+def show_sources(result: Ask) -> None:
+    """Print what each marker of the answer points to, and what is to be known about the answer."""
+    by_id = {passage.id: passage for passage in result.passages}
+    for citation in result.answer.citations:
+        out.print(printable(f"[{citation.marker}] {place(by_id[citation.id])}"), style="dim")
+    notes = []
+    if result.answer.model == builtin.CHAT_MODEL:
+        notes.append("answered by the built-in extractive model: it quotes from the passages or declines, no language model")
+    if result.answer.dropped:
+        markers = ", ".join(f"[{n}]" for n in result.answer.dropped)
+        notes.append(f"taken out of the answer: {markers}, which no passage has")
+    if result.answer.finish == "length":
+        notes.append("the answer stops at the model's token limit")
+    if result.answer.finish == "cut_short":
+        notes.append("the answer is possibly cut short: its stream ended without saying why")
+    for note in notes:
+        out.print(note, style="dim")
+    out.print()
+
+
+def place(candidate: Candidate) -> str:
+    """Return document, heading path and page of a chunk on one line."""
+    page = (f"p. {candidate.page}",) if candidate.page else ()
+    return " ".join(SEPARATOR.join((candidate.document, *candidate.headings, *page)).split())
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows another, rather than fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app(args=argv, prog_name="rag-app")
+
+
+if __name__ == "__main__":
+    main()

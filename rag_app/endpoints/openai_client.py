@@ -1,0 +1,85 @@
+"""The openai package: one client per endpoint, its exceptions turned into our one error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import openai
+import orjson
+
+from rag_app.endpoints.endpoint import Endpoint, EndpointError
+from rag_app.endpoints.http import MAX_WAIT, seconds_asked
+
+RETRIES = 2
+# What the package tells of this machine and of itself is nobody's business, and costs time to send and to read.
+_TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
+_JSON: Any = {"headers": {"Content-Type": "application/json"} | {f"X-Stainless-{name}": openai.Omit() for name in _TOLD}}
+
+
+def connect(endpoint: Endpoint) -> openai.OpenAI:
+    """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections twice, with backoff."""
+    return openai.OpenAI(
+        base_url=endpoint.url,
+        # An empty key is refused by the client; servers without keys ignore this one.
+        api_key=endpoint.key.get_secret_value() or "none",
+        timeout=openai.Timeout(endpoint.timeout, connect=5.0),
+        max_retries=RETRIES,
+        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long]}),
+    )
+
+
+def _not_too_long(response: httpx2.Response) -> None:
+    """Have the package not wait where a server asks for longer than a person does: it would wait two minutes, twice."""
+    asked = seconds_asked(response.headers)
+    if asked is not None and asked > MAX_WAIT:
+        response.headers["x-should-retry"] = "false"
+
+
+@contextmanager
+def translated(endpoint: Endpoint) -> Iterator[None]:
+    """Turn what the openai package raises into our one error."""
+    try:
+        yield
+    except openai.OpenAIError as error:
+        raise _failure(endpoint, error) from error
+
+
+@contextmanager
+def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[openai.Stream[object]]:
+    """Give the events of a streamed POST as decoded JSON, and close the stream after.
+
+    The client's own methods would check every message and build an object per event.
+    """
+    content = orjson.dumps(body)
+    events = client.post(path, cast_to=object, content=content, options=_JSON, stream=True, stream_cls=openai.Stream[object])
+    try:
+        yield events
+    except httpx2.HTTPError as error:
+        raise openai.APIConnectionError(request=events.response.request) from error
+    finally:
+        events.close()
+
+
+def models(endpoint: Endpoint) -> list[str]:
+    """Return the names of the models that the endpoint lists; an endpoint that lists none has none to tell."""
+    try:
+        return [model.id for model in connect(endpoint).with_options(max_retries=0).models.list().data]
+    except (openai.OpenAIError, AttributeError, TypeError, ValueError):
+        return []
+
+
+def _failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
+    """Return our error for one of the openai package."""
+    if isinstance(error, openai.APIStatusError):
+        response = error.response
+        return endpoint.status_error(
+            response.status_code,
+            response.reason_phrase,
+            response.content,
+            response.headers.get("retry-after"),
+            response.headers.get("location"),
+        )
+    if isinstance(error, openai.APIConnectionError):
+        return endpoint.transport_error(error, timed_out=isinstance(error, openai.APITimeoutError))
+    return endpoint.error("reply", str(error) or type(error).__name__)

@@ -1,0 +1,244 @@
+"""The rerank endpoint: candidates in, the same candidates out with rerank ranks, and a receipt of what happened.
+
+The order is ours: whatever a server answers is read as row → raw score, and sorted here.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from rag_app.endpoints.endpoint import Endpoint, EndpointError, message_in
+from rag_app.endpoints.http import Connection
+from rag_app.endpoints.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, usage_in
+from rag_app.settings import Settings
+from rag_app.types import Candidate, Ranking, Receipt
+
+log = logging.getLogger(__name__)
+
+# After so many failures in a row the endpoint is left alone for so many seconds.
+CIRCUIT_FAILURES = 2
+CIRCUIT_SECONDS = 10.0
+# Documents are cut to this many tokens, if no budget is set, when a server says that they are too long.
+CUT_TOKENS = 400
+BATCHES_AT_ONCE = 4
+
+
+@dataclass
+class _Tally:
+    """What happened on the way, for the receipt."""
+
+    deadline: float
+    attempts: int = 0
+    dropped: int = 0
+    truncated: set[int] = field(default_factory=set)
+    usage: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def attempt(self) -> None:
+        with self.lock:
+            self.attempts += 1
+
+
+class Reranker:
+    """A client of one rerank endpoint, with one pool of connections, and what it has learned of the endpoint."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        self.endpoint = endpoint
+        self.settings = settings
+        known = (name for name, dialect in DIALECTS.items() if dialect.recognise(endpoint.url))
+        auto = settings.rerank_dialect == "auto"
+        self.dialect = next(known, "flat") if auto else settings.rerank_dialect
+        self.max_documents = settings.rerank_max_documents or DIALECTS[self.dialect].max_documents
+        self.connection = Connection(endpoint, endpoint.url, _auth(settings.rerank_auth, endpoint.key.get_secret_value()))
+        self.failures = 0
+        self.open_until = 0.0
+        self.last_reason = ""
+
+    def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
+        """Return the candidates in the order given, each with its rerank rank and raw score where it got one.
+
+        What the endpoint does wrong never raises: every candidate stays as it was and the receipt says `fallback`. Only
+        with RAG_RERANK_ON_FAILURE=error is it an EndpointError.
+        """
+        start = time.monotonic()
+        # A blank document makes some servers reject the whole request.
+        sent = [i for i, candidate in enumerate(candidates) if candidate.text.strip()]
+        if not sent:
+            return list(candidates), self.skipped("there is no text to rerank")
+        tally = _Tally(start + self.settings.rerank_deadline)
+        try:
+            self._refuse_while_open()
+            scores = self._scores(question, [self._document(candidates[i]) for i in sent], tally)
+        except EndpointError as error:
+            self._failed(error)
+            if self.settings.rerank_on_failure == "error":
+                raise
+            receipt = self._receipt("fallback", tally, start, sent=len(sent), reason=str(error))
+            log.warning(receipt.line)
+            return list(candidates), receipt
+        self.failures = 0
+        # Stable: equal scores keep the order of retrieval.
+        order = sorted(scores, key=lambda row: -scores[row])
+        ranking = {sent[row]: Ranking(rank=rank, score=scores[row]) for rank, row in enumerate(order, 1)}
+        reranked = [c.model_copy(update={"rerank": ranking.get(i)}) for i, c in enumerate(candidates)]
+        unscored = len(candidates) - len(ranking)
+        reason = f"{unscored} of {len(candidates)} candidates got no score and follow in retrieval order" if unscored else ""
+        status = "partial" if unscored else "applied"
+        receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason)
+        log.info(receipt.line)
+        return reranked, receipt
+
+    def skipped(self, reason: str) -> Receipt:
+        """Return the receipt of a rerank that was not asked for."""
+        return Receipt(status="skipped", model=self.endpoint.model, endpoint=self.endpoint.address, reason=reason)
+
+    def _receipt(self, status: str, tally: _Tally, start: float, **fields: Any) -> Receipt:
+        return Receipt.model_validate(
+            {
+                "status": status,
+                "model": self.endpoint.model,
+                "endpoint": self.endpoint.address,
+                "dialect": self.dialect,
+                "dropped": tally.dropped,
+                "truncated": len(tally.truncated),
+                "attempts": tally.attempts,
+                "usage": tally.usage,
+                "warnings": tally.warnings,
+                "ms": (time.monotonic() - start) * 1000,
+                **fields,
+            }
+        )
+
+    def _document(self, candidate: Candidate) -> Document:
+        pictures = self.settings.rerank_images and self.dialect not in ("tei", "nim")
+        return Document(candidate.text_in_context, candidate.image if pictures else "")
+
+    def _refuse_while_open(self) -> None:
+        left = self.open_until - time.monotonic()
+        if left > 0:
+            reason = f"not tried: it failed {self.failures} times in a row ({self.last_reason}); tried again in {left:.0f} s"
+            raise _CircuitOpenError(f"{self.endpoint.name}: {reason}", "unreachable", reason, "")
+
+    def _failed(self, error: EndpointError) -> None:
+        if isinstance(error, _CircuitOpenError):
+            return
+        self.failures += 1
+        self.last_reason = error.reason
+        if self.failures >= CIRCUIT_FAILURES:
+            self.open_until = time.monotonic() + CIRCUIT_SECONDS
+
+    def _scores(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
+        """Return row → raw score, in row order, for the documents that got one; EndpointError if none did."""
+        if budget := self.settings.rerank_max_tokens:
+            documents = _cut(documents, range(len(documents)), budget, tally)
+        try:
+            scores = self._in_batches(question, documents, tally)
+        except EndpointError as error:
+            # TEI answers an ordinary request so; its own URL, /rerank, is one that others serve too.
+            if self.settings.rerank_dialect != "auto" or "missing field `texts`" not in error.reason:
+                raise
+            self.dialect = "tei"
+            self.max_documents = self.max_documents or DIALECTS["tei"].max_documents
+            scores = self._in_batches(question, documents, tally)
+        if not scores:
+            raise self.endpoint.error("reply", "no result has a valid index and a numeric score")
+        if tally.dropped:
+            tally.warn(f"{tally.dropped} results without a valid index or score were dropped")
+        if len(scores) > 1 and len(set(scores.values())) == 1:
+            tally.warn("every score is the same: the order is that of retrieval")
+        return scores
+
+    def _in_batches(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
+        size = self.max_documents or len(documents)
+        batches = [range(start, min(start + size, len(documents))) for start in range(0, len(documents), size)]
+        if len(batches) == 1:
+            found = [self._batch(question, documents, batches[0], tally)]
+        else:
+            tally.warn(f"scored in {len(batches)} batches: comparable only if the model scores each document by itself")
+            with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
+                found = list(pool.map(lambda rows: self._batch(question, documents, rows, tally), batches))
+        return {row: score for batch in found for row, score in sorted(batch.items())}
+
+    def _batch(self, question: str, documents: list[Document], rows: range, tally: _Tally) -> dict[int, float]:
+        """Return row → score for some rows; halved if they are too many, cut once if they are too long."""
+        part = [documents[row] for row in rows]
+        try:
+            reply = self._post(question, part, tally)
+        except EndpointError as error:
+            if error.kind == "too_many" and len(rows) > 1:
+                half = (len(rows) + 1) // 2
+                self.max_documents = min(self.max_documents or half, half)
+                tally.warn(f"the endpoint takes fewer documents at once: set RAG_RERANK_MAX_DOCUMENTS={half}")
+                first = self._batch(question, documents, rows[:half], tally)
+                return first | self._batch(question, documents, rows[half:], tally)
+            if error.kind != "too_long":
+                raise
+            budget = self.settings.rerank_max_tokens // 2 or CUT_TOKENS
+            reply = self._post(question, _cut(part, rows, budget, tally), tally)
+            tally.warn(f"documents were too long and were cut: set RAG_RERANK_MAX_TOKENS={budget}")
+        return {rows[i]: score for i, score in self._read(reply, len(part), tally).items()}
+
+    def _post(self, question: str, documents: list[Document], tally: _Tally) -> Any:
+        """Return the decoded reply, and add to the tally what it took."""
+        body = DIALECTS[self.dialect].build(self.endpoint.model, question, documents)
+        reply = self.connection.post(merged(body, self.settings.rerank_parameters), tally.deadline, tally.attempt)
+        with tally.lock:
+            for name, count in usage_in(reply).items():
+                tally.usage[name] = tally.usage.get(name, 0) + count
+        return reply
+
+    def _read(self, reply: Any, n: int, tally: _Tally) -> dict[int, float]:
+        """Return row → raw score for the rows of one reply that got a sound one."""
+        rows = rows_in(reply)
+        if rows is None:
+            message = message_in(reply) if isinstance(reply, dict) else ""
+            reason = "the answer holds no results" + (f": {' '.join(message.split())[:300]}" if message else "")
+            raise self.endpoint.error("reply", reason)
+        scores: dict[int, float] = {}
+        for row in rows:
+            index, score = index_of(row, n), score_of(row)
+            if index is None or score is None:
+                with tally.lock:
+                    tally.dropped += 1
+                continue
+            if index in scores:
+                tally.warn("a document came back twice: its better score counts")
+            scores[index] = max(score, scores.get(index, -math.inf))
+        return scores
+
+
+class _CircuitOpenError(EndpointError):
+    """The endpoint is being left alone."""
+
+
+def _auth(scheme: str, key: str) -> dict[str, str]:
+    if not key:
+        return {}
+    if scheme in ("bearer", "raw"):
+        return {"Authorization": f"Bearer {key}" if scheme == "bearer" else key}
+    return {scheme: key}
+
+
+def _cut(documents: list[Document], rows: range, tokens: int, tally: _Tally) -> list[Document]:
+    """Return documents cut to a budget of tokens, estimated: one a Chinese character, one for three others."""
+    cut = []
+    for row, document in zip(rows, documents, strict=True):
+        left = float(tokens)
+        for end, character in enumerate(document.text):
+            left -= 1 if character > "\u2e7f" else 1 / 3
+            if left < 0:
+                tally.truncated.add(row)
+                document = Document(document.text[:end], document.image)
+                break
+        cut.append(document)
+    return cut

@@ -1,0 +1,1 @@
+"""Labelled questions, feedback, and the JSON Lines files that hold them."""

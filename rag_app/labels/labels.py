@@ -1,0 +1,125 @@
+"""Labelled questions: which passage answers which question, as people judged it. Files: queries.jsonl and qrels.jsonl.
+
+A query has `_id`, `text` and, where it is known, `answer` (null: the documents do not answer it). A judgement has `query`,
+`document`, `quote` (words of the document) and `grade` (2 answers, 1 helps, 0 does not).
+"""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from rag_app.errors import RagError
+from rag_app.labels import jsonl
+from rag_app.types import Candidate
+
+GRADE = 2
+# How the ids of questions begin that were added on the page, and of those that a model drafted and a person accepted.
+ADDED = "page-"
+DRAFTED = "draft-"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labelled questions of one folder."""
+
+    folder: Path
+
+    @property
+    def queries(self) -> Path:
+        return self.folder / "queries.jsonl"
+
+    @property
+    def qrels(self) -> Path:
+        return self.folder / "qrels.jsonl"
+
+    def grade(self, question: str, candidate: Candidate) -> int | None:
+        """Return how a candidate was judged for a question (by words of it, if a person quoted only these), None if not yet."""
+        judged = self._judged(question)
+        of_it = [row["grade"] for row in judged if _is_of(row, candidate)]
+        # Of a longer quote it has a part: that counts where nobody judged its own words.
+        around = [row["grade"] for row in judged if _is_around(row, candidate)]
+        return max(of_it or around, default=None)
+
+    def judge(self, question: str, candidate: Candidate, grade: int | None) -> None:
+        """Write down the grade of a candidate for a question, or take it back (None); a question that is new is added.
+
+        RagError if the question is labelled as one that nothing answers.
+        """
+        query = self._find(question)
+        if query is not None and grade and "answer" in query and query["answer"] is None:
+            raise RagError(
+                f"{self.queries} says that no document answers this question ({query['_id']}): take out its answer null first"
+            )
+        identity = str(query["_id"]) if query else f"{ADDED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
+        row = {"query": identity, "document": candidate.document, "quote": candidate.text, "grade": grade}
+
+        def judged(rows: list[jsonl.Row]) -> list[jsonl.Row]:
+            mine = [other for other in rows if other.get("query") == identity and _is_of(other, candidate)]
+            if grade is None:
+                return [other for other in rows if other not in mine]
+            # Words that a person chose stay as they were quoted.
+            return [other | {"grade": grade} if other in mine else other for other in rows] if mine else [*rows, row]
+
+        def asked(rows: list[jsonl.Row]) -> list[jsonl.Row]:
+            others = [other for other in rows if other.get("_id") != identity]
+            if grade is not None:
+                return rows if len(others) < len(rows) else [*rows, {"_id": identity, "text": question}]
+            # A question that was added with its first judgement goes with its last.
+            return others if identity.startswith(ADDED) and not self._judged(question) else rows
+
+        jsonl.change(self.qrels, judged)
+        jsonl.change(self.queries, asked)
+
+    def add(self, question: str, answer: str, document: str, quote: str) -> None:
+        """Add a question with its answer and the words of a document that hold it. RagError if it is there already."""
+        if self._find(question):
+            raise RagError(f"{self.queries} has this question already: drop the draft")
+        identity = f"{DRAFTED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
+        jsonl.append(self.qrels, {"query": identity, "document": document, "quote": quote, "grade": GRADE})
+        jsonl.append(self.queries, {"_id": identity, "text": question, "answer": answer})
+
+    def examples(self, documents: set[str], n: int = 3) -> list[str]:
+        """Return labelled questions that these documents answer: those marked `example` first, then the first ones."""
+        answered = {row["query"] for row in self.judgements() if row["grade"] and row["document"] in documents}
+        fitting = [query for query in self.questions() if query["_id"] in answered]
+        return [query["text"] for query in sorted(fitting, key=lambda query: not query.get("example"))[:n]]
+
+    def _judged(self, question: str) -> list[jsonl.Row]:
+        query = self._find(question)
+        return [row for row in self.judgements() if query and row.get("query") == query["_id"]]
+
+    def _find(self, question: str) -> jsonl.Row | None:
+        return next((query for query in self.questions() if _squeezed(query["text"]) == _squeezed(question)), None)
+
+    def questions(self) -> list[jsonl.Row]:
+        """Return the questions. RagError, which names the file, if a line lacks something or an _id is there twice."""
+        rows = jsonl.read(self.queries)
+        if any(not jsonl.is_text(row.get(name)) or not row[name].strip() for row in rows for name in ("_id", "text")):
+            raise RagError(f"{self.queries}: every line needs _id and text: mend or remove the one that does not")
+        if twice := [name for name, n in Counter(row["_id"] for row in rows).items() if n > 1]:
+            raise RagError(f"{self.queries} has the _id {twice[0]} twice: every question needs its own")
+        return rows
+
+    def judgements(self) -> list[jsonl.Row]:
+        """Return the judgements. RagError, which names the line, if one lacks something."""
+        rows = jsonl.read(self.qrels)
+        for n, row in enumerate(rows, 1):
+            words = all(isinstance(row.get(name), str) for name in ("query", "document", "quote"))
+            if not words or not isinstance(row.get("grade"), int):
+                raise RagError(f"{self.qrels}, judgement {n} needs query, document, quote and a whole grade: mend or remove it")
+        return rows
+
+
+def _is_of(row: jsonl.Row, candidate: Candidate) -> bool:
+    """Whether a judgement is of a candidate: its quote stands in it."""
+    return row.get("document") == candidate.document and _squeezed(str(row.get("quote"))) in _squeezed(candidate.text)
+
+
+def _is_around(row: jsonl.Row, candidate: Candidate) -> bool:
+    """Whether a candidate stands in what was quoted, as where chunks have become smaller."""
+    return row.get("document") == candidate.document and _squeezed(candidate.text) in _squeezed(str(row.get("quote")))
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,97 @@
+"""An answer as it is shown: its text, and behind each [n] the passage, with the words that both share marked."""
+
+import itertools
+from collections.abc import Collection, Sequence
+
+from markupsafe import Markup
+
+from rag_app.page import hostile
+from rag_app.page.hostile import html
+from rag_app.page.originals import original_url
+from rag_app.page.words import t
+from rag_app.types import Candidate
+
+
+def answer_html(
+    text: str,
+    passages: Sequence[Candidate] = (),
+    *,
+    collection: str = "",
+    prefix: str = "",
+    only_here: Collection[str] = (),
+) -> Markup:
+    """Return an answer as HTML; with its passages, each [n] is a button that opens its passage.
+
+    `prefix` keeps ids of several answers on a page apart; `only_here` are ids of passages that the other answer does not cite.
+    """
+    cards: list[Markup] = []
+    numbers = itertools.count(1)
+
+    def chip(n: int, claim: str) -> Markup:
+        if not passages:
+            return html('<span class="cite">{n}</span>', n=n)
+        if not 1 <= n <= len(passages):
+            return html("[{n}]", n=n)
+        passage = passages[n - 1]
+        identity = f"{prefix}-{next(numbers)}"
+        cards.append(_card(identity, n, passage, claim, collection))
+        differs = passage.id in only_here
+        return html(
+            '<button type="button" class="cite {only}" popovertarget="{id}" aria-label="{label}">{n}</button>',
+            only="only" if differs else "",
+            id=identity,
+            label=t("Passage {n}: {title}", n=n, title=passage.title) + (t(", only in this answer") if differs else ""),
+            n=n,
+        )
+
+    body = hostile.answer(text, chip)
+    return html('<div class="answer" dir="auto">{body}</div>{cards}', body=body, cards=hostile.joined(cards))
+
+
+def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str) -> Markup:
+    return html(
+        '<div popover id="{id}" class="card" role="dialog" aria-label="{label}">'
+        '<p class="path"><b>{n}</b> <bdi>{path}</bdi></p>'
+        '<p class="quiet"><bdi>{document}</bdi>{page}</p><div class="passage" dir="auto" tabindex="0">{text}</div>'
+        '<p>{link} <span class="quiet">{key}</span></p></div>',
+        id=identity,
+        label=t("Passage {n}: {title}", n=n, title=passage.title),
+        n=n,
+        path=passage.heading_path,
+        document=passage.document,
+        page=page_of(passage),
+        text=hostile.highlighted(passage.text, claim),
+        link=open_link(passage, collection),
+        key=html("<mark>{words}</mark> {says}", words=t("marked"), says=t("words that the answer shares with the passage")),
+    )
+
+
+def page_of(passage: Candidate) -> str:
+    return ", " + t("page {page}", page=passage.page) if passage.page else ""
+
+
+def open_link(passage: Candidate, collection: str) -> Markup:
+    """Return the link to the original file, a PDF's at the passage's page."""
+    return open_link_to(collection, passage.document, passage.page)
+
+
+def open_link_to(collection: str, document: str, page: int | None = None) -> Markup:
+    """Return the link to a document's original file."""
+    return html(
+        '<a class="open" href="{url}" target="_blank" rel="noopener">{open} ↗</a>',
+        url=original_url(collection, document, page),
+        open=t("Open the document"),
+    )
+
+
+def passage_html(passage: Candidate, text: str, collection: str) -> Markup:
+    """Return a passage whole, with where it stands and the link to its document."""
+    return html(
+        '<p class="quiet"><bdi>{document}</bdi> › <bdi>{path}</bdi>{page} · {link}</p>'
+        '<div class="passage" dir="auto">{text}</div>',
+        document=passage.document,
+        path=passage.heading_path,
+        page=page_of(passage),
+        link=open_link(passage, collection),
+        text=text,
+    )

@@ -1,0 +1,75 @@
+"""What is served beside the pages: the documents' original files, and headers that keep the browser on this server."""
+
+from typing import Any
+from urllib.parse import quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from rag_app.errors import RagError
+from rag_app.settings import load_settings
+from rag_app.store.chroma import Store
+
+# Shown in the browser; everything else is downloaded, since what it holds may be a program for a browser.
+SHOWN = {".pdf": "application/pdf"}
+TEXT = {".md", ".markdown", ".txt", ".csv", ".json", ".jsonl", ".log", ".rst", ".eml", ".html", ".htm", ".xml", ".tex", ".py"}
+# Streamlit's own page needs inline styles and scripts, and its charts eval; nothing may come from or go to another server.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; frame-src 'self'; "
+    "object-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+)
+HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+def original_url(collection: str, document: str, page: int | None = None) -> str:
+    """Return the address of a document's file; a PDF opens at the page."""
+    return f"/original/{quote(collection)}/{quote(document)}" + (f"#page={page}" if page else "")
+
+
+async def original(request: Request) -> Response:
+    """Answer with the file of a stored document: a PDF as it is, text as text, anything else as a download."""
+    collection, document = request.path_params["collection"], request.path_params["document"]
+    try:
+        path = await run_in_threadpool(_path, collection, document)
+    except RagError as error:
+        return PlainTextResponse(str(error), 404)
+    kind = path.suffix.lower()
+    if kind in SHOWN:
+        return FileResponse(path, media_type=SHOWN[kind], filename=path.name, content_disposition_type="inline")
+    if kind in TEXT:
+        return FileResponse(path, media_type="text/plain", filename=path.name, content_disposition_type="inline")
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+
+def _path(collection: str, document: str) -> Any:
+    settings = load_settings(collection=collection)
+    stored = Store(settings.chroma_path, settings.chroma_url, collection).document(document)
+    if stored is None:
+        raise RagError(f"{document} is not in collection {collection}")
+    if not stored.path.is_file():
+        raise RagError(f"the file of {document} is not where it was ingested from: bring it back, or ingest it anew")
+    return stored.path
+
+
+class Headers:
+    """Adds HEADERS to every answer."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *added]}
+            await send(message)
+
+        await self.app(scope, receive, with_headers)
+
+
+ROUTES = [Route("/original/{collection}/{document:path}", original)]
+MIDDLEWARE = [Middleware(Headers)]

@@ -1,0 +1,1 @@
+"""The store: one collection of chunks with their vectors, in Chroma."""
