@@ -33,9 +33,9 @@ from rich.progress import track
 
 from ingest import sync
 from ingest.planning import look_through
-from rag_app import pipeline
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import load_settings
-from rag_app.store.chroma import Store
+from rag_app.store.chroma import ChromaStore
 
 SPEED = 0.9
 SECOND_RUN = 2.0
@@ -108,8 +108,8 @@ def ours(folder: Path, path: Path, chroma_url: str, url: str) -> sync.Report:
     settings = load_settings(
         base_url=url, embedding_model="fixed", embedding_batch_size=BATCH, embedding_concurrency=CONCURRENCY
     )
-    store = Store(path, chroma_url, "ours", create=True)
-    return sync.ingest(look_through([folder], store), store, pipeline.embeddings(settings), *sync.cutting_and_limits(settings))
+    store = ChromaStore(path, chroma_url, "ours", create=True)
+    return sync.ingest(look_through([folder], store), store, open_embeddings(settings), *sync.cutting_and_limits(settings))
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def speed(n: int, server: bool) -> int:
                 again = ours(folder / kind, path, address, url)
                 assert again.embedding_requests == 0
                 if server:
-                    Store(folder, address, "ours").drop()
+                    ChromaStore(folder, address, "ours").drop()
             print()
     ratio = sorted(ratios["long"])[1]
     held = ratio >= SPEED and again.seconds <= SECOND_RUN

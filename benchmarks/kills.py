@@ -20,7 +20,7 @@ import fixed_gateway
 import numpy as np
 from rich.progress import track
 
-from rag_app.store.chroma import Store
+from rag_app.store.chroma import ChromaStore
 
 EVERY = 10
 
@@ -53,7 +53,7 @@ def paragraph(rng: random.Random) -> str:
 
 def content(path: Path, name: str) -> dict[tuple[str, int], Any]:
     """Return what is stored: (document, position) → text, place in the text, and vector. Nothing may be there twice."""
-    store = Store(path, "", name)
+    store = ChromaStore(path, "", name)
     found: dict[tuple[str, int], Any] = {}
     for document in store.documents().values():
         assert document.whole, f"{document.document} is not whole"

@@ -79,7 +79,7 @@ def main(n_questions: int = 15) -> int:
         first = time.perf_counter() - start
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime")
         print(f"first visit after the start: first paint {paint / 1000:.1f} s, question box {first:.1f} s")
-        pipeline = Pipeline(settings)
+        pipeline = Pipeline.open(settings)
         for n_candidates in (30, 50):
             page.goto(f"http://localhost:{port}/?candidates={n_candidates}&follow_ups=false")
             page.get_by_label("Question", exact=True).wait_for()

@@ -25,7 +25,8 @@ from rich.progress import track
 
 from rag_app.pipeline import Pipeline
 from rag_app.settings import load_settings
-from rag_app.store.chroma import Store, Version
+from rag_app.store.chroma import ChromaStore
+from rag_app.store.records import Version
 from rag_app.types import Chunk
 
 LIMIT = 1.2
@@ -38,7 +39,7 @@ def fill(path: Path, n: int, texts: list[str]) -> None:
     """Store n chunks with random unit vectors."""
     vectors = np.random.default_rng(0).standard_normal((n, fixed_gateway.DIMENSIONS), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    store = Store(path, "", "bench", create=True).create(
+    store = ChromaStore(path, "", "bench", create=True).create(
         {"embedding_model": "fixed", "passage_prefix": ""}, fixed_gateway.DIMENSIONS
     )
     rows = [
@@ -88,7 +89,7 @@ def by_hand(path: Path, url: str) -> Any:
 
 def ours(path: Path, url: str) -> Any:
     """Return a function that asks through the pipeline."""
-    pipeline = Pipeline(
+    pipeline = Pipeline.open(
         load_settings(
             base_url=url, embedding_model="fixed", rerank_model="m", chat_model="m", chroma_path=path, collection="bench"
         )

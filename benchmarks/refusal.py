@@ -47,7 +47,7 @@ def main() -> None:
     judgements: dict[str, list[dict[str, str]]] = {}
     for row in rows("qrels.jsonl"):
         judgements.setdefault(row["query"], []).append(row)
-    pipeline = Pipeline(load_settings(base_url="", chat_url="builtin", embedding_url="builtin", rerank_url="builtin"))
+    pipeline = Pipeline.open(load_settings(base_url="", chat_url="builtin", embedding_url="builtin", rerank_url="builtin"))
     counts = {"answerable": 0, "right": 0, "declined wrongly": 0, "unanswerable": 0, "declined rightly": 0}
     # Of questions that were added on the page it is not known whether anything answers them.
     for row in track([row for row in rows("queries.jsonl") if "answer" in row], "asking"):

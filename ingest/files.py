@@ -7,7 +7,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from rag_app.errors import RagError
-from rag_app.store.chroma import named
+from rag_app.store.records import is_database, named
 
 IGNORE = ".ragignore"
 
@@ -98,7 +98,7 @@ def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bo
             continue
         if entry.is_dir():
             # A Chroma's own folder, which lies below `.` by default.
-            if (entry / "chroma.sqlite3").exists():
+            if is_database(entry):
                 continue
             yield from _walk(entry, ignored, hidden=hidden)
         elif entry.is_file():

@@ -12,10 +12,11 @@ from ingest import sync
 from ingest.files import File, Found
 from ingest.planning import Failure, Plan, look_through
 from ingest.sync import Progress, Report
-from rag_app import pipeline
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.chroma import Store
+from rag_app.store.opening import open_store
+from rag_app.store.protocol import Store
 
 log = logging.getLogger(__name__)
 KEPT = 10
@@ -117,7 +118,7 @@ def ingest_folder(settings: Settings, path: Path | None, progress: Progress) -> 
         raise RagError("no file was taken: the reason stands beside each")
     store = _store(settings, create=True)
     cutting, limits = sync.cutting_and_limits(settings)
-    return sync.ingest(look_through([path], store), store, pipeline.embeddings(settings), cutting, limits, progress)
+    return sync.ingest(look_through([path], store), store, open_embeddings(settings), cutting, limits, progress)
 
 
 def embed_again(settings: Settings, documents: Sequence[str], progress: Progress) -> Report:
@@ -129,15 +130,15 @@ def embed_again(settings: Settings, documents: Sequence[str], progress: Progress
         raise RagError(f"{gone[0]} cannot be embedded again, its file is gone: bring it back, or delete the document")
     found = Found([File(d.path, d.version.root, d.document) for d in chosen], [d.path for d in chosen])
     cutting, limits = sync.cutting_and_limits(settings)
-    embeddings = pipeline.embeddings(settings)
+    embeddings = open_embeddings(settings)
     return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=False, anew=True)
 
 
 def reindex(settings: Settings, progress: Progress) -> Report:
     """Make the collection anew from its documents' files, as `rag-app reindex` does."""
     cutting, limits = sync.cutting_and_limits(settings)
-    return sync.reindex(_store(settings), pipeline.embeddings(settings), cutting, limits, progress)
+    return sync.reindex(_store(settings), open_embeddings(settings), cutting, limits, progress)
 
 
 def _store(settings: Settings, *, create: bool = False) -> Store:
-    return Store(settings.chroma_path, settings.chroma_url, settings.collection, create=create)
+    return open_store(settings, create=create)

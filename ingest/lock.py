@@ -1,8 +1,6 @@
 """One at a time: what changes a collection holds its lock, and a second one is told by whom."""
 
-import hashlib
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rag_app.errors import RagError
-from rag_app.store.chroma import Store
+from rag_app.store.protocol import Store
 
 _held = threading.local()
 
@@ -25,7 +23,7 @@ def collection_lock(store: Store) -> Iterator[None]:
     it is a file of this machine: ingests from two machines into one server do not see each other.
     """
     mine: set[Path] = _held.__dict__.setdefault("locks", set())
-    path = _path(store)
+    path = store.lock_file
     if path in mine:
         yield
         return
@@ -49,10 +47,3 @@ def collection_lock(store: Store) -> Iterator[None]:
         mine.discard(path)
         holder.unlink(missing_ok=True)
         lock.release()
-
-
-def _path(store: Store) -> Path:
-    if not store.url:
-        return store.path.resolve() / f"{store.name}.lock"
-    key = hashlib.sha256(store.url.encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"rag-app-{key}-{store.name}.lock"

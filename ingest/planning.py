@@ -10,7 +10,8 @@ from ingest.files import Choice, File, Found, find
 from ingest.worker import Prepared, hash_file
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
-from rag_app.store.chroma import Store, StoredDocument
+from rag_app.store.protocol import Store
+from rag_app.store.records import StoredDocument
 from rag_app.types import Record
 
 

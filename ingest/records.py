@@ -8,7 +8,9 @@ from rag_app import language
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.chroma import Store, Version
+from rag_app.store.opening import open_store
+from rag_app.store.protocol import Store
+from rag_app.store.records import Version
 from rag_app.types import Chunk
 
 # Records that are embedded before they are stored: what a kill can cost.
@@ -27,7 +29,7 @@ def store_records(
     Empty ones are left out, as are those that the endpoint refuses: nothing finds them. RagError if the endpoint or Chroma
     fails; what was stored by then stays.
     """
-    store = Store(settings.chroma_path, settings.chroma_url, settings.collection, create=True)
+    store = open_store(settings, create=True)
     wanted = [record for record in records if record[2].strip()]
     # Who only asks does not keep others from asking.
     if len(store.documents()) < len(wanted):

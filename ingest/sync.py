@@ -23,7 +23,8 @@ from rag_app import builtin, language
 from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.chroma import REINDEX, Store, Version
+from rag_app.store.protocol import Store
+from rag_app.store.records import REINDEX, EmptyCollectionError, Version
 from rag_app.types import Chunk, Record
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
@@ -170,11 +171,11 @@ def reindex(
     Questions go on meanwhile. RagError, and the old collection stays, if a document's file is gone or fails now; `force`
     takes that loss. One that was broken off is gone on with.
     """
-    new = Store(old.path, old.url, f"{old.name}{REINDEX}", create=True)
+    new = old.sibling(f"{old.name}{REINDEX}")
     with collection_lock(old):
         known = old.documents()
         if not known:
-            raise old.empty()
+            raise EmptyCollectionError.of(old.name, old.place)
         roots = {document.version.root for document in known.values()}
         files = [File(document.path, document.version.root, name) for name, document in known.items()]
         gone = {file.document for file in files if not file.path.is_file()}
@@ -217,7 +218,7 @@ def ingest_with_settings(
     if changed := planning.plan(found, old, prune=False).changed:
         raise RagError(f"{_names(changed)} changed since it was ingested: run `rag-app ingest` first, or the texts differ too")
     digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
-    new = Store(old.path, old.url, f"eval-{old.name}-{digest}", create=True)
+    new = old.sibling(f"eval-{old.name}-{digest}")
     done: Counter[str] = Counter()
 
     def ended(document: str, state: State, reason: str) -> None:
@@ -265,7 +266,7 @@ def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
 def reset(store: Store) -> None:
     """Delete a collection, and the new one of a reindex that was broken off."""
     with collection_lock(store):
-        Store(store.path, store.url, f"{store.name}{REINDEX}", create=True).drop()
+        store.sibling(f"{store.name}{REINDEX}").drop()
         store.drop()
 
 

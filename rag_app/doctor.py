@@ -13,12 +13,14 @@ import numpy as np
 from rag_app import prompt
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.chat import Chat
-from rag_app.endpoints.endpoint import Endpoint, EndpointError
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.failures import EndpointError
+from rag_app.endpoints.opening import connect, open_embeddings
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
-from rag_app.pipeline import connect, embeddings
 from rag_app.settings import Settings, Stage
-from rag_app.store.chroma import EmptyCollectionError, Store
+from rag_app.store.opening import open_store
+from rag_app.store.records import EmptyCollectionError
 from rag_app.types import Candidate, Ranking, Record, seconds
 
 QUESTION = "What is the capital of France?"
@@ -94,7 +96,7 @@ def _part(
 
 def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "EMBEDDING")
-    client = embeddings(settings)
+    client = open_embeddings(settings)
     with _explained(client.endpoint):
         start = time.perf_counter()
         asked, _ = client.question(QUESTION)
@@ -203,7 +205,7 @@ def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
 def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ...]]:
     start = time.perf_counter()
     try:
-        store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+        store = open_store(settings)
     except EmptyCollectionError:
         place = settings.chroma_url or settings.chroma_path
         yield "collection", "warn", f"{settings.collection} in {place} is empty", "run `rag-app ingest PATH`"

@@ -6,32 +6,123 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from typing import Any, Protocol, Self
 
 from rag_app import builtin, language, prompt
-from rag_app.endpoints.chat import Answering, Chat
-from rag_app.endpoints.embeddings import Embeddings, Vectors
+from rag_app.endpoints.chat import Answering
+from rag_app.endpoints.embeddings import Vectors
 from rag_app.endpoints.endpoint import Endpoint
-from rag_app.endpoints.rerank import Reranker
-from rag_app.errors import RagError
-from rag_app.settings import Settings, Stage
-from rag_app.store.chroma import Store
+from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
+from rag_app.errors import RagError, SettingsError
+from rag_app.prompt import Message
+from rag_app.retrieval import Retriever, VectorRetriever, with_neighbours
+from rag_app.settings import Settings
+from rag_app.store.opening import open_store
+from rag_app.store.protocol import Store
 from rag_app.types import Answer, Ask, AskMs, Candidate, Receipt, Rewrite, Search, SearchMs, Side, Tokens, after_rerank
 
 OnStage = Callable[[str, float], None]
 MAX_REWRITTEN = 400
 
 
-class Pipeline:
-    """The clients of the three endpoints and the store, made when first needed and kept."""
+class Embedder(Protocol):
+    """Embeds a question. `recipe` is what vectors depend on: the collection must have been made by the same."""
 
-    def __init__(self, settings: Settings) -> None:
+    @property
+    def recipe(self) -> dict[str, str]: ...
+
+    def question(self, text: str) -> tuple[Vectors, int | None]:
+        """Return a question's vector, shape (dim,), and the tokens it took if the endpoint says."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Reranks(Protocol):
+    """Reranks candidates; what goes wrong stands in the receipt."""
+
+    endpoint: Endpoint
+
+    def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
+        """Return the candidates in the order given, each with its rerank rank and score where it got one."""
+        ...
+
+    def skipped(self, reason: str) -> Receipt:
+        """Return the receipt of a rerank that was not asked for."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Answers(Protocol):
+    """Answers from passages."""
+
+    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
+        """Return the answer as a stream; its markers count the passages."""
+        ...
+
+    def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
+        """Return what the model says to messages, and the time and tokens that it took."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Pipeline:
+    """The stages, handed in, and how many candidates and passages go from one to the next, by the settings.
+
+    A reranker and a chat client may be handed in as functions that make them: who only searches needs no chat model.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        embeddings: Embedder,
+        reranker: Reranks | Callable[[], Reranks],
+        chat: Answers | Callable[[], Answers],
+        *,
+        settings: Settings,
+        retriever: Retriever | None = None,
+    ) -> None:
+        """RecipeError if the store was made by other embeddings."""
         self.settings = settings
-        self._chat: Chat | None = None
-        self._reranker: Reranker | None = None
-        self.store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
-        self.embeddings = embeddings(settings)
-        self.store.require(self.embeddings.recipe)
+        self.store = store
+        self.embeddings = embeddings
+        self.retriever = retriever or VectorRetriever(store)
+        self._reranker = reranker
+        self._chat = chat
+        store.require(embeddings.recipe)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Return the pipeline that the settings mean. EmptyCollectionError if nothing was ingested yet."""
+        return cls(
+            open_store(settings),
+            open_embeddings(settings),
+            lambda: open_reranker(settings),
+            lambda: open_chat(settings),
+            settings=settings,
+        )
+
+    def close(self) -> None:
+        """Close the store and the connections of every stage that was used."""
+        for part in (self.store, self.embeddings, self._reranker, self._chat):
+            if not callable(part):
+                part.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def ask(self, question: str, **options: Any) -> Ask:
+        """Return a question's answer with its search; options as of `search`. RagError if no answer came."""
+        found = self.search(question, **options)
+        answering = self.answer(found)
+        for _ in answering:
+            pass
+        return asked(found, answering)
 
     def search(
         self,
@@ -52,10 +143,17 @@ class Pipeline:
         question = question.encode("utf-8", "replace").decode()
         if not question.strip():
             raise RagError("the question is empty: ask something")
+        n_candidates = n_candidates or self.settings.n_candidates
+        n_passages = n_passages or self.settings.n_passages
+        if n_passages > n_candidates:
+            raise SettingsError(
+                f"{n_passages} passages cannot be chosen from {n_candidates} candidates: "
+                "ask for more candidates, or fewer passages"
+            )
         watch = Stopwatch(on_stage)
-        vector, embed_tokens = self.embed(question)
+        vector, embed_tokens = self.embeddings.question(question)
         watch.lap("embed")
-        candidates = self.retrieve(vector, n_candidates or self.settings.n_candidates, only)
+        candidates = self.retriever.retrieve(question, vector, n_candidates, only)
         # It may have been made anew by another model since this pipeline was.
         self.store.require(self.embeddings.recipe)
         watch.lap("retrieve")
@@ -66,28 +164,16 @@ class Pipeline:
         elif reason := unsuited(self.reranker.endpoint, question, candidates):
             receipt = self.reranker.skipped(reason)
         else:
-            candidates, receipt = self.rerank(question, candidates)
+            candidates, receipt = self.reranker.rerank(question, candidates)
         watch.lap("rerank")
         return Search(
             question=question,
-            candidates=self._chosen(candidates, n_passages or self.settings.n_passages),
+            candidates=self._chosen(candidates, n_passages),
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
             tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
             only=tuple(only),
         )
-
-    def embed(self, question: str) -> tuple[Vectors, int | None]:
-        """The first stage: return a question's vector, shape (dim,), and the tokens it took if the endpoint says."""
-        return self.embeddings.question(question)
-
-    def retrieve(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
-        """The second stage: return the n nearest chunks as candidates, nearest first."""
-        return self.store.nearest(vector, n, only)
-
-    def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
-        """The third stage: return the candidates in the order given, with their rerank ranks, and the receipt."""
-        return self.reranker.rerank(question, candidates)
 
     def recut(self, search: Search, n_passages: int) -> Search:
         """Return a search with another number of passages, from the ranking that it has: no endpoint is asked."""
@@ -95,7 +181,7 @@ class Pipeline:
 
     def _chosen(self, candidates: Sequence[Candidate], n_passages: int) -> tuple[Candidate, ...]:
         chosen = choose(candidates, n_passages, self.settings.rerank_min_score)
-        return self.store.widened(chosen, self.settings.n_neighbours) if self.settings.n_neighbours else chosen
+        return with_neighbours(self.store, chosen, self.settings.n_neighbours) if self.settings.n_neighbours else chosen
 
     def answer(self, search: Search) -> Answering:
         """Return the answer from a search's passages, as a stream to iterate; without passages nobody is asked."""
@@ -108,7 +194,7 @@ class Pipeline:
         return self.reply(search.question, search.passages_without_rerank)
 
     def reply(self, question: str, passages: Sequence[Candidate]) -> Answering:
-        """The fourth stage: return the answer from passages, as a stream to iterate."""
+        """Return the answer to a question from passages, as a stream to iterate."""
         return self.chat.answer(prompt.messages(question, passages), passages)
 
     @property
@@ -130,15 +216,15 @@ class Pipeline:
         return alone, Rewrite(typed=question, ms=answering.ms, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
 
     @property
-    def reranker(self) -> Reranker:
-        if self._reranker is None:
-            self._reranker = Reranker(connect(self.settings, "RERANK"), self.settings)
+    def reranker(self) -> Reranks:
+        if callable(self._reranker):
+            self._reranker = self._reranker()
         return self._reranker
 
     @property
-    def chat(self) -> Chat:
-        if self._chat is None:
-            self._chat = Chat(connect(self.settings, "CHAT"))
+    def chat(self) -> Answers:
+        if callable(self._chat):
+            self._chat = self._chat()
         return self._chat
 
 
@@ -177,12 +263,10 @@ def asked(search: Search, answering: Answering) -> Ask:
     before = search.ms.total + (search.rewrite.ms if search.rewrite else 0.0)
     first = None if answering.first_token_ms is None else before + answering.first_token_ms
     prompt_tokens, answer_tokens = answering.tokens
-    return Ask(
-        **{name: getattr(search, name) for name in ("question", "candidates", "rerank", "only", "rewrite")},
-        answer=answering.answer,
-        ms=AskMs(**{**search.ms.model_dump(), "total": before + answering.ms}, first_token=first, chat=answering.ms),
-        tokens=search.tokens.model_copy(update={"chat_prompt": prompt_tokens, "chat_answer": answer_tokens}),
-    )
+    fields = {name: getattr(search, name) for name in Search.model_fields}
+    fields["ms"] = AskMs(**{**search.ms.model_dump(), "total": before + answering.ms}, first_token=first, chat=answering.ms)
+    fields["tokens"] = search.tokens.model_copy(update={"chat_prompt": prompt_tokens, "chat_answer": answer_tokens})
+    return Ask(**fields, answer=answering.answer)
 
 
 def with_side(ask: Ask, answering: Answering) -> Ask:
@@ -210,29 +294,6 @@ def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate])
         spoken, _ = Counter(candidate.language for candidate in foreign).most_common(1)[0]
         return f"most candidates are in {language.name(spoken)}, and {reads}"
     return ""
-
-
-def embeddings(settings: Settings) -> Embeddings:
-    """Return the client of the embeddings endpoint."""
-    return Embeddings(
-        connect(settings, "EMBEDDING"),
-        settings.question_prefix,
-        settings.embedding_passage_prefix,
-        settings.embedding_batch_size,
-        settings.embedding_concurrency,
-    )
-
-
-def connect(settings: Settings, stage: Stage) -> Endpoint:
-    """Return the endpoint of a stage; a built-in one gets the address of this process's own gateway, started if need be."""
-    endpoint = settings.endpoint(stage)
-    if not endpoint.builtin:
-        return endpoint
-    # Only here, so that nobody with endpoints of their own loads or needs the local models.
-    from rag_app.builtin import server
-
-    base = server.start()
-    return replace(endpoint, url=f"{base}/rerank" if stage == "RERANK" else base)
 
 
 class Stopwatch:

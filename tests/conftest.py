@@ -15,10 +15,10 @@ import pytest
 from ingest import sync
 from ingest.planning import look_through
 from ingest.sync import Report
-from rag_app import pipeline
 from rag_app.endpoints.embeddings import Embeddings
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import Store
+from rag_app.store.chroma import ChromaStore
 from tests.wire import Wire, serve
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +27,7 @@ SHARED = ROOT.parent / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
 
 
-def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, **options: Any) -> Report:
+def ingest(paths: Sequence[Path], store: ChromaStore, embeddings: Embeddings, **options: Any) -> Report:
     """Ingest paths as the command does."""
     return sync.ingest(look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
 
@@ -79,7 +79,7 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample corpus, ingested once with the built-in models; the folder of its Chroma."""
     path = tmp_path_factory.mktemp("sample") / "chroma"
     settings = Settings(_env_file=None, chroma_path=path)  # type: ignore[call-arg]
-    ingest([ROOT / "data" / "corpus"], Store(path, "", "handbook", create=True), pipeline.embeddings(settings))
+    ingest([ROOT / "data" / "corpus"], ChromaStore(path, "", "handbook", create=True), open_embeddings(settings))
     return path
 
 

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from ingest.jobs import ingest_folder
 from ingest.sync import Progress
 from rag_app.settings import Settings
-from rag_app.store.chroma import Store
+from rag_app.store.chroma import ChromaStore
 from tests.conftest import ROOT
 from tests.wire import Reply, Wire, chat, embeddings, rerank, serve
 
@@ -306,7 +306,7 @@ class TestJourneys:
         page.get_by_role("button", name="Add to handbook").click()
         page.get_by_text(re.compile(r"done in")).first.wait_for()
         expect(page.get_by_text("2 added · 1 empty · 1 refused")).to_be_visible()
-        stored = set(Store(site.settings.chroma_path, "", "handbook").documents())
+        stored = set(ChromaStore(site.settings.chroma_path, "", "handbook").documents())
         assert {"uploads/platypus.md", "uploads/pack/inside/wombat.md"} <= stored
         asking = visit("/?documents=uploads/&q=What+does+a+platypus+cost")
         asking.locator(".receipt").wait_for()
@@ -316,7 +316,7 @@ class TestJourneys:
         expect(page.locator(".chunks li")).to_contain_text("A platypus costs 77 EUR.")
         page.get_by_role("button", name="Delete", exact=True).click()
         page.get_by_role("button", name="Delete 1 documents").click()
-        until(lambda: "uploads/platypus.md" not in Store(site.settings.chroma_path, "", "handbook").documents())
+        until(lambda: "uploads/platypus.md" not in ChromaStore(site.settings.chroma_path, "", "handbook").documents())
         assert not (site.folder / "data" / "uploads" / "handbook" / "uploads" / "platypus.md").exists()
 
     def test_a_run_goes_on_when_the_browser_closes(self, site: Site, visit: Callable[..., Page]) -> None:
@@ -335,7 +335,7 @@ class TestJourneys:
         page.get_by_role("button", name="Add to later").click()
         page.get_by_text("It goes on if you close this page.").wait_for()
         page.context.close()
-        until(lambda: len(Store(site.settings.chroma_path, "", "later", create=True).documents()) == 12)
+        until(lambda: len(ChromaStore(site.settings.chroma_path, "", "later", create=True).documents()) == 12)
         site.wire.on("/embeddings", embeddings)
         again = visit("/documents?collection=later")
         again.get_by_text(re.compile("done in")).wait_for()
@@ -349,7 +349,7 @@ class TestJourneys:
         page.get_by_role("option", name="more").first.click()
         page.get_by_role("button", name="Ingest it into folders").click()
         page.get_by_text(re.compile("done in")).wait_for()
-        assert list(Store(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
+        assert list(ChromaStore(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
 
 
 def last_first(body: Any) -> Reply:
@@ -446,7 +446,9 @@ class TestHostileContent:
         assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page.evaluate("document.body.innerText"))
 
     def test_nor_on_the_page_of_documents(self, site: Site, visit: Callable[..., Page]) -> None:
-        stored = next(name for name in Store(site.settings.chroma_path, "", "handbook").documents() if name.startswith("bad "))
+        stored = next(
+            name for name in ChromaStore(site.settings.chroma_path, "", "handbook").documents() if name.startswith("bad ")
+        )
         page = visit("/documents")
         choose(page, "bad <img")
         page.locator(".chunks li").first.wait_for()

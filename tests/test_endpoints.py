@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from rag_app import prompt
-from rag_app.endpoints.chat import Chat, Markers, without_thinking
+from rag_app.endpoints.chat import Chat, without_thinking
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.markers import Markers
 from rag_app.errors import RagError
 from rag_app.types import Candidate, Ranking
 from tests.wire import Reply, Wire, chat, embeddings, events, vector

@@ -28,10 +28,11 @@ from ingest.readers.document import Block, Document
 from ingest.readers.load import read
 from ingest.sync import Report, chosen, forget, reindex, reset
 from ingest.worker import Limits, Workers, result
-from rag_app import pipeline
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.chroma import Store, Version
+from rag_app.store.chroma import ChromaStore
+from rag_app.store.records import Version
 from rag_app.types import Chunk
 from tests.conftest import ROOT, ingest
 from tests.wire import Reply, Wire, embeddings
@@ -230,18 +231,18 @@ class TestSync:
     def _use(self, settings: Settings, wire: Wire, corpus: Path, tmp_path: Path) -> None:
         self.settings, self.wire, self.corpus, self.chroma = settings, wire, corpus, tmp_path / "chroma"
 
-    def store(self, name: str = "test") -> Store:
-        return Store(self.chroma, "", name, create=True)
+    def store(self, name: str = "test") -> ChromaStore:
+        return ChromaStore(self.chroma, "", name, create=True)
 
     def run(self, *paths: Path, **options: Any) -> Report:
-        return ingest(paths or [self.corpus], self.store(), pipeline.embeddings(self.settings), **options)
+        return ingest(paths or [self.corpus], self.store(), open_embeddings(self.settings), **options)
 
     def counts(self, report: Report) -> tuple[int, int, int, int]:
         d = report.documents
         return d.added, d.changed, d.unchanged, d.removed
 
     def reindex(self, **options: Any) -> Report:
-        return reindex(self.store(), pipeline.embeddings(self.settings), **options)
+        return reindex(self.store(), open_embeddings(self.settings), **options)
 
     def test_a_second_run_embeds_nothing_and_changes_nothing(self) -> None:
         first = self.run()
@@ -551,15 +552,15 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         seen: list[set[str]] = []
-        delete = Store.delete
+        delete = ChromaStore.delete
 
-        def slow(store: Store, ids: list[str]) -> None:
+        def slow(store: ChromaStore, ids: list[str]) -> None:
             if ids:
                 found = self.store().nearest(np.ones(64, dtype=np.float32), 50)
                 seen.append({c.text for c in found if c.document == "policies/travel.md"})
             delete(store, ids)
 
-        monkeypatch.setattr(Store, "delete", slow)
+        monkeypatch.setattr(ChromaStore, "delete", slow)
         self.run()
         assert [sum("USD" in text for text in texts) for texts in seen] == [2]
         assert not any("EUR" in text for texts in seen for text in texts)
@@ -571,7 +572,7 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         with monkeypatch.context() as patched:
-            patched.setattr(Store, "delete", lambda store, ids: (_ for _ in ()).throw(RagError("killed")))
+            patched.setattr(ChromaStore, "delete", lambda store, ids: (_ for _ in ()).throw(RagError("killed")))
             with pytest.raises(RagError, match="killed"):
                 self.run()
         assert not self.store().documents()["policies/travel.md"].whole
@@ -669,7 +670,7 @@ class TestSync:
         self.run()
         (chunk, _, vector), *_ = self.store().chunks_of("z.md")
         assert chunk.title == "Cats"
-        expected = np.array(pipeline.embeddings(self.settings).question(chunk.text_in_context)[0])
+        expected = np.array(open_embeddings(self.settings).question(chunk.text_in_context)[0])
         assert np.allclose(vector / np.linalg.norm(vector), expected / np.linalg.norm(expected), atol=1e-5)
 
     def test_reading_what_this_process_wrote_opens_chroma_only_once(self) -> None:

@@ -11,11 +11,11 @@ import pytest
 from ingest.chunk import Cutting, chunks
 from ingest.readers.document import Block, Document
 from rag_app import builtin
-from rag_app import pipeline as rooms
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.pipeline import Pipeline, asked, choose, unsuited
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import Store
+from rag_app.store.chroma import ChromaStore
 from rag_app.types import Ask, Ranking, Search, joined
 from tests.conftest import ingest, needs_shared
 from tests.test_endpoints import candidates, endpoint
@@ -24,8 +24,8 @@ from tests.wire import Reply, Wire, events
 
 @pytest.fixture
 def pipeline(settings: Settings, corpus: Path) -> Pipeline:
-    ingest([corpus], Store(settings.chroma_path, "", settings.collection, create=True), rooms.embeddings(settings))
-    return Pipeline(settings)
+    ingest([corpus], ChromaStore(settings.chroma_path, "", settings.collection, create=True), open_embeddings(settings))
+    return Pipeline.open(settings)
 
 
 def test_a_question_goes_through_all_stages_and_every_rank_is_kept(pipeline: Pipeline, wire: Wire) -> None:
@@ -66,7 +66,7 @@ def test_without_reranking_the_passages_are_those_of_retrieval(pipeline: Pipelin
 
 
 def test_neighbours_of_a_passage_go_to_the_chat_model_with_it(pipeline: Pipeline, settings: Settings, wire: Wire) -> None:
-    wide = Pipeline(Settings(**{**settings.model_dump(), "n_neighbours": 1, "n_passages": 1}))
+    wide = Pipeline.open(Settings(**{**settings.model_dump(), "n_neighbours": 1, "n_passages": 1}))
     search = wide.search("dinner in France")
     passage = search.passages[0]
     assert passage.text == "Dinner is paid up to 32 EUR in France."
@@ -102,12 +102,12 @@ def test_an_empty_question_and_an_empty_collection_say_what_to_do(pipeline: Pipe
     with pytest.raises(RagError, match="the question is empty"):
         pipeline.search("  ")
     with pytest.raises(RagError, match=r"collection none in data/chroma is empty: run `rag-app ingest PATH` first"):
-        Pipeline(load_settings(collection="none"))
+        Pipeline.open(load_settings(collection="none"))
 
 
 def test_asking_with_another_embedding_model_is_refused(pipeline: Pipeline) -> None:
     with pytest.raises(RagError, match="made with embedding model 'emb', not 'other'"):
-        Pipeline(load_settings(embedding_model="other"))
+        Pipeline.open(load_settings(embedding_model="other"))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_the_built_in_reranker_is_skipped_where_it_does_harm(wire: Wire, questio
 
 
 def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_moves_it(sample: Settings) -> None:
-    pipeline = Pipeline(sample)
+    pipeline = Pipeline.open(sample)
     search = pipeline.search("How often should a Callisto C5 be recalibrated?")
     best = search.passages[0]
     assert (best.document, best.retrieval.rank > 4) == ("products/calibration-intervals.pdf", True)
@@ -165,7 +165,7 @@ def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_move
 
 
 def test_a_chinese_question_skips_the_built_in_rerank_with_its_reason(sample: Settings) -> None:
-    search = Pipeline(sample).search("出差住宿标准是多少？")
+    search = Pipeline.open(sample).search("出差住宿标准是多少？")
     assert search.rerank.status == "skipped" and "Chinese" in search.rerank.reason
 
 
@@ -182,18 +182,18 @@ def test_the_four_seed_urls_are_used_as_published() -> None:
 
 
 def test_a_real_chroma_server_serves_as_well(settings: Settings, corpus: Path, tmp_path: Path, chroma_server: str) -> None:
-    store = Store(Path("unused"), chroma_server, "remote", create=True)
-    report = ingest([corpus], store, rooms.embeddings(settings))
+    store = ChromaStore(Path("unused"), chroma_server, "remote", create=True)
+    report = ingest([corpus], store, open_embeddings(settings))
     assert report.chunks.stored == 5
-    again = ingest([corpus], Store(Path("unused"), chroma_server, "remote"), rooms.embeddings(settings))
+    again = ingest([corpus], ChromaStore(Path("unused"), chroma_server, "remote"), open_embeddings(settings))
     assert again.chunks.embedded == 0
-    search = Pipeline(load_settings(chroma_url=chroma_server, collection="remote")).search("dinner in France")
+    search = Pipeline.open(load_settings(chroma_url=chroma_server, collection="remote")).search("dinner in France")
     assert search.passages[0].text == "Dinner is paid up to 32 EUR in France."
 
 
 def test_a_chroma_server_that_is_down_is_one_clear_error(settings: Settings) -> None:
     with pytest.raises(RagError, match=r"Chroma at http://127.0.0.1:9: .*check RAG_CHROMA_PATH or RAG_CHROMA_URL"):
-        Pipeline(load_settings(chroma_url="http://127.0.0.1:9"))
+        Pipeline.open(load_settings(chroma_url="http://127.0.0.1:9"))
 
 
 def test_the_answer_streams_while_the_endpoint_still_speaks(pipeline: Pipeline, wire: Wire) -> None:
@@ -213,7 +213,7 @@ def test_the_answer_streams_while_the_endpoint_still_speaks(pipeline: Pipeline, 
 
 
 def test_a_minimum_score_that_nothing_reaches_is_a_plain_answer_and_asks_nobody(pipeline: Pipeline, wire: Wire) -> None:
-    strict = Pipeline(load_settings(rerank_min_score=0.99))
+    strict = Pipeline.open(load_settings(rerank_min_score=0.99))
     search = strict.search("dinner in Lyon")
     assert search.passages == () and len(search.passages_without_rerank) == 4
     answering = strict.answer(search)
@@ -222,7 +222,7 @@ def test_a_minimum_score_that_nothing_reaches_is_a_plain_answer_and_asks_nobody(
 
 
 def test_a_minimum_score_keeps_out_what_is_below_it_and_does_not_judge_a_fallback(pipeline: Pipeline, wire: Wire) -> None:
-    lenient = Pipeline(load_settings(rerank_min_score=0.5))
+    lenient = Pipeline.open(load_settings(rerank_min_score=0.5))
     search = lenient.search("dinner in France")
     assert 0 < len(search.passages) < 4 and all(c.rerank and c.rerank.score >= 0.5 for c in search.passages)
     wire.on("/rerank", lambda body: Reply(b"", 400))
@@ -230,7 +230,7 @@ def test_a_minimum_score_keeps_out_what_is_below_it_and_does_not_judge_a_fallbac
 
 
 def test_without_reranking_no_rerank_model_is_needed(pipeline: Pipeline) -> None:
-    assert Pipeline(load_settings(rerank_model="")).search("dinner", rerank=False).rerank.status == "skipped"
+    assert Pipeline.open(load_settings(rerank_model="")).search("dinner", rerank=False).rerank.status == "skipped"
 
 
 def test_a_question_that_is_no_text_is_asked_as_text(pipeline: Pipeline) -> None:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from rag_app.endpoints import http as connection
-from rag_app.endpoints import rerank as module
-from rag_app.endpoints.endpoint import Endpoint, EndpointError, rerank_url
+from rag_app.endpoints.breaker import Breaker
+from rag_app.endpoints.endpoint import Endpoint, rerank_url
+from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.rerank import Reranker
 from rag_app.endpoints.rerank_wire import DIALECTS
 from rag_app.settings import RerankDialect, Settings, load_settings
@@ -41,10 +42,12 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection.random, "uniform", lambda low, high: 0.0)
 
 
-def reranker(wire: Wire, path: str = "/v1/rerank", key: str = "sk-secret", **options: Any) -> Reranker:
+def reranker(
+    wire: Wire, path: str = "/v1/rerank", key: str = "sk-secret", breaker: Breaker | None = None, **options: Any
+) -> Reranker:
     url = rerank_url(wire.url.removesuffix("/v1") + path)
     endpoint = Endpoint("rerank", "RERANK", url, "m", SecretStr(key), timeout=options.pop("timeout", 5))
-    return Reranker(endpoint, load_settings(**{f"rerank_{name}": value for name, value in options.items()}))
+    return Reranker(endpoint, load_settings(**{f"rerank_{name}": value for name, value in options.items()}), breaker)
 
 
 def ranks(found: list[Candidate]) -> list[int | None]:
@@ -410,17 +413,15 @@ class TestSettings:
         with pytest.raises(EndpointError, match="400 Bad Request: no"):
             reranker(wire, on_failure="error").rerank(QUESTION, candidates("a"))
 
-    def test_a_dead_endpoint_is_left_alone_for_a_while_and_the_receipt_says_so(
-        self, wire: Wire, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "CIRCUIT_SECONDS", 0.5)
+    def test_a_dead_endpoint_is_left_alone_for_a_while_and_the_receipt_says_so(self, wire: Wire) -> None:
+        now = [1000.0]
         wire.on("/rerank", lambda body: Reply({"message": "down"}, 400))
-        client = reranker(wire)
+        client = reranker(wire, breaker=Breaker(clock=lambda: now[0]))
         receipts = [client.rerank(QUESTION, candidates(*TEXTS))[1] for _ in range(4)]
         assert len(wire.sent) == 2 and {receipt.status for receipt in receipts} == {"fallback"}
-        assert "not tried: it failed 2 times in a row (400 Bad Request: down); tried again in" in receipts[3].reason
+        assert "not tried: it failed 2 times in a row (400 Bad Request: down); tried again in 10 s" in receipts[3].reason
         assert receipts[3].attempts == 0
-        time.sleep(0.6)
+        now[0] += 10.1
         wire.on("/rerank", lambda body: Reply({"results": rows()}))
         assert client.rerank(QUESTION, candidates(*TEXTS))[1].status == "applied"
         wire.on("/rerank", lambda body: Reply({"message": "down"}, 400))
@@ -519,7 +520,7 @@ def test_no_reply_breaks_anything_and_no_candidate_is_lost(
     shared_wire.on("/rerank", lambda request: Reply(b"" if status == 204 else body, status, kind))
     before = candidates("a", "b", "c", "d")
     found, receipt = shared.rerank(QUESTION, before)
-    shared.failures = shared.open_until = 0
+    shared.breaker.reset()
     assert [c.model_copy(update={"rerank": None}) for c in found] == before
     scored = [c.rerank.rank for c in found if c.rerank]
     assert sorted(scored) == list(range(1, len(scored) + 1)) and receipt.scored == len(scored)
@@ -541,13 +542,12 @@ def test_permuting_the_rows_of_a_reply_changes_nothing(
     for reply in (found, shuffled):
         shared_wire.on("/rerank", lambda request, reply=reply: Reply({"results": reply}))  # type: ignore[misc]
         outcomes.append(shared.rerank(QUESTION, candidates("a", "b", "c", "d")))
-        shared.failures = shared.open_until = 0
+        shared.breaker.reset()
     assert ranks(outcomes[0][0]) == ranks(outcomes[1][0])
     assert outcomes[0][1].status == outcomes[1][1].status
 
 
 def test_a_thousand_questions_with_a_reranker_that_fails_at_random(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CIRCUIT_SECONDS", 0.02)
     rng = random.Random(7)
     good = Reply({"results": [row(i, 1 - i / 10) for i in range(4)]})
     faults: list[tuple[float, Callable[[], Reply]]] = [

@@ -26,9 +26,15 @@ LAYERS = [
         "rag_app.export",
         "rag_app.labels",
     },
-    {"rag_app.endpoints", "rag_app.store", "rag_app.builtin.models", "rag_app.builtin.extractive", "rag_app.builtin.gateway"},
-    {"rag_app.builtin.server"},
-    {"rag_app.pipeline"},
+    {
+        "rag_app.endpoints",
+        "rag_app.store",
+        "rag_app.builtin.models",
+        "rag_app.builtin.extractive",
+        "rag_app.builtin.gateway",
+        "rag_app.builtin.server",
+    },
+    {"rag_app.retrieval", "rag_app.pipeline"},
     {"rag_app.doctor", "rag_app.evaluation", "ingest"},
     {"rag_app.cli", "rag_app.page", "ingest.__main__"},
 ]

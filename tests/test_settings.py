@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rag_app import builtin
-from rag_app.endpoints.endpoint import error_message, openai_base, rerank_url
+from rag_app.endpoints.endpoint import openai_base, rerank_url
+from rag_app.endpoints.failures import error_message
 from rag_app.errors import SettingsError
 from rag_app.settings import load_settings
 

@@ -15,7 +15,7 @@ from ingest.jobs import Job, Jobs
 from ingest.lock import collection_lock
 from rag_app.errors import RagError
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import Store
+from rag_app.store.chroma import ChromaStore
 from tests.wire import Reply, Wire, embeddings
 
 
@@ -197,7 +197,7 @@ class TestJobs:
         }
         assert job.files["uploads/a.md"].chunks == job.files["uploads/a.md"].done == 1
         assert "0 bytes" in job.files["uploads/empty.md"].reason
-        store = Store(settings.chroma_path, "", "handbook")
+        store = ChromaStore(settings.chroma_path, "", "handbook")
         assert list(store.documents()) == ["uploads/a.md"]
         again = start()
         assert again.unchanged == 1 and again.report is not None and again.report.chunks.embedded == 0
@@ -219,7 +219,7 @@ class TestJobs:
         self, settings: Settings, start: Callable[[], Job]
     ) -> None:
         uploads.receive(settings, [("a.md", io.BytesIO(b"# A\n\ntext"))])
-        with collection_lock(Store(settings.chroma_path, "", "handbook", create=True)):
+        with collection_lock(ChromaStore(settings.chroma_path, "", "handbook", create=True)):
             job = start()
         assert job.error is not None and "is being changed by" in str(job.error)
 
@@ -243,12 +243,12 @@ class TestJobs:
     def test_embedding_again_replaces_what_is_unchanged(self, settings: Settings, wire: Wire, start: Callable[[], Job]) -> None:
         uploads.receive(settings, [("a.md", io.BytesIO(b"# A\n\none")), ("b.md", io.BytesIO(b"# B\n\ntwo"))])
         start()
-        before = Store(settings.chroma_path, "", "handbook").documents()
+        before = ChromaStore(settings.chroma_path, "", "handbook").documents()
         sent = wire.count("/embeddings")
         job = ended(Jobs().start("handbook", "again", lambda p: jobs.embed_again(settings, ["uploads/a.md"], p)))
         assert job.error is None and job.files["uploads/a.md"].state == "changed"
         assert wire.count("/embeddings") == sent + 1 and wire.sent[-1].body["input"] == ["A\none"]
-        after = Store(settings.chroma_path, "", "handbook").documents()
+        after = ChromaStore(settings.chroma_path, "", "handbook").documents()
         assert set(after) == set(before) and all(d.whole and d.chunks == 1 for d in after.values())
         assert after["uploads/a.md"].version.when > before["uploads/a.md"].version.when
         assert after["uploads/b.md"].version.when == before["uploads/b.md"].version.when
@@ -261,7 +261,7 @@ class TestJobs:
         (uploads.root(settings) / "uploads" / "a.md").unlink()
         job = ended(Jobs().start("handbook", "again", lambda p: jobs.embed_again(settings, ["uploads/a.md"], p)))
         assert "its file is gone" in str(job.error)
-        assert list(Store(settings.chroma_path, "", "handbook").documents()) == ["uploads/a.md"]
+        assert list(ChromaStore(settings.chroma_path, "", "handbook").documents()) == ["uploads/a.md"]
 
     def test_a_reindex_takes_the_new_chunk_size(
         self, settings: Settings, start: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
@@ -271,4 +271,4 @@ class TestJobs:
         monkeypatch.setenv("RAG_CHUNK_SIZE", "60")
         changed = load_settings()
         job = ended(Jobs().start("handbook", "all", lambda p: jobs.reindex(changed, p)))
-        assert job.error is None and Store(settings.chroma_path, "", "handbook").count() > 2
+        assert job.error is None and ChromaStore(settings.chroma_path, "", "handbook").count() > 2

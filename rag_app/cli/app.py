@@ -66,7 +66,7 @@ def ask(
     """Answer a question from the documents, then show the ranking before and after reranking."""
     from rag_app.pipeline import Pipeline, asked
 
-    pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    pipeline = Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages))
     # A chat model without a name is found out before anything is paid for.
     pipeline.settings.endpoint("CHAT")
     search = searched(pipeline, question, rerank)
@@ -108,7 +108,7 @@ def search(
     """Show the ranking before and after reranking; like ask, but stops before the chat model."""
     from rag_app.pipeline import Pipeline
 
-    pipeline = Pipeline(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    pipeline = Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages))
     result = searched(pipeline, question, rerank)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))

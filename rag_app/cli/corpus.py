@@ -54,8 +54,8 @@ def ingest(
     same.
     """
     from ingest import files, planning, sync
-    from rag_app import pipeline
-    from rag_app.store.chroma import Store
+    from rag_app.endpoints.opening import open_embeddings
+    from rag_app.store.opening import is_there, open_store
 
     settings = configure(collection=collection)
     choice = files.Choice(tuple(include or ()), tuple(exclude or ()), hidden)
@@ -64,14 +64,14 @@ def ingest(
 
     def run() -> "sync.Report | planning.Plan":
         # A dry run makes no folder and starts no model.
-        there = bool(settings.chroma_url) or (settings.chroma_path / "chroma.sqlite3").is_file() or not dry_run
-        store = Store(settings.chroma_path, settings.chroma_url, settings.collection, create=True) if there else None
+        there = is_there(settings) or not dry_run
+        store = open_store(settings, create=True) if there else None
         found = planning.look_through(paths, store, choice, force=force)
         if store is None or dry_run:
             return planning.plan(found, store, prune=prune, force=force)
         cutting, limits = sync.cutting_and_limits(settings)
         with progress_bar() as progress:
-            return sync.ingest(found, store, pipeline.embeddings(settings), cutting, limits, progress, prune=prune, force=force)
+            return sync.ingest(found, store, open_embeddings(settings), cutting, limits, progress, prune=prune, force=force)
 
     report = run()
     show(report, settings, as_json)
@@ -109,14 +109,14 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
     the new one takes its place. One that was broken off is gone on with.
     """
     from ingest import sync
-    from rag_app import pipeline
-    from rag_app.store.chroma import Store
+    from rag_app.endpoints.opening import open_embeddings
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
-    old = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    old = open_store(settings)
     cutting, limits = sync.cutting_and_limits(settings)
     with progress_bar() as progress:
-        report = sync.reindex(old, pipeline.embeddings(settings), cutting, limits, progress, force=force)
+        report = sync.reindex(old, open_embeddings(settings), cutting, limits, progress, force=force)
     show(report, settings, as_json)
     if report.documents.failed:
         raise typer.Exit(1)
@@ -124,10 +124,10 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
 def documents(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
     """List the documents that are stored: chunks, language, when they were indexed; with --json from which folder too."""
-    from rag_app.store.chroma import Store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
-    store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    store = open_store(settings)
     stored = list(store.documents().values())
     if as_json:
         fields = [
@@ -175,10 +175,10 @@ def forget(
     The next ingest of their folder brings them back, unless .ragignore names them.
     """
     from ingest import sync
-    from rag_app.store.chroma import Store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
-    store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    store = open_store(settings)
     meant = sync.chosen(store, names)
     if len(meant) > 1 and not yes and not typer.confirm(f"Forget {len(meant)} documents, {meant[0]} to {meant[-1]}?", err=True):
         raise RagError("nothing was forgotten")
@@ -193,10 +193,10 @@ def reset(
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
     from ingest import sync
-    from rag_app.store.chroma import Store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
-    store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    store = open_store(settings)
     n = store.count()
     if not yes and not typer.confirm(f"Delete collection {store.name} in {store.place} with its {n} chunks?", err=True):
         raise RagError("nothing was deleted")

@@ -275,7 +275,7 @@ def questions(
     settings = configure(collection=collection)
     drafts = Drafts(settings.eval_path)
     if names:
-        pipeline = Pipeline(settings)
+        pipeline = Pipeline.open(settings)
         documents = sync.chosen(pipeline.store, names)
         with progress_bar("drafting") as told:
             made, refused = draft(pipeline, documents, n, drafts, lambda done, of: told(done, of, 0))
@@ -336,7 +336,7 @@ def bench_of(settings: Settings, folder: Path | None, **options: Any) -> Iterato
     try:
         yield bench
     finally:
-        bench.pipeline.memory.close()
+        bench.close()
 
 
 def measures_of(metrics: str, settings: Settings) -> tuple[str, ...]:

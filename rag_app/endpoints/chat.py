@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rag_app.endpoints import openai_client
-from rag_app.endpoints.endpoint import Endpoint, EndpointError, error_message
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.failures import EndpointError, error_message
+from rag_app.endpoints.markers import Markers
 from rag_app.prompt import Message
 from rag_app.types import Answer, Candidate, Citation, Finish
 
-# [1], [1, 2], [1-3] and their full-width forms.
-_MARKER = re.compile(r"[\[【]\s*(\d{1,3}(?:\s*[,;，、–-]\s*\d{1,3})*)\s*[\]】]")
-_OPEN_MARKER = re.compile(r"\s*[\[【][\d\s,;，、–-]{0,24}$|\s+$")
 _FINISH: dict[Any, Finish] = {"length": "length", "content_filter": "cut_short"}
 _THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
@@ -51,6 +50,15 @@ class Chat:
         self.client = openai_client.connect(endpoint)
         # Learned: this model's thoughts come without <think> before them, so nothing is shown before </think>.
         self.thinks_aloud = False
+
+    @property
+    def fingerprint(self) -> list[str]:
+        """What an answer depends on beside its messages."""
+        return self.endpoint.fingerprint
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
 
     def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
         """Return the answer as a stream; nothing is sent before it is iterated."""
@@ -145,52 +153,6 @@ def _kept(pieces: Iterable[str], store: list[str]) -> Iterator[str]:
     for piece in pieces:
         store.append(piece)
         yield piece
-
-
-class Markers:
-    """Checks [n] markers while text streams through; `cited` and `dropped` in order of first use."""
-
-    def __init__(self, n_passages: int) -> None:
-        self.n_passages = n_passages
-        self.cited: list[int] = []
-        self.dropped: list[int] = []
-
-    def check(self, pieces: Iterable[str]) -> Iterator[str]:
-        """Yield the text with markers written [1][2], and without those that point to no passage."""
-        held = ""
-        for piece in pieces:
-            held += piece
-            # An unfinished marker, and the space before it, wait for the next piece.
-            unfinished = _OPEN_MARKER.search(held)
-            cut = unfinished.start() if unfinished else len(held)
-            if cut:
-                yield self._checked(held[:cut])
-                held = held[cut:]
-        if held:
-            yield self._checked(held)
-
-    def _checked(self, text: str) -> str:
-        return re.sub(r"(\s*)" + _MARKER.pattern, self._replace, text)
-
-    def _replace(self, match: re.Match[str]) -> str:
-        kept = ""
-        for number in _numbers(match[2]):
-            if 1 <= number <= self.n_passages:
-                kept += f"[{number}]"
-                if number not in self.cited:
-                    self.cited.append(number)
-            elif number not in self.dropped:
-                self.dropped.append(number)
-        return match[1] + kept if kept else ""
-
-
-def _numbers(inside: str) -> Iterator[int]:
-    for part in re.split(r"[,;，、]", inside):
-        ends = [int(number) for number in re.findall(r"\d+", part)]
-        if len(ends) == 2 and 0 <= ends[1] - ends[0] <= 20:
-            yield from range(ends[0], ends[1] + 1)
-        else:
-            yield from ends
 
 
 def without_thinking(pieces: Iterable[str], hold: bool = False) -> Iterator[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from rag_app.endpoints.endpoint import Endpoint, EndpointError, message_in
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.failures import EndpointError, message_in
 from rag_app.endpoints.http import RETRIES, Connection
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
@@ -41,10 +42,19 @@ class Embeddings:
         self.n_requests = 0
         self._counting = threading.Lock()
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.connection.close()
+
     @property
     def recipe(self) -> dict[str, str]:
         """What vectors depend on, for the collection to remember."""
         return {"embedding_model": self.endpoint.model, "passage_prefix": self.passage_prefix}
+
+    @property
+    def fingerprint(self) -> list[str]:
+        """What the vector of a question depends on."""
+        return [*self.endpoint.fingerprint, self.question_prefix]
 
     def question(self, text: str) -> tuple[Vectors, int | None]:
         """Return the vector of a question, shape (dim,), and the tokens it took if the endpoint says."""

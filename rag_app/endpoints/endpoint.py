@@ -1,42 +1,15 @@
-"""An HTTP endpoint of one stage: where it is, what it is called, and how its failures read."""
+"""An HTTP endpoint of one stage: where it is and what it is called."""
 
-import json
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
-from rag_app.errors import RagError
+from rag_app import builtin
+from rag_app.endpoints.failures import EndpointError, Kind, error_message, status_kind
 
 RERANK_PATHS = ("/rerank", "/reranks", "/reranking", "/ranking", "/text-rerank")
-
-Kind = Literal[
-    "unreachable", "timeout", "auth", "model", "url", "redirect", "rate", "quota", "too_many", "too_long",
-    "request", "reply", "server",
-]  # fmt: skip
-# What an error message speaks of, by kind; the first that matches wins.
-_SPEAKS_OF: list[tuple[Kind, str]] = [
-    ("quota", r"quota|insufficient|balance|billing|arrears"),
-    ("model", r"model_not_found|model_not_exist|模型不存在"),
-    (
-        "too_many",
-        r"batch.?size|too many|(more|fewer|less) than \d+ (documents|inputs|texts)|number of (documents|inputs|texts)",
-    ),
-    ("too_long", r"too (large|long)|context|max\w* (\w+ )?(length|tokens)|token limit|exceed"),
-    ("model", r"(unknown|invalid|no such|unsupported|unavailable) (\w+ )?model|model\W.{0,80}?(not|n't|no) "),
-]
-
-
-class EndpointError(RagError):
-    """A call that failed: `kind` says how, for those who try again, cut, halve or diagnose."""
-
-    def __init__(self, text: str, kind: Kind, reason: str, remedy: str) -> None:
-        super().__init__(text)
-        self.kind = kind
-        self.reason = reason
-        self.remedy = remedy
 
 
 @dataclass(frozen=True)
@@ -56,6 +29,11 @@ class Endpoint:
         """The URL as it may be shown: without user, password or query."""
         parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    @property
+    def fingerprint(self) -> list[str]:
+        """What answers depend on: the built-in gateway's port is another each time, its models' files are not."""
+        return [f"builtin {builtin.files()}" if self.builtin else self.url, self.model]
 
     def call(self, name: str) -> str:
         """Return the URL of a call below the base URL."""
@@ -114,29 +92,6 @@ class Endpoint:
         return remedies[kind]
 
 
-def status_kind(status: int, body: bytes) -> Kind:
-    """Return what an HTTP status and its body mean."""
-    if 300 <= status < 400:
-        return "redirect"
-    if status in (401, 403):
-        return "auth"
-    text = body[:4000].decode("utf-8", "replace").lower()
-    if status == 429:
-        return "quota" if re.search(_SPEAKS_OF[0][1], text) else "rate"
-    if is_html(body):
-        return "url" if status < 500 else "server"
-    for kind, pattern in _SPEAKS_OF:
-        if re.search(pattern, text):
-            return kind
-    if status == 402:
-        return "quota"
-    if status == 413:
-        return "too_long"
-    if status in (404, 405, 501):
-        return "url"
-    return "server" if status >= 500 or status == 408 else "request"
-
-
 def openai_base(url: str) -> str:
     """Return the base URL for an OpenAI-style client: the call's own path taken off, /v1 added where no version is."""
     parts = urlsplit(url)
@@ -159,33 +114,3 @@ def _without_call(path: str) -> str:
     """Return a path without the name of another call at its end, and with a doubled version made one."""
     path = re.sub(r"/(embeddings|chat/completions|models)$", "", path.rstrip("/"))
     return re.sub(r"(/v\d+)\1(?=/|$)", r"\1", path)
-
-
-def is_html(body: bytes) -> bool:
-    return body.lstrip()[:1] == b"<"
-
-
-def error_message(body: bytes) -> str:
-    """Return what an error body says, whatever its shape, on one line of at most 300 characters."""
-    if is_html(body):
-        return "a web page instead of JSON"
-    text = body.decode("utf-8", "replace").strip()
-    try:
-        found = message_in(json.loads(text))
-    except (ValueError, RecursionError):
-        found = text
-    return " ".join(found.split())[:300]
-
-
-def message_in(value: Any) -> str:
-    """Return the message of a decoded error: `error`, `message`, `detail` or `msg`, as text, object or list."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(message_in, value)))
-    if isinstance(value, dict):
-        for field in ("error", "message", "detail", "msg"):
-            if message := message_in(value.get(field)):
-                code = value.get("code")
-                return f"{message} ({code})" if isinstance(code, str) and not code.isdigit() else message
-    return ""

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import orjson
 
-from rag_app.endpoints.endpoint import Endpoint, Kind, error_message
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.failures import Kind, error_message
 
 RETRIES = 2
 # What may pass by itself; everything else is told at once.
@@ -64,6 +65,10 @@ class Connection:
                 raise failure
             time.sleep(wait)
         raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
 
     def _send(self, content: bytes, deadline: float) -> tuple[httpx.Response, bytes]:
         """Post, and read the reply to its end within the deadline, however slowly it drips; return it and its body."""

@@ -8,7 +8,8 @@ import httpx2
 import openai
 import orjson
 
-from rag_app.endpoints.endpoint import Endpoint, EndpointError
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.http import MAX_WAIT, seconds_asked
 
 RETRIES = 2

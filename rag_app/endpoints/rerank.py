@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_app.endpoints.endpoint import Endpoint, EndpointError, message_in
+from rag_app.endpoints.breaker import Breaker
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.failures import EndpointError, message_in
 from rag_app.endpoints.http import Connection
 from rag_app.endpoints.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, usage_in
 from rag_app.settings import Settings
@@ -20,9 +22,6 @@ from rag_app.types import Candidate, Ranking, Receipt
 
 log = logging.getLogger(__name__)
 
-# After so many failures in a row the endpoint is left alone for so many seconds.
-CIRCUIT_FAILURES = 2
-CIRCUIT_SECONDS = 10.0
 # Documents are cut to this many tokens, if no budget is set, when a server says that they are too long.
 CUT_TOKENS = 400
 BATCHES_AT_ONCE = 4
@@ -52,7 +51,7 @@ class _Tally:
 class Reranker:
     """A client of one rerank endpoint, with one pool of connections, and what it has learned of the endpoint."""
 
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, breaker: Breaker | None = None) -> None:
         self.endpoint = endpoint
         self.settings = settings
         known = (name for name, dialect in DIALECTS.items() if dialect.recognise(endpoint.url))
@@ -60,9 +59,14 @@ class Reranker:
         self.dialect = next(known, "flat") if auto else settings.rerank_dialect
         self.max_documents = settings.rerank_max_documents or DIALECTS[self.dialect].max_documents
         self.connection = Connection(endpoint, endpoint.url, _auth(settings.rerank_auth, endpoint.key.get_secret_value()))
-        self.failures = 0
-        self.open_until = 0.0
-        self.last_reason = ""
+        self.breaker = breaker or Breaker()
+
+    @property
+    def fingerprint(self) -> list[Any]:
+        """What scores depend on beside question and texts."""
+        s = self.settings
+        how = [s.rerank_dialect, s.rerank_parameters, s.rerank_max_documents, s.rerank_max_tokens, s.rerank_images]
+        return [*self.endpoint.fingerprint, *how]
 
     def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
         """Return the candidates in the order given, each with its rerank rank and raw score where it got one.
@@ -80,13 +84,14 @@ class Reranker:
             self._refuse_while_open()
             scores = self._scores(question, [self._document(candidates[i]) for i in sent], tally)
         except EndpointError as error:
-            self._failed(error)
+            if not isinstance(error, _CircuitOpenError):
+                self.breaker.failed(error.reason)
             if self.settings.rerank_on_failure == "error":
                 raise
             receipt = self._receipt("fallback", tally, start, sent=len(sent), reason=str(error))
             log.warning(receipt.line)
             return list(candidates), receipt
-        self.failures = 0
+        self.breaker.reset()
         # Stable: equal scores keep the order of retrieval.
         order = sorted(scores, key=lambda row: -scores[row])
         ranking = {sent[row]: Ranking(rank=rank, score=scores[row]) for rank, row in enumerate(order, 1)}
@@ -97,6 +102,10 @@ class Reranker:
         receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason)
         log.info(receipt.line)
         return reranked, receipt
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.connection.close()
 
     def skipped(self, reason: str) -> Receipt:
         """Return the receipt of a rerank that was not asked for."""
@@ -124,18 +133,10 @@ class Reranker:
         return Document(candidate.text_in_context, candidate.image if pictures else "")
 
     def _refuse_while_open(self) -> None:
-        left = self.open_until - time.monotonic()
-        if left > 0:
-            reason = f"not tried: it failed {self.failures} times in a row ({self.last_reason}); tried again in {left:.0f} s"
+        if (left := self.breaker.seconds_left) > 0:
+            times, last = self.breaker.failures, self.breaker.last_reason
+            reason = f"not tried: it failed {times} times in a row ({last}); tried again in {left:.0f} s"
             raise _CircuitOpenError(f"{self.endpoint.name}: {reason}", "unreachable", reason, "")
-
-    def _failed(self, error: EndpointError) -> None:
-        if isinstance(error, _CircuitOpenError):
-            return
-        self.failures += 1
-        self.last_reason = error.reason
-        if self.failures >= CIRCUIT_FAILURES:
-            self.open_until = time.monotonic() + CIRCUIT_SECONDS
 
     def _scores(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
         """Return row → raw score, in row order, for the documents that got one; EndpointError if none did."""

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
 from rag_app import prompt
-from rag_app.endpoints.chat import Answering, Chat
-from rag_app.endpoints.endpoint import EndpointError
+from rag_app.endpoints.chat import Answering
+from rag_app.endpoints.failures import EndpointError
 from rag_app.errors import RagError
 from rag_app.evaluation.differences import Measured, compared
-from rag_app.evaluation.memory import RememberingPipeline
+from rag_app.evaluation.memory import RememberedChat, RememberingPipeline
 from rag_app.evaluation.running import GIVE_UP, Asked, OnQuestion, Stage, silent, stage
 from rag_app.evaluation.sets import Question
 from rag_app.types import Answer, Record
@@ -97,15 +97,19 @@ MEASURES = {
 class Judge:
     """A chat model that says whether an answer states what is expected."""
 
-    chat: Chat
-    pipeline: RememberingPipeline
+    model: str
+    chat: RememberedChat
 
     def right(self, question: Question, answer: str) -> bool | None:
         """Return its yes or no; None if it said neither."""
         messages = prompt.judging(question.text, question.answers or (), answer)
-        said = self.pipeline.ask_model(self.chat.endpoint, messages, lambda: self.chat.reply(messages)[0])
+        said, _ = self.chat.reply(messages)
         first = next(iter(re.findall(r"\w+", said.lower())), "")
         return {"yes": True, "no": False}.get(first)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.chat.close()
 
 
 def normalised(text: str) -> list[str]:
@@ -197,7 +201,7 @@ def answer_all(
         measured=tuple(_measured(in_order)),
         failures=dict(failures.most_common()),
         stages=(stage("answer", [ms for ms, _ in timed], [tokens for _, tokens in timed]),) if timed else (),
-        agreement=agreement(judge.chat.endpoint.model, in_order, unclear) if judge else None,
+        agreement=agreement(judge.model, in_order, unclear) if judge else None,
         pairs=tuple(in_order),
     )
 

@@ -12,17 +12,18 @@ from dotenv import dotenv_values
 
 from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError, SettingsError
 from rag_app.evaluation import trec
 from rag_app.evaluation.answers import AnswersReport, Judge, answer_all
-from rag_app.evaluation.memory import Memory, RememberingPipeline
+from rag_app.evaluation.memory import Memory, RememberedChat, RememberingPipeline
 from rag_app.evaluation.report import Report, report
 from rag_app.evaluation.running import Asked, OnQuestion, ask_all, silent
 from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, name_of, read_beir
 from rag_app.labels.labels import Labels
-from rag_app.pipeline import embeddings as embeddings_of
 from rag_app.settings import PREFIX, Settings, load_settings
-from rag_app.store.chroma import Store
+from rag_app.store.opening import open_store
+from rag_app.store.protocol import Store
 
 # Stores records (id, title, text) in the collection of the settings, with a digest of their content; returns the ids stored.
 StoreRecords = Callable[[Settings, Sequence[tuple[str, str, str]], str, Embeddings, Callable[[int, int], None]], set[str]]
@@ -53,7 +54,14 @@ class Bench:
         # The built-in models share this machine: two questions at once would each take twice as long.
         self.at_once = at_once or (1 if settings.endpoint("RERANK").builtin else 4)
         self.pipeline = RememberingPipeline(self.settings, Memory(settings.runs_path, fresh=fresh))
+        self.judge: Judge | None = None
         self.state = evalset.state or self.pipeline.store.revision
+
+    def close(self) -> None:
+        """Close the pipeline, its memory and the judge's connections."""
+        self.pipeline.close()
+        if self.judge:
+            self.judge.close()
 
     def ask(self, n_candidates: int, on_question: OnQuestion = silent, *, rerank: bool = True) -> list[Asked]:
         """Return every question with its search. RagError if the collection was changed meanwhile."""
@@ -65,8 +73,9 @@ class Bench:
     def answers(self, asked: Sequence[Asked], on_question: OnQuestion = silent) -> AnswersReport:
         """Return what the answers are worth, judged by RAG_JUDGE_MODEL too if there is one."""
         endpoint = self.settings.judge
-        judge = Judge(Chat(endpoint), self.pipeline) if endpoint else None
-        return answer_all(self.pipeline, asked, self.at_once, judge, on_question)
+        if endpoint and not self.judge:
+            self.judge = Judge(endpoint.model, RememberedChat(Chat(endpoint), self.pipeline.stages))
+        return answer_all(self.pipeline, asked, self.at_once, self.judge, on_question)
 
     def report(
         self, asked: Sequence[Asked], names: Sequence[str], n_candidates: int, answers: AnswersReport | None = None
@@ -99,7 +108,7 @@ def prepared(
     if not is_beir(folder):
         return settings, labelled(settings, folder)
     beir = read_beir(folder)
-    embeddings = embeddings_of(settings)
+    embeddings = open_embeddings(settings)
     own = settings.model_copy(update={"collection": collection_of(beir.name, beir.digest, embeddings)})
     stored = store_records(own, beir.records, beir.digest, embeddings, progress)
     return own, beir.questions.stored(stored, len(beir.records) - len(stored))
@@ -112,7 +121,7 @@ def labelled(settings: Settings, folder: Path) -> EvalSet:
             f"{folder} is no evaluation set: name a folder with queries.jsonl and qrels.jsonl (labelled questions), "
             "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
         )
-    store = Store(settings.chroma_path, settings.chroma_url, settings.collection)
+    store = open_store(settings)
     return from_labels(Labels(folder), store, name_of(folder))
 
 
@@ -150,8 +159,8 @@ def system(
     # In BEIR layout there is a collection for each embedding model.
     if not remakes or "collection" in changed or (folder and is_beir(folder)):
         return own
-    old = Store(own.chroma_path, own.chroma_url, own.collection)
-    name = ingest_with_settings(old, own, embeddings_of(own), lambda done, of: on_file(done, of, 0))
+    old = open_store(own)
+    name = ingest_with_settings(old, own, open_embeddings(own), lambda done, of: on_file(done, of, 0))
     return own.model_copy(update={"collection": name})
 
 

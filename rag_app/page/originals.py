@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from rag_app.errors import RagError
 from rag_app.settings import load_settings
-from rag_app.store.chroma import Store
+from rag_app.store.opening import open_store
 
 # Shown in the browser; everything else is downloaded, since what it holds may be a program for a browser.
 SHOWN = {".pdf": "application/pdf"}
@@ -47,7 +47,7 @@ async def original(request: Request) -> Response:
 
 def _path(collection: str, document: str) -> Any:
     settings = load_settings(collection=collection)
-    stored = Store(settings.chroma_path, settings.chroma_url, collection).document(document)
+    stored = open_store(settings).document(document)
     if stored is None:
         raise RagError(f"{document} is not in collection {collection}")
     if not stored.path.is_file():

@@ -10,7 +10,9 @@ from rag_app.errors import RagError, SettingsError
 from rag_app.labels.labels import Labels
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import RecipeError, Store, StoredDocument, collections
+from rag_app.store.opening import collections, open_store
+from rag_app.store.protocol import Store
+from rag_app.store.records import RecipeError, StoredDocument
 
 ICON = Path(__file__).with_name("icon.svg")
 
@@ -41,13 +43,13 @@ def of(collection: str) -> Settings:
 @st.cache_resource(show_spinner=False)
 def pipeline(collection: str) -> Pipeline:
     """Return the one pipeline of a collection that all sessions share."""
-    return Pipeline(of(collection))
+    return Pipeline.open(of(collection))
 
 
 def store(collection: str) -> Store:
     """Return a collection's store, for pages that ask no model."""
     found = of(collection)
-    return Store(found.chroma_path, found.chroma_url, collection)
+    return open_store(found)
 
 
 @st.cache_resource(show_spinner=False)
@@ -71,7 +73,7 @@ def forget() -> None:
 def collection_names() -> list[str]:
     """Return the collections that there are, the one in the settings first."""
     own = settings().collection
-    return [own, *(name for name in collections(settings().chroma_path, settings().chroma_url) if name != own)]
+    return [own, *(name for name in collections(settings()) if name != own)]
 
 
 @st.cache_data(show_spinner=False, max_entries=20)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from rag_app.endpoints.endpoint import EndpointError
+from rag_app.endpoints.failures import EndpointError
 from rag_app.errors import RagError, SettingsError
 from rag_app.page.hostile import html, plain
 from rag_app.page.words import later, t
-from rag_app.store.chroma import EmptyCollectionError
+from rag_app.store.records import EmptyCollectionError
 
 # Kind of failure: icon, title.
 FAILURES: dict[str, tuple[str, str]] = {

@@ -1,9 +1,9 @@
 """Chroma: the only file that knows it. A collection holds chunks with their vectors, and the recipe they were made by."""
 
-import os
-import re
+import hashlib
 import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -26,50 +26,27 @@ from pydantic import TypeAdapter
 
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
-from rag_app.settings import RESERVED
-from rag_app.types import Candidate, Chunk, joined
+from rag_app.store.records import (
+    DATABASE,
+    LANGUAGE,
+    REINDEX,
+    REPLACED,
+    EmptyCollectionError,
+    RecipeError,
+    StoredDocument,
+    Version,
+    is_database,
+)
+from rag_app.types import Candidate, Chunk
 
 _PAGE = 1000
 # Documents that one filter may name; SQLite takes about 32,000 values.
 _MOST_NAMED = 30_000
-# In a filter, before a code: all documents in that language.
-LANGUAGE = "language:"
-# What a collection is called while it is made to replace another, and what that one is called then.
-REINDEX, _OLD = RESERVED
 _LITTLE_ROOM = 10_000_000
 _NOT_RECIPE = ("dimension", "written")
 # Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
 # storing slows down as a collection grows; what is not written yet costs time when it is opened, half a second for 1,000.
 HNSW: Any = {"space": "cosine", "sync_threshold": 3000}
-
-
-@dataclass(frozen=True)
-class Version:
-    """What every chunk says of the document that it was cut from: where its file is, as what it was read, when, in how many."""
-
-    root: str
-    document_hash: str
-    n_chunks: int
-    when: float
-
-
-@dataclass(frozen=True)
-class StoredDocument:
-    """A document in the store: its newest version, and how many chunks there are under its name.
-
-    `whole` is false if a run that broke off left chunks of several versions, or too few.
-    """
-
-    document: str
-    title: str
-    language: str
-    chunks: int
-    whole: bool
-    version: Version
-
-    @property
-    def path(self) -> Path:
-        return named_back(f"{self.version.root}/{self.document}")
 
 
 @dataclass
@@ -84,25 +61,7 @@ class _Memory:
 _MEMORIES: dict[str, _Memory] = {}
 
 
-def named(path: str) -> str:
-    """Return a path of the file system as text; a byte that is none is written `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def named_back(name: str) -> Path:
-    """Return the path that `named` wrote."""
-    return Path(os.fsdecode(re.sub(rb"\\x([89a-f][0-9a-f])", lambda m: bytes.fromhex(m[1].decode()), os.fsencode(name))))
-
-
-class EmptyCollectionError(RagError):
-    """There is nothing to retrieve from yet."""
-
-
-class RecipeError(RagError):
-    """The collection was made by another model or otherwise than the settings say."""
-
-
-class Store:
+class ChromaStore:
     """One collection of one Chroma, embedded (a folder) or a server (a URL)."""
 
     def __init__(self, path: Path, url: str, collection: str, *, create: bool = False) -> None:
@@ -115,8 +74,8 @@ class Store:
         self._seen: list[tuple[int, int]] = []
         self._opened = 0
         self._touched = 0.0
-        if not url and not create and not (path / "chroma.sqlite3").is_file():
-            raise self.empty()
+        if not url and not create and not is_database(path):
+            raise EmptyCollectionError.of(self.name, self.place)
         with self._errors():
             self.client = _client(path, url)
             try:
@@ -124,7 +83,15 @@ class Store:
                 self._refresh()
             except NotFoundError:
                 if not create:
-                    raise self.empty() from None
+                    raise EmptyCollectionError.of(self.name, self.place) from None
+
+    def close(self) -> None:
+        """Let go of Chroma: the last store of a folder in this process to do so closes its files."""
+        memory = _MEMORIES.setdefault(self.place, _Memory())
+        with memory.lock:
+            # One that was reopened since is no longer counted by Chroma.
+            if self._opened == memory.opened:
+                self.client.close()
 
     def _get(self) -> Collection:
         # The vectors come from our own endpoint: Chroma must not bring a model.
@@ -132,18 +99,26 @@ class Store:
             found: Collection = self.client.get_collection(self.name, embedding_function=None)
         except NotFoundError:
             # A reindex is, or was broken off, between its two renames.
-            found = self.client.get_collection(f"{self.name}{_OLD}", embedding_function=None)
+            found = self.client.get_collection(f"{self.name}{REPLACED}", embedding_function=None)
         return found
+
+    def sibling(self, name: str) -> Self:
+        """Return another collection of the same database, which is made when something is stored in it."""
+        return type(self)(self.path, self.url, name, create=True)
+
+    @property
+    def lock_file(self) -> Path:
+        """The file whose lock whoever changes the collection holds: beside an embedded Chroma; of a server, on this machine."""
+        if not self.url:
+            return self.path.resolve() / f"{self.name}.lock"
+        key = hashlib.sha256(self.url.encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"rag-app-{key}-{self.name}.lock"
 
     def repair(self) -> None:
         """Give a collection its name back that a reindex was broken off from; for who changes it, and holds its lock."""
         if self._collection is not None and self._collection.name != self.name:
             with self._errors():
                 self._collection.modify(name=self.name)
-
-    def empty(self) -> EmptyCollectionError:
-        """Return the error for a collection without chunks."""
-        return EmptyCollectionError(f"collection {self.name} in {self.place} is empty: run `rag-app ingest PATH` first")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -164,7 +139,7 @@ class Store:
     @property
     def collection(self) -> Collection:
         if self._collection is None:
-            raise self.empty()
+            raise EmptyCollectionError.of(self.name, self.place)
         return self._collection
 
     @property
@@ -219,7 +194,7 @@ class Store:
 
     def replace(self, name: str) -> None:
         """Take the name of another collection, which is deleted; broken off midway, `repair` completes it."""
-        old = f"{name}{_OLD}"
+        old = f"{name}{REPLACED}"
         with self._errors():
             with suppress(NotFoundError):
                 self.client.delete_collection(old)
@@ -236,7 +211,7 @@ class Store:
             with self._errors():
                 self.client.delete_collection(self._collection.name)
                 with suppress(NotFoundError):
-                    self.client.delete_collection(f"{self.name}{_OLD}")
+                    self.client.delete_collection(f"{self.name}{REPLACED}")
             self._collection = None
 
     @property
@@ -269,7 +244,7 @@ class Store:
         if replaced:
             found = self._query(vector, n + 2 * replaced, where)[0][:n]
         if not found and not only:
-            raise self.empty()
+            raise EmptyCollectionError.of(self.name, self.place)
         return _CANDIDATES.validate_python(
             [
                 {**_chunk_fields(identity, text, metadata, rest), "retrieval": {"rank": rank, "score": 1.0 - distance}}
@@ -352,12 +327,12 @@ class Store:
                 # Those of before: what is written meanwhile is seen by the next question.
                 self._seen = stamps
             except NotFoundError:
-                raise self.empty() from None
+                raise EmptyCollectionError.of(self.name, self.place) from None
 
     def _stamps(self) -> list[tuple[int, int]]:
         """Return time and size of the files that an embedded Chroma writes first."""
         stamps = []
-        for name in ("chroma.sqlite3", "chroma.sqlite3-wal"):
+        for name in (DATABASE, f"{DATABASE}-wal"):
             with suppress(OSError):
                 state = (self.path / name).stat()
                 stamps.append((state.st_mtime_ns, state.st_size))
@@ -432,24 +407,6 @@ class Store:
             rows.append((chunk, Version(**rest["version"]), np.asarray(vector, dtype=np.float32)))
         return sorted(rows, key=lambda row: row[0].position)
 
-    def widened(self, candidates: Sequence[Candidate], n: int) -> tuple[Candidate, ...]:
-        """Return the candidates, the passages among them with n neighbours before and after that are no passages themselves."""
-        chosen = {c.id for c in candidates if (c.passage or c.passage_without_rerank) and not c.image}
-        passages = {c.id for c in candidates if c.passage}
-        stored = {name: self.chunks_of(name) for name in {c.document for c in candidates if c.id in chosen}}
-
-        def context(c: Candidate) -> str:
-            # Of a document that is being replaced there are two versions at this moment.
-            version = next((version for chunk, version, _ in stored[c.document] if chunk.id == c.id), None)
-            near = [
-                chunk
-                for chunk, other, _ in stored[c.document]
-                if abs(chunk.position - c.position) <= n and other == version and not chunk.image and chunk.id not in passages
-            ]
-            return joined([c, *(chunk for chunk in near if chunk.id != c.id)]) if near else ""
-
-        return tuple(c.model_copy(update={"context": context(c)}) if c.id in chosen else c for c in candidates)
-
     def put(self, chunks: Sequence[tuple[Chunk, Version]], vectors: Vectors) -> None:
         """Store chunks with their vectors, shape (len(chunks), dim); an id that is there is replaced.
 
@@ -493,14 +450,14 @@ class Store:
 
 def collections(path: Path, url: str) -> list[str]:
     """Return the names of the collections that there are, without those that a reindex is making or has replaced."""
-    if not url and not (path / "chroma.sqlite3").is_file():
+    if not url and not is_database(path):
         return []
     try:
         found = [collection.name for collection in _client(path, url).list_collections()]
     except (ChromaError, ValueError, OSError, RuntimeError, sqlite3.Error, httpx.HTTPError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RagError(f"Chroma at {url or path}: {reason[:300]}; check RAG_CHROMA_PATH or RAG_CHROMA_URL") from error
-    names = {name.removesuffix(_OLD) for name in found}
+    names = {name.removesuffix(REPLACED) for name in found}
     return sorted(name for name in names if not name.endswith(REINDEX))
 
 

@@ -1,0 +1,40 @@
+"""The circuit breaker: an endpoint that failed several times in a row is left alone for a while."""
+
+import threading
+import time
+from collections.abc import Callable
+
+# After so many failures in a row the endpoint is left alone for so many seconds.
+FAILURES = 2
+SECONDS = 10.0
+
+
+class Breaker:
+    """Counts failures in a row of one endpoint, safe under threads; `clock` gives seconds, as `time.monotonic` does."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, seconds: float = SECONDS) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.failures = 0
+        self.last_reason = ""
+        self._open_until = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds for which the endpoint is still left alone; 0 or less when it may be asked."""
+        return self._open_until - self.clock()
+
+    def failed(self, reason: str) -> None:
+        """Count a failure; the second in a row opens the circuit."""
+        with self._lock:
+            self.failures += 1
+            self.last_reason = reason
+            if self.failures >= FAILURES:
+                self._open_until = self.clock() + self.seconds
+
+    def reset(self) -> None:
+        """Forget the failures: the endpoint answered, or whoever asks wants it tried whatever happened before."""
+        with self._lock:
+            self.failures = 0
+            self._open_until = 0.0

@@ -1,0 +1,74 @@
+"""What a store holds and says: stored documents, their versions, and its errors. Nothing here knows which database it is."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rag_app.errors import RagError
+from rag_app.settings import RESERVED
+
+# What a collection is called while it is made to replace another, and what that one is called then.
+REINDEX, REPLACED = RESERVED
+# In a filter, before a code: all documents in that language.
+LANGUAGE = "language:"
+# The file by which an embedded Chroma is known.
+DATABASE = "chroma.sqlite3"
+
+
+@dataclass(frozen=True)
+class Version:
+    """What every chunk says of the document that it was cut from: where its file is, as what it was read, when, in how many."""
+
+    root: str
+    document_hash: str
+    n_chunks: int
+    when: float
+
+
+@dataclass(frozen=True)
+class StoredDocument:
+    """A document in the store: its newest version, and how many chunks there are under its name.
+
+    `whole` is false if a run that broke off left chunks of several versions, or too few.
+    """
+
+    document: str
+    title: str
+    language: str
+    chunks: int
+    whole: bool
+    version: Version
+
+    @property
+    def path(self) -> Path:
+        return named_back(f"{self.version.root}/{self.document}")
+
+
+def named(path: str) -> str:
+    """Return a path of the file system as text; a byte that is none is written `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def named_back(name: str) -> Path:
+    """Return the path that `named` wrote."""
+    return Path(os.fsdecode(re.sub(rb"\\x([89a-f][0-9a-f])", lambda m: bytes.fromhex(m[1].decode()), os.fsencode(name))))
+
+
+class EmptyCollectionError(RagError):
+    """There is nothing to retrieve from yet."""
+
+    @classmethod
+    def of(cls, collection: str, place: str) -> Self:
+        """Return the error for a collection without chunks."""
+        return cls(f"collection {collection} in {place} is empty: run `rag-app ingest PATH` first")
+
+
+class RecipeError(RagError):
+    """The collection was made by another model or otherwise than the settings say."""
+
+
+def is_database(folder: Path) -> bool:
+    """Whether a folder is that of an embedded database, rather than of documents."""
+    return (folder / DATABASE).is_file()
