@@ -1,0 +1,542 @@
+"""One rendering of each surface, held against the small records that it shows: what is left, right, above and which colour."""
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from bs4 import BeautifulSoup
+from streamlit.testing.v1 import AppTest
+
+from rag_app import export
+from rag_app.cli import app, reports
+from rag_app.evaluation import charts, html_report
+from rag_app.evaluation.answers import AnswerPair, AnswersReport, Scored
+from rag_app.evaluation.comparing import Comparison, Gate, System
+from rag_app.evaluation.differences import Measured
+from rag_app.evaluation.report import Outcome, Place, Report
+from rag_app.evaluation.report import report as report_of
+from rag_app.evaluation.running import Asked, Counts, Stage
+from rag_app.evaluation.sets import EvalSet, Question
+from rag_app.evaluation.sweep import Cell, Sweep
+from rag_app.evaluation.verdict import Verdict
+from rag_app.page import labelling, movement, result
+from rag_app.page.report_view import measured_table
+from rag_app.pipeline import Pipeline
+from rag_app.settings import Settings
+from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Search, SearchMs
+
+
+def candidate(name: str, before: int, cosine: float, after: int = 0, score: float = 0.0, **fields: Any) -> Candidate:
+    given: dict[str, Any] = {
+        "id": name,
+        "document": f"{name}.md",
+        "title": f"Title {name}",
+        "headings": (f"Part {name}",),
+        "page": None,
+        "position": 0,
+        "start": 0,
+        "end": 4,
+        "language": "en",
+        "text": f"text {name}",
+        "retrieval": Ranking(rank=before, score=cosine),
+        "rerank": Ranking(rank=after, score=score) if after else None,
+    }
+    return Candidate(**{**given, **fields})
+
+
+# Two passages: a, b without reranking; c, a with it. d got no score, so it follows as the fifth.
+ASK = Ask(
+    question="How much is dinner?",
+    candidates=(
+        candidate("a", 1, 0.91, 2, 1.5, passage=True, passage_without_rerank=True),
+        candidate("b", 2, 0.82, 4, -3.25, passage_without_rerank=True),
+        candidate("c", 3, 0.73, 1, 4.125, passage=True, page=7),
+        candidate("d", 4, 0.64),
+        candidate("e", 5, 0.55, 3, -0.5),
+    ),
+    rerank=Receipt(
+        status="partial", model="rr", endpoint="https://x.example/rerank", sent=5, scored=4, truncated=1, attempts=2, ms=250
+    ),
+    ms=AskMs(embed=10, retrieve=20, rerank=250, total=1480, first_token=400, chat=1200),
+    answer=Answer(
+        text="32 EUR [2].", citations=(Citation(marker=2, id="a", document="a.md"),), finish="stop", model="chat", dropped=(9,)
+    ),
+)
+# after, before, moved (before - after), rerank score, cosine, fate.
+RANKED = [
+    ("c", "1", "3", "▲2", "4.125", "0.730", "promoted"),
+    ("a", "2", "1", "▼1", "1.500", "0.910", "kept"),
+    ("e", "3", "5", "▲2", "-0.500", "0.550", ""),
+    ("b", "4", "2", "▼2", "-3.250", "0.820", "lost"),
+    ("d", "5", "4", "▼1", "–", "0.640", ""),
+]
+
+
+def measured(name: str, before: float, after: float, **fields: Any) -> Measured:
+    given = {"n": 4, "difference": after - before, "detectable": 0.2, "ceiling": None, "needed": None}
+    return Measured(**cast("Any", {**given, "name": name, "before": before, "after": after, **fields}))
+
+
+def outcome(name: str, ndcg: tuple[float, float], rr: tuple[float, float], *places: Place) -> Outcome:
+    before, after = ({"nDCG@10": ndcg[i], "RR": rr[i]} for i in (0, 1))
+    best = {"nDCG@10": 0.9, "RR": 1.0}
+    return Outcome(id=name, question=f"Question {name}?", before=before, after=after, best=best, recall=0.75, places=places)
+
+
+def cell(candidates: int, passages: int, quality: float, cost: float, *, within: bool) -> Cell:
+    given = {"difference": quality - 0.65, "low": -0.31, "high": 0.02, "p": 0.04}
+    return Cell(candidates=candidates, passages=passages, quality=quality, within=within, cost=cost, **given)
+
+
+CELLS = (
+    cell(0, 2, 0.4, 100, within=False),
+    cell(5, 2, 0.6, 300, within=True),
+    cell(10, 2, 0.65, 500, within=True),
+    cell(10, 4, 0.63, 700, within=True),
+)
+SWEEP = Sweep(
+    set="golden", measure="R@passages", n=25, cells=CELLS, best=CELLS[2], cheapest=CELLS[1], unit="tokens", failed=0
+)
+MEASURED = (
+    # (0.2 + 0.1 + 0.9 + 0.4) / 4 = 0.4 and (0.8 + 0.3 + 0.5 + 0.4) / 4 = 0.5
+    measured("nDCG@10", 0.4, 0.5, low=-0.2, high=0.45, p=0.012, ceiling=0.9, wins=2, ties=1, losses=1, needed=33),
+    # (0.5 + 0.5 + 1 + 0.4) / 4 = 0.6 and (0.7 + 0.2 + 0.5 + 0.4) / 4 = 0.45
+    measured("RR", 0.6, 0.45, low=-0.35, high=0.15, p=0.0004, wins=1, ties=1, losses=2, needed=1234),
+)
+PAIR = AnswerPair(
+    id="q1",
+    question="Question q1?",
+    expected=("32 EUR",),
+    before=Scored(text="said before", refused=False, f1=0.1),
+    after=Scored(text="said after", refused=False, f1=0.9),
+    ms=900,
+    tokens=None,
+)
+REPORT = Report(
+    set="golden",
+    collection="handbook",
+    when=0,
+    system={"rerank_model": "rr"},
+    n_candidates=5,
+    n_passages=2,
+    verdict=Verdict(kind="cannot tell", sentence="It cannot be told.", next="Label more."),
+    counts=Counts(questions=5, measured=4, failed=0, unanswerable=1, unjudged=0, partial=0, skipped=0, lost=0),
+    measured=MEASURED,
+    recall=0.75,
+    failures=(),
+    skipped=(),
+    lost=(),
+    stages=(Stage(name="embed", p50=20, p95=1500, tokens=None), Stage(name="rerank", p50=200, p95=950, tokens=1234)),
+    at_once=1,
+    currency="EUR",
+    rerank_cost=0.002,
+    # 0.1 / 200 ms · 100 = 0.05, and 0.1 / 0.002 = 50.
+    gain_per_100_ms=0.05,
+    gain_per_unit=50,
+    answers=AnswersReport(
+        model="chat",
+        measured=(measured("token F1", 0.35, 0.65, low=0.05, high=0.55, p=0.03, wins=3, ties=1, losses=0),),
+        failures={},
+        stages=(),
+        agreement=None,
+        pairs=(PAIR,),
+    ),
+    sweep=SWEEP,
+    outcomes=(
+        outcome("q1", (0.2, 0.8), (0.5, 0.7), Place(id="x", document="x.md", text="text x", grade=1, before=4, after=1)),
+        outcome("q2", (0.1, 0.3), (0.5, 0.2)),
+        outcome("q3", (0.9, 0.5), (1.0, 0.5), Place(id="y", document="y.md", text="text y", grade=None, before=1, after=3)),
+        outcome("q4", (0.4, 0.4), (0.4, 0.4)),
+    ),
+)
+AGAINST = measured("nDCG@10", 0.5, 0.7, low=0.05, high=0.3, p=0.02, wins=3, ties=0, losses=1)
+COMPARISON = Comparison(
+    set="golden",
+    measure="nDCG@10",
+    n=4,
+    systems=(
+        System(name="first", value=0.5, ceiling=0.9, recall=0.75, rerank_p50=200, failed=0, difference=None, said=""),
+        System(
+            name="second", value=0.7, ceiling=0.95, recall=0.85, rerank_p50=None, failed=1, difference=AGAINST, said="better"
+        ),
+    ),
+    reports=(REPORT, REPORT),
+)
+GAIN, LOSS, GREY = ("#0072B2", "#56B4E9"), ("#D55E00", "#FF8A3D"), "#8A8F98"
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def columns(text: str, *headings: str) -> Rows:
+    """Return the rows of the terminal table that has these headings: a cell begins or ends where its heading does."""
+    lines = iter(text.splitlines())
+    head = next(line for line in lines if set(headings) <= set(re.split(r" {2,}", line.strip())))
+    spans = [(m.group(), m.start(), m.end()) for m in re.finditer(r"\S+(?: \S+)*", head)]
+    rows = []
+    for line in lines:
+        cells = {}
+        for m in re.finditer(r"\S+(?: \S+)*", line):
+            # Behind a number there may be room for a mark.
+            own = (name for name, start, end in spans if start == m.start() or 0 <= end - m.end() <= 1)
+            cells[next(own, "")] = m.group()
+        if len(cells) < 2:
+            break
+        rows.append(cells)
+    return rows
+
+
+def tables(page: str) -> list[Rows]:
+    """Return the tables of a page, each row by the headings."""
+    found = []
+    for one in BeautifulSoup(page, "lxml").find_all("table"):
+        head, *rows = [[c.get_text(" ", strip=True) for c in row.find_all(["th", "td"])] for row in one.find_all("tr")]
+        found.append([dict(zip(head, row, strict=True)) for row in rows])
+    return found
+
+
+def table(page: str, *headings: str) -> Rows:
+    """Return the one table that has these headings."""
+    (found,) = [rows for rows in tables(page) if set(headings) <= set(rows[0])]
+    return found
+
+
+def picked(rows: Rows, *headings: str) -> list[tuple[str, ...]]:
+    return [tuple(row.get(heading, "") for heading in headings) for row in rows]
+
+
+def layers(chart: Any) -> list[dict[str, Any]]:
+    """Return the layers of a chart, each with its rows."""
+    spec = chart.to_dict()
+    found = []
+    for layer in spec.get("layer", [spec]):
+        data = layer.get("data", spec.get("data", {}))
+        found.append({**layer, "rows": data.get("values") or spec.get("datasets", {}).get(data.get("name"), [])})
+    return found
+
+
+def drawn(chart: Any, mark: str) -> dict[str, Any]:
+    return next(layer for layer in layers(chart) if layer["mark"]["type"] == mark)
+
+
+def colours(layer: dict[str, Any]) -> dict[str, str]:
+    scale = layer["encoding"]["color"]["scale"]
+    return dict(zip(scale["domain"], scale["range"], strict=True))
+
+
+def settings_of(**fields: Any) -> Settings:
+    return Settings(_env_file=None, **fields)
+
+
+class TestTerminal:
+    def test_each_row_has_its_places_scores_and_fate(self, capsys: pytest.CaptureFixture[str]) -> None:
+        app.show(ASK, show_all=False)
+        text = capsys.readouterr().out
+        rows = columns(text, "after", "before", "moved", "rerank", "cosine", "document")
+        where = [f"{name}.md › Part {name}" + (" › p. 7" if name == "c" else "") for name, *_ in RANKED]
+        expected = [(*row[1:], place) for row, place in zip(RANKED, where, strict=True)]
+        assert picked(rows, "after", "before", "moved", "rerank", "cosine", "", "document") == expected
+        lines = text.splitlines()
+        assert lines[0] == "Reranking put 1 of the 2 passages into this answer."
+        line = "rerank partial · rr at https://x.example/rerank · 4 of 5 scored · 250 ms · 2 requests · 1 documents sent cut"
+        assert line in lines
+        assert "embed 10 ms ▸ retrieve 20 ms ▸ rerank 250 ms ▸ answer 1.2 s" in lines
+
+    def test_each_marker_names_its_source(self, capsys: pytest.CaptureFixture[str]) -> None:
+        app.show_sources(ASK)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:2] == ["[2] a.md › Part a", "taken out of the answer: [9], which no passage has"]
+
+    def test_a_report_shows_each_number_under_its_heading(self, capsys: pytest.CaptureFixture[str]) -> None:
+        reports.show_report(REPORT, 3)
+        text = capsys.readouterr().out
+        scores = columns(text, "before", "after", "change", "ceiling")
+        assert picked(scores, "", "before", "after", "change", "95% interval", "p", "ceiling", "▲/=/▼") == [
+            ("nDCG@10", "0.400", "0.500", "+0.100", "-0.200…+0.450", "0.012", "0.900", "2/1/1"),
+            ("RR", "0.600", "0.450", "-0.150", "-0.350…+0.150", "< 0.001", "–", "1/1/2"),
+        ]
+        assert picked(columns(text, "stage", "p50", "p95"), "stage", "p50", "p95", "tokens") == [
+            ("embed", "20 ms", "1.5 s", "–"),
+            ("rerank", "200 ms", "950 ms", "1,234"),
+        ]
+        assert picked(columns(text, "answers", "n"), "answers", "n", "before", "after", "change", "95% interval", "p") == [
+            ("token F1", "4", "0.350", "0.650", "+0.300", "+0.050…+0.550", "0.030")
+        ]
+        assert "  before: said before\n  after: said after\n" in text
+        assert "+0.0500 nDCG@10 for 100 ms of reranking; +50 nDCG@10 for 1 EUR a question; " in text
+        assert "reranking costs 2 EUR for 1,000 questions" in text
+
+    def test_what_gained_and_what_lost_most_stand_under_their_titles(self, capsys: pytest.CaptureFixture[str]) -> None:
+        reports.show_report(REPORT, 3)
+        gained, lost = capsys.readouterr().out.partition("gained most\n")[2].split("\nlost most\n")
+        assert re.findall(r"^([+-]\S+)  .*\[(q\d)\]", gained, re.M) == [("+0.600", "q1"), ("+0.200", "q2")]
+        assert re.findall(r"^([+-]\S+)  .*\[(q\d)\]", lost, re.M) == [("-0.400", "q3")]
+        assert "4 → 1 ▲3  grade 1  x.md: text x" in gained
+        assert "1 → 3 ▼2  not judged  y.md: text y" in lost
+
+    def test_the_gate_says_passed_only_where_it_is(self, capsys: pytest.CaptureFixture[str]) -> None:
+        told = "nDCG@10 0.500 on 4 questions; +0.100 from the baseline on 4 shared questions (95% interval -0.200 to +0.450)"
+        told += "; 2 questions are new and 3 gone since the baseline"
+        passed = Gate(passed=True, reasons=(), value=0.5, difference=MEASURED[0], n_new=2, n_gone=3)
+        reports.show_gate(passed, REPORT)
+        assert capsys.readouterr().out == f"passed: {told}\n"
+        reports.show_gate(passed.model_copy(update={"passed": False, "reasons": ("too low",)}), REPORT)
+        assert capsys.readouterr().out == f"FAILED: too low\n{told}\n"
+
+    def test_a_sweep_has_candidates_down_and_passages_across(self, capsys: pytest.CaptureFixture[str]) -> None:
+        reports.show_sweep(SWEEP)
+        text = capsys.readouterr().out
+        assert picked(columns(text, "2", "4"), "candidates ↓ passages →", "2", "4") == [
+            ("not reranked", "0.400", ""),
+            ("5", "0.600*", ""),
+            ("10", "0.650≈", "0.630≈"),
+        ]
+        assert "best: 10 candidates, 2 passages, 0.650, 500 tokens a question" in text
+        assert "cheapest within its noise: 5 candidates, 2 passages, 0.600, 300 tokens a question" in text
+
+    def test_a_comparison_has_a_row_for_each_system(self, capsys: pytest.CaptureFixture[str]) -> None:
+        reports.show_comparison(COMPARISON)
+        text = capsys.readouterr().out
+        assert "1  first\n2  second: better\n" in text
+        heads = ("", "value", "ceiling", "recall", "rerank", "failed", "change", "95% interval", "p")
+        assert picked(columns(text, "value", "ceiling"), *heads) == [
+            ("1", "0.500", "0.900", "0.750", "200 ms", "0", "", "", ""),
+            ("2", "0.700", "0.950", "0.850", "–", "1", "+0.200", "+0.050…+0.300", "0.020"),
+        ]
+
+
+class TestPage:
+    def test_the_lists_have_before_on_one_side_and_after_on_the_other(self) -> None:
+        page = BeautifulSoup(str(movement.lists(ASK, {"a"})), "lxml")
+        heads = [head.get_text() for head in page.select("thead th")]
+        rows: list[Any] = [dict(zip(heads, row.find_all(["th", "td"]), strict=True)) for row in page.select("tbody tr")]
+        before, after = "before reranking", "after reranking"
+        assert [row["rank"].get_text() for row in rows] == ["1", "2", "3", "4", "5"]
+        assert [row[before].select_one(".title").get_text() for row in rows] == [f"Title {c} › Part {c}" for c in "abcde"]
+        assert [row[after].select_one(".title").get_text() for row in rows] == [f"Title {c} › Part {c}" for c in "caebd"]
+        # What came to this rank after, from where.
+        assert [row["▲▼"].get_text() for row in rows] == ["▲2", "▼1", "▲2", "▼2", "▼1"]
+        assert [row[before]["class"][1] for row in rows] == ["kept", "lost", "promoted", "unused", "unused"]
+        assert [row[after]["class"][1] for row in rows] == ["promoted", "kept", "unused", "lost", "unused"]
+        cosines = [row["cosine"].select_one(".bar")["aria-label"] for row in rows]
+        assert cosines == ["cosine 0.91", "cosine 0.82", "cosine 0.73", "cosine 0.64", "cosine 0.55"]
+        scores = [bar["aria-label"] for row in rows for bar in row["rerank score"].select(".bar")]
+        assert scores == ["rerank score 4.125", "rerank score 1.5", "rerank score -0.5", "rerank score -3.25"]
+        assert rows[4]["rerank score"].get_text() == "–"
+        badges = [[badge.get_text() for badge in row[after].select(".badge")] for row in rows]
+        assert badges == [["in the answer only because of reranking"], ["cited"], [], ["lost its place"], []]
+        assert ["cut" in (row.get("class") or []) for row in page.select("tbody tr")] == [False, True, False, False, False]
+
+    def test_the_legend_counts_each_fate(self) -> None:
+        items: list[Any] = BeautifulSoup(str(movement.legend(ASK)), "lxml").find_all("li")
+        assert [(item.span["class"][-1], item.get_text(" ", strip=True)) for item in items[:4]] == [
+            ("promoted", "promoted into the answer 1"),
+            ("kept", "kept 1"),
+            ("lost", "lost its place 1"),
+            ("unused", "not used 2"),
+        ]
+
+    def test_the_receipt_says_what_was_done(self) -> None:
+        pipeline = cast("Pipeline", SimpleNamespace(settings=settings_of()))
+        page: Any = BeautifulSoup(result.receipt(ASK, pipeline), "lxml")
+        assert page.div["class"] == ["receipt", "partial"]
+        assert page.h3.get_text() == "Reranking put 1 of the 2 passages into this answer."
+        facts = ["partial", "rr", "https://x.example/rerank", "4 of 5 scored", "250 ms", "2 requests", "1 documents sent cut"]
+        assert [item.get_text() for item in page.find_all("li")] == facts
+
+    def test_the_measures_stand_under_their_headings(self) -> None:
+        heads = ("", "before", "after", "change", "95% interval", "p", "ceiling", "n", "▲ / = / ▼", "questions to find it")
+        (rows,) = tables(str(measured_table(MEASURED)))
+        assert picked(rows, *heads) == [
+            ("nDCG@10", "0.400", "0.500", "+0.100", "-0.200 … +0.450", "0.012", "0.900", "4", "2 / 1 / 1", "33"),
+            ("RR", "0.600", "0.450", "-0.150", "-0.350 … +0.150", "< 0.001", "–", "4", "1 / 1 / 2", "1,234"),
+        ]
+
+    def test_a_whole_report_says_what_it_holds(self) -> None:
+        page = AppTest.from_function(reported, default_timeout=30).run()
+        assert not page.exception
+        bodies = "\n".join(element.proto.body for element in page.get("html"))
+        said = "\n".join(str(e.value) for e in [*page.markdown, *page.caption]).replace("\\", "").replace("\u2060", "")
+        assert "It cannot be told." in bodies and "→ Label more." in bodies
+        scored = [rows for rows in tables(bodies) if {"before", "after"} <= set(rows[0])]
+        assert [picked(rows, "", "before", "after") for rows in scored] == [
+            [("nDCG@10", "0.400", "0.500"), ("RR", "0.600", "0.450")],
+            [("token F1", "0.350", "0.650")],
+        ]
+        assert picked(table(bodies, "p50", "p95"), "", "p50", "p95", "tokens") == [
+            ("embed", "20 ms", "1.5 s", "–"),
+            ("rerank", "200 ms", "950 ms", "1,234"),
+        ]
+        text = BeautifulSoup(bodies, "lxml").get_text(" ", strip=True)
+        assert "before said before after said after" in text
+        assert "2 better, 1 the same, 1 worse" in said
+        assert "Best: 10 candidates reranked, 2 passages (0.650, 500 tokens a question)." in said
+        assert "5 candidates reranked, 2 passages** (0.600, 300 tokens a question)." in said
+        assert "+0.0500 nDCG@10 for 100 ms of reranking." in said
+        assert "+50 nDCG@10 for 1 EUR a question; reranking costs 2 EUR for 1,000 questions." in said
+
+
+def reported() -> None:
+    from rag_app.page import report_view
+    from tests.test_golden import REPORT
+
+    report_view.show(REPORT)
+
+
+class TestFiles:
+    def test_the_html_report_shows_each_number_under_its_heading(self) -> None:
+        page = html_report.of_report(REPORT)
+        heads = ("before", "after", "difference", "95% interval", "p", "ceiling", "wins", "ties", "losses")
+        assert picked(table(page, "measure"), "measure", *heads, "questions to find it") == [
+            ("nDCG@10", "0.400", "0.500", "+0.100", "-0.200 to +0.450", "0.012", "0.900", "2", "1", "1", "33"),
+            ("RR", "0.600", "0.450", "-0.150", "-0.350 to +0.150", "< 0.001", "–", "1", "1", "2", "1234"),
+        ]
+        assert picked(table(page, "stage"), "stage", "p50", "p95", "tokens") == [
+            ("embed", "20 ms", "1.5 s", "–"),
+            ("rerank", "200 ms", "950 ms", "1,234"),
+        ]
+        assert picked(table(page, "chat"), "chat", "n", *heads[:5]) == [
+            ("token F1", "4", "0.350", "0.650", "+0.300", "+0.050 to +0.550", "0.030")
+        ]
+        text = BeautifulSoup(page, "lxml").get_text(" ", strip=True)
+        assert "before said before after said after" in text
+        assert "+0.0500 nDCG@10 for 100 ms of reranking. +50 nDCG@10 for 1 EUR a question" in text
+        gained, lost = " ".join(text.partition("Gained most")[2].split()).split("Lost most")
+        assert "+0.600 · Question q1? 4 → 1 ▲3 grade 1 · x.md text x" in gained and "+0.200 · Question q2?" in gained
+        assert "-0.400 · Question q3? 1 → 3 ▼2 not judged · y.md text y" in lost
+
+    def test_the_html_sweep_and_comparison_show_each_number_under_its_heading(self) -> None:
+        heads = ("candidates", "passages", "quality", "from the best", "95% interval", "p", "tokens a question")
+        assert picked(table(html_report.of_sweep(SWEEP), "quality"), *heads) == [
+            ("not reranked", "2", "0.400", "-0.250", "-0.310 to +0.020", "0.040", "100"),
+            ("5", "2", "0.600", "-0.050", "-0.310 to +0.020", "0.040", "300"),
+            ("10", "2", "0.650", "+0.000", "-0.310 to +0.020", "0.040", "500"),
+            ("10", "4", "0.630", "-0.020", "-0.310 to +0.020", "0.040", "700"),
+        ]
+        heads = ("system", "nDCG@10", "ceiling", "recall", "rerank p50", "failed", "difference")
+        assert picked(table(html_report.of_comparison(COMPARISON), "system"), *heads, "95% interval", "p after Holm") == [
+            ("first", "0.500", "0.900", "0.750", "200 ms", "0", "", "", ""),
+            ("second", "0.700", "0.950", "0.850", "–", "1", "+0.200", "+0.050 to +0.300", "0.020"),
+        ]
+
+    def test_the_markdown_table_has_each_candidate_with_both_its_places(self) -> None:
+        lines = [line for line in export.markdown(ASK).splitlines() if line.startswith("|")]
+        head, _, *cells = [[one.strip() for one in line.strip("|").split("|")] for line in lines]
+        rows = [dict(zip(head, row, strict=True)) for row in cells]
+        assert picked(rows, "after", "before", "moved", "rerank score", "cosine", "") == [
+            ("1", "3", "▲2", "4.125", "0.7300", "promoted"),
+            ("2", "1", "▼1", "1.5", "0.9100", "kept"),
+            ("3", "5", "▲2", "-0.5", "0.5500", ""),
+            ("4", "2", "▼2", "-3.25", "0.8200", "lost"),
+            ("5", "4", "▼1", "–", "0.6400", ""),
+        ]
+        assert [row["document"][0] for row in rows] == list("caebd")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+class TestCharts:
+    def test_the_movement_has_both_ends_of_each_line_in_the_colour_of_its_fate(self, dark: bool) -> None:
+        chart = movement.chart(ASK, {"a"}, dark=dark)
+        line = drawn(chart, "line")
+        ends = {(row["id"], row["side"]): (row["rank"], row["place"]) for row in line["rows"]}
+        assert {name: (ends[name, "before"], ends[name, "after"]) for name in "abcde"} == {
+            "a": ((1, "1"), (2, "2 ▼1")),
+            "b": ((2, "2"), (4, "4 ▼2")),
+            "c": ((3, "3"), (1, "1 ▲2")),
+            "d": ((4, "4"), (5, "5 ▼1")),
+            "e": ((5, "5"), (3, "3 ▲2")),
+        }
+        fates = {row["id"]: row["fate"] for row in line["rows"]}
+        assert fates == {"a": "kept", "b": "lost", "c": "promoted", "d": "unused", "e": "unused"}
+        assert {row["id"] for row in line["rows"] if row["cited"]} == {"a"}
+        light = {"promoted": "#0072B2", "kept": "#009E73", "lost": "#D55E00", "unused": "#B8BCC4"}
+        night = {"promoted": "#56B4E9", "kept": "#1FC79A", "lost": "#FF8A3D", "unused": "#5B616C"}
+        assert colours(line) == (night if dark else light)
+        assert line["encoding"]["x"]["sort"] == ["before", "after"]
+        # Rank 1 is on top.
+        assert line["encoding"]["y"]["scale"]["domain"] == [5.5, 0.5]
+        assert drawn(chart, "rule")["rows"] == [{"cut": 2.5}]
+
+    def test_gains_and_losses_have_their_colours_and_values(self, dark: bool) -> None:
+        bars = drawn(charts.differences(REPORT, dark=dark), "bar")
+        assert colours(bars) == {"gain": GAIN[dark], "loss": LOSS[dark], "same": GREY}
+        keys = ("id", "before", "after", "difference", "way")
+        assert [tuple(row[key] for key in keys) for row in bars["rows"]] == [
+            ("q3", 0.9, 0.5, -0.4, "loss"),
+            ("q4", 0.4, 0.4, 0.0, "same"),
+            ("q2", 0.1, 0.3, 0.2, "gain"),
+            ("q1", 0.2, 0.8, 0.6, "gain"),
+        ]
+        assert bars["encoding"]["y"]["field"] == "difference"
+
+    def test_the_ceilings_have_a_dot_before_a_dot_after_and_a_tick(self, dark: bool) -> None:
+        chart = charts.ceilings(MEASURED, dark=dark)
+        dots, rule, tick = (drawn(chart, mark) for mark in ("point", "rule", "tick"))
+        assert [(row["measure"], row["which"], row["value"]) for row in dots["rows"]] == [
+            ("nDCG@10", "before", 0.4),
+            ("nDCG@10", "after", 0.5),
+            ("RR", "before", 0.6),
+            ("RR", "after", 0.45),
+        ]
+        assert colours(dots) == {"before": GREY, "after": GAIN[dark]} and dots["encoding"]["x"]["field"] == "value"
+        assert (rule["encoding"]["x"]["field"], rule["encoding"]["x2"]["field"]) == ("before", "after")
+        assert tick["encoding"]["x"]["field"] == "ceiling"
+        assert [(row["before"], row["after"], row["ceiling"]) for row in tick["rows"]] == [(0.4, 0.5, 0.9), (0.6, 0.45, None)]
+
+    def test_the_heat_map_has_candidates_down_and_the_cheapest_starred(self, dark: bool) -> None:
+        squares = drawn(charts.heat_map(SWEEP, dark=dark), "rect")
+        assert [(row["candidates"], row["passages"], row["said"], row["cost"]) for row in squares["rows"]] == [
+            ("not reranked", 2, "0.400", 100),
+            ("5", 2, "0.600★", 300),
+            ("10", 2, "0.650 ≈", 500),
+            ("10", 4, "0.630 ≈", 700),
+        ]
+        encoding = squares["encoding"]
+        assert (encoding["x"]["field"], encoding["y"]["field"]) == ("passages", "candidates")
+        # The worst is pale, the best in full colour.
+        assert colours(squares) == ({0.4: "#23272f", 0.65: "#56B4E9"} if dark else {0.4: "#f0f2f5", 0.65: "#0072B2"})
+
+    def test_each_other_system_has_a_dot_within_its_interval(self, dark: bool) -> None:
+        chart = charts.systems(COMPARISON, dark=dark)
+        dot = drawn(chart, "point")
+        line = next(layer for layer in layers(chart) if "x2" in layer["encoding"])
+        found = [(row["system"], round(row["difference"], 6), row["low"], row["high"]) for row in dot["rows"]]
+        assert found == [("second", 0.2, 0.05, 0.3)]
+        assert (line["encoding"]["x"]["field"], line["encoding"]["x2"]["field"]) == ("low", "high")
+        assert dot["encoding"]["x"]["field"] == "difference" and dot["mark"]["color"] == GAIN[dark]
+
+    def test_runs_over_time_have_before_grey_and_after_in_colour(self, dark: bool) -> None:
+        line = drawn(charts.over_time([REPORT], dark=dark), "line")
+        assert [(row["which"], row["value"]) for row in line["rows"]] == [("before", 0.4), ("after", 0.5)]
+        assert colours(line) == {"before": GREY, "after": GAIN[dark]}
+
+
+def test_the_pool_has_the_first_ten_of_both_orders() -> None:
+    # Of 22, reversed by the reranker: 1–10 are first before, 22–13 first after; 11 and 12 are in neither ten.
+    found = tuple(candidate(f"c{i}", i, 1 - i / 100, 23 - i, float(i)) for i in range(1, 23))
+    pool = [c.retrieval.rank for c in labelling.pooled(Search(question="q", candidates=found, rerank=ASK.rerank, ms=ASK.ms))]
+    assert sorted(pool) == [*range(1, 11), *range(13, 23)]
+    # In an order that does not tell where they stood.
+    assert pool not in (sorted(pool), sorted(pool, reverse=True))
+
+
+def test_a_gain_is_told_by_time_and_by_money() -> None:
+    # The relevant chunk goes from the second place to the first: RR 1/2 → 1 in each, a gain of 0.5.
+    asked = []
+    for i, ms in enumerate((100.0, 250.0, 900.0)):
+        found = (candidate("a", 1, 0.9, 2, 1.0), candidate("b", 2, 0.8, 1, 2.0))
+        receipt = Receipt(status="applied", model="rr", sent=2, scored=2, attempts=1, ms=ms)
+        times = SearchMs(embed=1, retrieve=1, rerank=ms, total=ms + 2)
+        search = Search(question="q", candidates=found, rerank=receipt, ms=times)
+        asked.append(Asked(Question(f"q{i}", "q", {"b": 1}), search))
+    evalset = EvalSet("golden", tuple(a.question for a in asked))
+    # 2 for 1,000 requests: 0.002 a question.
+    made = report_of(evalset, asked, settings_of(price_rerank_requests=2.0), ["RR"], 2, 1)
+    assert (made.measured[0].before, made.measured[0].after) == (0.5, 1.0)
+    # The median is 250 ms: 0.5 / 250 · 100 = 0.2. By money 0.5 / 0.002 = 250.
+    assert made.gain_per_100_ms == pytest.approx(0.2)
+    assert made.rerank_cost == pytest.approx(0.002) and made.gain_per_unit == pytest.approx(250)
