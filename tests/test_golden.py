@@ -95,9 +95,7 @@ CELLS = (
     cell(10, 2, 0.65, 500, within=True),
     cell(10, 4, 0.63, 700, within=True),
 )
-SWEEP = Sweep(
-    set="golden", measure="R@passages", n=25, cells=CELLS, best=CELLS[2], cheapest=CELLS[1], unit="tokens", failed=0
-)
+SWEEP = Sweep(set="golden", measure="R@passages", n=25, cells=CELLS, best=CELLS[2], cheapest=CELLS[1], unit="tokens", failed=0)
 MEASURED = (
     # (0.2 + 0.1 + 0.9 + 0.4) / 4 = 0.4 and (0.8 + 0.3 + 0.5 + 0.4) / 4 = 0.5
     measured("nDCG@10", 0.4, 0.5, low=-0.2, high=0.45, p=0.012, ceiling=0.9, wins=2, ties=1, losses=1, needed=33),
