@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.test_cli import run
 from tests.wire import Reply, Wire, chat, embeddings
 
-SCRIPT = ROOT / "rag_app" / "page" / "app.py"
+SCRIPT = ROOT / "rag_app" / "page" / "script.py"
 
 
 @pytest.fixture
