@@ -587,9 +587,9 @@ def test_a_thousand_questions_with_a_reranker_that_fails_at_random(wire: Wire, m
 
 
 def profiles() -> list[dict[str, str]]:
-    """Return the blocks of settings under the README's heading "Rerank profiles"."""
-    section = (ROOT / "README.md").read_text("utf-8").partition("### Rerank profiles")[2].partition("\n###")[0]
-    return [dict(line.split("=", 1) for line in block.split()) for block in section.split("```")[1::2]]
+    """Return the blocks of settings of docs/gateway.md under the heading "Rerank profiles"."""
+    section = (ROOT / "docs" / "gateway.md").read_text("utf-8").partition("### Rerank profiles")[2].partition("\n###")[0]
+    return [dict(line.split("=", 1) for line in block.split()[1:]) for block in section.split("```")[1::2]]
 
 
 def envelope(body: Any) -> Reply:
@@ -614,7 +614,7 @@ def echoing(body: Any) -> Reply:
     [(0, echoing), (1, echoing), (2, envelope), (3, rerank)],
     ids=["DMXAPI bge", "DMXAPI qwen3", "the /api/v1 gateway", "QHAIGC"],
 )
-def test_the_readmes_profile_of_each_seed_works_from_a_dotenv_alone(
+def test_the_profile_of_each_seed_in_the_docs_works_from_a_dotenv_alone(
     wire: Wire, corpus: Path, number: int, answer: Callable[[Any], Reply]
 ) -> None:
     lines = []
