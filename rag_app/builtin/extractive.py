@@ -7,7 +7,7 @@ from rag_app import language
 from rag_app.builtin.models import CrossEncoder
 from rag_app.types import SEPARATOR
 
-# Logits of the cross-encoder, set on the labelled questions (benchmarks/refusal.py prints what they do; see the README).
+# Logits of the cross-encoder, set on the labelled questions (benchmarks/refusal.py prints what they do; docs/measurements.md).
 # Below the first, the best passage does not answer; within the second of the best sentence, a sentence is quoted too.
 ANSWERS = -3.0
 ALSO_QUOTED = 2.5
