@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: demo setup test check format lock corpus screenshots
+.PHONY: demo setup test check format lock corpus screenshots words
 
 demo: setup
 	$(BIN)/rag-app ingest data/corpus
@@ -50,3 +50,10 @@ corpus: setup
 # Take the README's pictures anew; needs Chromium.
 screenshots: setup
 	$(BIN)/python data/take_pictures.py
+
+# Bring the texts of the code into every language's file; what is new waits there for its words.
+words: setup
+	$(BIN)/pybabel -q extract -F pyproject.toml -k msg -k nmsg:1,2 -k pmsg:1c,2 -k t --no-location --sort-output \
+		-o .venv/words.pot rag_app ingest
+	for file in rag_app/locale/*.po; do $(BIN)/pybabel -q update -i .venv/words.pot -o $$file -l $$(basename $$file .po) \
+		--no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120 || exit; done

@@ -1,6 +1,5 @@
 """The pages' logic, with AppTest; what needs a browser is in test_browser.py."""
 
-import ast
 import json
 import re
 import threading
@@ -12,11 +11,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from rag_app.evaluation.verdict import NEXT, SENTENCES
-from rag_app.page import chinese, hostile
+from rag_app.page import hostile
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
 from rag_app.settings import Settings
-from rag_app.types import EFFECTS
 from tests.conftest import ROOT
 from tests.test_cli import run
 from tests.wire import Reply, Wire, chat, embeddings
@@ -463,28 +460,6 @@ class TestSharedWords:
 
 
 class TestWords:
-    def texts(self) -> set[str]:
-        """Every text that is passed to t() or marked with later(), and those that are kept elsewhere."""
-        found = {*EFFECTS.values(), *SENTENCES.values(), *NEXT.values()}
-        for path in (ROOT / "rag_app" / "page").glob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("t", "later")
-                if called and isinstance(node.args[0], ast.Constant):
-                    found.add(node.args[0].value)
-        return found
-
-    def test_no_text_is_missing_in_chinese(self) -> None:
-        assert self.texts() - set(chinese.TABLE) == set()
-
-    def test_no_translation_has_lost_its_text(self) -> None:
-        languages = {"Arabic", "Chinese", "Dutch", "English", "French", "German", "Italian", "Japanese", "Korean"}
-        languages |= {"Polish", "Portuguese", "Russian", "Spanish"}
-        assert set(chinese.TABLE) - self.texts() <= languages
-
-    def test_translations_have_the_places_of_their_texts(self) -> None:
-        for text, translation in chinese.TABLE.items():
-            assert set(re.findall(r"\{[^}]*\}", text)) == set(re.findall(r"\{[^}]*\}", translation)), text
-
     def test_a_browser_in_chinese_gets_chinese(self, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(type(st.context), "locale", property(lambda self: "zh-CN"))
         page.run()

@@ -16,6 +16,7 @@ LAYERS = [
     {
         "rag_app.types",
         "rag_app.errors",
+        "rag_app.words",
         "rag_app.builtin",
         "rag_app.language",
         "rag_app.endpoints.failures",
@@ -59,6 +60,7 @@ OWNERS = {
     "scipy": "rag_app/evaluation/statistics.py",
     "vl_convert": "rag_app/evaluation/html_report.py",
     "jinja2": "rag_app/evaluation/html_report.py",
+    "babel": "rag_app/words.py",
     "watchfiles": "rag_app/cli/corpus.py",
 }
 

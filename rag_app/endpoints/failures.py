@@ -5,6 +5,7 @@ import re
 from typing import Any, Literal
 
 from rag_app.errors import RagError
+from rag_app.words import Message
 
 Kind = Literal[
     "unreachable", "timeout", "auth", "model", "url", "redirect", "rate", "quota", "too_many", "too_long",
@@ -30,7 +31,7 @@ class EndpointError(RagError):
         super().__init__(text)
         self.kind = kind
         self.reason = reason
-        self.remedy = remedy
+        self.remedy = Message(remedy)
 
 
 def status_kind(status: int, body: bytes) -> Kind:

@@ -9,12 +9,13 @@ from rag_app.page import resources, result, states
 from rag_app.page.asking import Choice, Mode, Turn, history_of, run
 from rag_app.page.evidence import effect
 from rag_app.page.hostile import plain, visible
-from rag_app.page.words import address, later, t, to_address
+from rag_app.page.say import address, t, to_address
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
 from rag_app.store.records import LANGUAGE
+from rag_app.words import msg
 
-MODES: dict[Mode, str] = {"one": later("One"), "both": later("Side by side"), "blind": later("Blind")}
+MODES: dict[Mode, str] = {"one": msg("One"), "both": msg("Side by side"), "blind": msg("Blind")}
 # More documents than this are offered by folder alone.
 MAX_LISTED = 2000
 MAX_QUESTION = 4000

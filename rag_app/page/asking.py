@@ -16,16 +16,17 @@ from rag_app.labels.feedback import Better
 from rag_app.page import resources
 from rag_app.page.citations import answer_html
 from rag_app.page.hostile import html, joined, plain
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.pipeline import Pipeline, asked, together, with_side
 from rag_app.types import Ask, Search, seconds
+from rag_app.words import msg
 
 STAGES = {
-    "rewrite": later("rewrite"),
-    "embed": later("embed"),
-    "retrieve": later("retrieve"),
-    "rerank": later("rerank"),
-    "answer": later("answer"),
+    "rewrite": msg("rewrite"),
+    "embed": msg("embed"),
+    "retrieve": msg("retrieve"),
+    "rerank": msg("rerank"),
+    "answer": msg("answer"),
 }
 # Redrawn so often at most while an answer streams in.
 REDRAW_SECONDS = 0.06

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from rag_app.page import hostile
 from rag_app.page.hostile import html
 from rag_app.page.originals import original_url
-from rag_app.page.words import t
+from rag_app.page.say import t
 from rag_app.types import Candidate
 
 

@@ -9,16 +9,17 @@ from rag_app.doctor import Finding, examine
 from rag_app.errors import RagError
 from rag_app.page import resources, states
 from rag_app.page.hostile import html, joined
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.settings import STAGES, Settings, Stage
+from rag_app.words import msg
 
 PARTS = {
-    "embeddings": later("Embeddings"),
-    "rerank": later("Rerank"),
-    "chat": later("Chat"),
-    "chroma": later("Chroma"),
+    "embeddings": msg("Embeddings"),
+    "rerank": msg("Rerank"),
+    "chat": msg("Chat"),
+    "chroma": msg("Chroma"),
 }
-STATUS = {"ok": later("works"), "warn": later("works, but"), "fail": later("does not work"), "waiting": later("being asked")}
+STATUS = {"ok": msg("works"), "warn": msg("works, but"), "fail": msg("does not work"), "waiting": msg("being asked")}
 
 
 def page() -> None:
@@ -99,18 +100,18 @@ def _card(settings: Settings, part: str, findings: list[Finding], running: str) 
 
 
 CHECKS = {
-    "answers": later("answers"),
-    "order": later("order"),
-    "limits": later("limits"),
-    "shape": later("shape"),
-    "address": later("address"),
-    "key": later("key"),
-    "model": later("model"),
-    "reachable": later("reachable"),
-    "settings": later("settings"),
-    "citations": later("citations"),
-    "collection": later("collection"),
-    "dimension": later("dimension"),
+    "answers": msg("answers"),
+    "order": msg("order"),
+    "limits": msg("limits"),
+    "shape": msg("shape"),
+    "address": msg("address"),
+    "key": msg("key"),
+    "model": msg("model"),
+    "reachable": msg("reachable"),
+    "settings": msg("settings"),
+    "citations": msg("citations"),
+    "collection": msg("collection"),
+    "dimension": msg("dimension"),
 }
 
 

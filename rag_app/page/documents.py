@@ -16,22 +16,23 @@ from rag_app.errors import RagError, SettingsError
 from rag_app.page import resources, states
 from rag_app.page.citations import open_link_to
 from rag_app.page.hostile import html, joined, plain, visible
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
 from rag_app.store.records import EmptyCollectionError, StoredDocument
+from rag_app.words import msg
 
 STATES = {
-    "waiting": later("waiting"),
-    "embedding": later("embedding"),
-    "added": later("added"),
-    "changed": later("changed"),
-    "moved": later("moved"),
-    "removed": later("removed"),
-    "empty": later("empty"),
-    "skipped": later("skipped"),
-    "failed": later("failed"),
-    "refused": later("refused"),
+    "waiting": msg("waiting"),
+    "embedding": msg("embedding"),
+    "added": msg("added"),
+    "changed": msg("changed"),
+    "moved": msg("moved"),
+    "removed": msg("removed"),
+    "empty": msg("empty"),
+    "skipped": msg("skipped"),
+    "failed": msg("failed"),
+    "refused": msg("refused"),
 }
 CHUNKS_A_PAGE = 50
 POLL_SECONDS = 1.0

@@ -16,11 +16,12 @@ from rag_app.evaluation.sweep import depths, sweep
 from rag_app.page import labelling, resources, states
 from rag_app.page import report_view as report_page
 from rag_app.page.hostile import visible
-from rag_app.page.words import address, later, t, to_address
+from rag_app.page.say import address, t, to_address
 from rag_app.settings import Settings
 from rag_app.types import seconds
+from rag_app.words import msg
 
-VIEWS = {"measure": later("Measure"), "label": later("Label"), "drafts": later("Drafts")}
+VIEWS = {"measure": msg("Measure"), "label": msg("Label"), "drafts": msg("Drafts")}
 SAMPLES = (0, 50, 100, 200, 500)
 PASSAGES = (1, 2, 3, 4, 5, 8)
 # Folders in BEIR layout are looked for so deep below RAG_SERVER_PATH.

@@ -9,11 +9,12 @@ from rag_app.page import movement, states
 from rag_app.page.asking import Turn
 from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, joined, plain
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.pipeline import Pipeline
 from rag_app.types import Ask, Candidate, Search, arrow, seconds
+from rag_app.words import msg
 
-VIEWS = (later("Movement"), later("Lists"), later("Passages as sent"), later("All candidates"), later("Details"))
+VIEWS = (msg("Movement"), msg("Lists"), msg("Passages as sent"), msg("All candidates"), msg("Details"))
 
 
 def effect(search: Search) -> str:

@@ -10,14 +10,15 @@ from rag_app.labels.labels import Labels
 from rag_app.page import resources, states
 from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, plain, visible
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Search, after_rerank
+from rag_app.words import msg
 
 # So many of the first before and after reranking are judged: a pool, as TREC takes it.
 DEPTH = 10
 # Grade: how it is called, its key.
-GRADES = {2: (later("Relevant"), "y"), 1: (later("Partly"), "p"), 0: (later("Not"), "n")}
+GRADES = {2: (msg("Relevant"), "y"), 1: (msg("Partly"), "p"), 0: (msg("Not"), "n")}
 
 
 def label(settings: Settings) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 import streamlit as st
 
 from rag_app.page import ask, connections, documents, resources
-from rag_app.page.words import LANGUAGES, address, t, to_address
+from rag_app.page.say import address, t, to_address
+from rag_app.words import languages, msg, words
 
+LANGUAGE = msg("Language")
 CSS = Path(__file__).with_name("style.css")
 
 
@@ -16,12 +18,13 @@ def main() -> None:
     st.set_page_config(page_title=title, page_icon=icon, layout="wide")
     st.html(CSS)
     controls = st.sidebar.container()
-    address("lang", LANGUAGES, "auto")
+    codes = ["auto", *languages()]
+    address("lang", codes, "auto")
     with st.sidebar:
         st.selectbox(
-            "Language · 语言",
-            list(LANGUAGES),
-            format_func=LANGUAGES.__getitem__,
+            " · ".join(words(code)(LANGUAGE) for code in languages()),
+            codes,
+            format_func=lambda code: t("Auto") if code == "auto" else words(code).name,
             key="lang",
             persist_state="session",
             filter_mode=None,

@@ -7,19 +7,20 @@ import altair as alt
 from markupsafe import Markup
 
 from rag_app.page.hostile import html, joined, visible
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.types import SEPARATOR, Candidate, Fate, Search, arrow
+from rag_app.words import msg
 
 # Blue, green and vermilion of Okabe & Ito, told apart by colour-blind people too; grey for the rest. Light and dark.
 FATES: dict[Fate, tuple[str, str, str]] = {
-    "promoted": (later("promoted into the answer"), "#0072B2", "#56B4E9"),
-    "kept": (later("kept"), "#009E73", "#1FC79A"),
-    "lost": (later("lost its place"), "#D55E00", "#FF8A3D"),
-    "unused": (later("not used"), "#B8BCC4", "#5B616C"),
+    "promoted": (msg("promoted into the answer"), "#0072B2", "#56B4E9"),
+    "kept": (msg("kept"), "#009E73", "#1FC79A"),
+    "lost": (msg("lost its place"), "#D55E00", "#FF8A3D"),
+    "unused": (msg("not used"), "#B8BCC4", "#5B616C"),
 }
 BADGES: dict[Fate, str] = {
-    "promoted": later("in the answer only because of reranking"),
-    "lost": later("lost its place"),
+    "promoted": msg("in the answer only because of reranking"),
+    "lost": msg("lost its place"),
 }
 ROW = 22
 

@@ -15,30 +15,31 @@ from rag_app.evaluation.verdict import NEXT, SENTENCES, shown_p
 from rag_app.page import resources, states
 from rag_app.page.ask import candidates_range
 from rag_app.page.hostile import html, joined, plain, visible
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.types import arrow, seconds
+from rag_app.words import msg
 
-STAGES = {"embed": later("embed"), "retrieve": later("retrieve"), "rerank": later("rerank")}
-SCORES = {"cosine": later("cosine of the first candidate"), "rerank": later("highest rerank score")}
+STAGES = {"embed": msg("embed"), "retrieve": msg("retrieve"), "rerank": msg("rerank")}
+SCORES = {"cosine": msg("cosine of the first candidate"), "rerank": msg("highest rerank score")}
 # What the charts say.
 CHARTED = (
-    later("before"),
-    later("after"),
-    later("ceiling"),
-    later("question"),
-    later("difference in"),
-    later("candidates"),
-    later("passages"),
-    later("not reranked"),
+    msg("before"),
+    msg("after"),
+    msg("ceiling"),
+    msg("question"),
+    msg("difference in"),
+    msg("candidates"),
+    msg("passages"),
+    msg("not reranked"),
 )
 ANSWERS = (
-    later("exact match"),
-    later("token F1"),
-    later("answered (answerable)"),
-    later("declined (unanswerable)"),
-    later("citation precision"),
-    later("citation recall"),
-    later("right by the judge"),
+    msg("exact match"),
+    msg("token F1"),
+    msg("answered (answerable)"),
+    msg("declined (unanswerable)"),
+    msg("citation precision"),
+    msg("citation recall"),
+    msg("right by the judge"),
 )
 
 

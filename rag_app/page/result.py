@@ -14,18 +14,19 @@ from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line, stag
 from rag_app.page.citations import answer_html
 from rag_app.page.evidence import effect, evidence
 from rag_app.page.hostile import html, joined, plain
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
 from rag_app.types import Answer, Ask, Candidate, Search, seconds
+from rag_app.words import msg
 
 STATUS = {
-    "applied": later("applied"),
-    "partial": later("partial"),
-    "skipped": later("skipped"),
-    "fallback": later("failed, retrieval order used"),
+    "applied": msg("applied"),
+    "partial": msg("partial"),
+    "skipped": msg("skipped"),
+    "fallback": msg("failed, retrieval order used"),
 }
-VOTES = {"with": later("with reranking"), "without": later("without reranking"), "neither": later("no difference")}
+VOTES = {"with": msg("with reranking"), "without": msg("without reranking"), "neither": msg("no difference")}
 
 
 def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:

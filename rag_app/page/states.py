@@ -8,24 +8,25 @@ import streamlit as st
 from rag_app.endpoints.failures import EndpointError
 from rag_app.errors import RagError, SettingsError
 from rag_app.page.hostile import html, plain
-from rag_app.page.words import later, t
+from rag_app.page.say import t
 from rag_app.store.records import EmptyCollectionError
+from rag_app.words import msg
 
 # Kind of failure: icon, title.
 FAILURES: dict[str, tuple[str, str]] = {
-    "unreachable": ("cloud_off", later("The endpoint cannot be reached")),
-    "timeout": ("hourglass_disabled", later("The endpoint takes too long")),
-    "auth": ("key_off", later("The endpoint refuses the key")),
-    "model": ("help_center", later("The endpoint does not have this model")),
-    "url": ("link_off", later("This address is not the right one")),
-    "redirect": ("link_off", later("This address is not the right one")),
-    "rate": ("speed", later("Too many requests at this moment")),
-    "quota": ("account_balance_wallet", later("The account at the endpoint is used up")),
-    "too_many": ("data_array", later("The request is too large for the endpoint")),
-    "too_long": ("data_array", later("The request is too large for the endpoint")),
-    "request": ("block", later("The endpoint does not take this request")),
-    "reply": ("question_mark", later("The endpoint answered something else than expected")),
-    "server": ("dns", later("The endpoint has a problem of its own")),
+    "unreachable": ("cloud_off", msg("The endpoint cannot be reached")),
+    "timeout": ("hourglass_disabled", msg("The endpoint takes too long")),
+    "auth": ("key_off", msg("The endpoint refuses the key")),
+    "model": ("help_center", msg("The endpoint does not have this model")),
+    "url": ("link_off", msg("This address is not the right one")),
+    "redirect": ("link_off", msg("This address is not the right one")),
+    "rate": ("speed", msg("Too many requests at this moment")),
+    "quota": ("account_balance_wallet", msg("The account at the endpoint is used up")),
+    "too_many": ("data_array", msg("The request is too large for the endpoint")),
+    "too_long": ("data_array", msg("The request is too large for the endpoint")),
+    "request": ("block", msg("The endpoint does not take this request")),
+    "reply": ("question_mark", msg("The endpoint answered something else than expected")),
+    "server": ("dns", msg("The endpoint has a problem of its own")),
 }
 CONNECTIONS, DOCUMENTS = "connections", "documents"
 

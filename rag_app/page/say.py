@@ -1,31 +1,21 @@
-"""The words of the interface, in English and Chinese. A third language is another table beside chinese.py."""
+"""What the page says, in the language of the visit."""
 
 from collections.abc import Iterable
 
 import streamlit as st
 
-from rag_app.page import chinese
-
-LANGUAGES = {"auto": "Auto", "en": "English", "zh": "中文"}
+from rag_app.words import Words, nearest, words
 
 
-def language() -> str:
-    """Return the language of this session: what was chosen, else the browser's, else English."""
-    chosen = st.session_state.get("lang", "auto")
-    if chosen in ("en", "zh"):
-        return str(chosen)
-    return "zh" if (st.context.locale or "").lower().startswith("zh") else "en"
+def w() -> Words:
+    """Return the words of this visit: of the language chosen, else the browser's, else English."""
+    chosen = str(st.session_state.get("lang", "auto"))
+    return words(nearest(st.context.locale or "") if chosen == "auto" else chosen)
 
 
 def t(text: str, /, **values: object) -> str:
-    """Return a text of the interface in the session's language, with values in its places."""
-    said = chinese.TABLE.get(text, text) if language() == "zh" else text
-    return said.format(**values) if values else said
-
-
-def later(text: str) -> str:
-    """Mark a text that is translated where it is shown; the test for missing ones finds it by this."""
-    return text
+    """Return a message, or a text with values in its places, in the language of this visit."""
+    return w()(text, **values)
 
 
 def address(name: str, options: Iterable[str], default: str) -> None:
