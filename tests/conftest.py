@@ -6,30 +6,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ingest import sync
-from ingest.planning import look_through
-from ingest.sync import Report
-from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import Settings, load_settings
 from rag_app.store.chroma import ChromaStore
+from tests.browsing import browser, visit
+from tests.helpers import ROOT, ingest
 from tests.wire import Wire, serve
 
-ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
-
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
-
-
-def ingest(paths: Sequence[Path], store: ChromaStore, embeddings: Embeddings, **options: Any) -> Report:
-    """Ingest paths as the command does."""
-    return sync.ingest(look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
+__all__ = ["browser", "visit"]
 
 
 @pytest.fixture(autouse=True)

@@ -2,36 +2,28 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from ingest.jobs import ingest_folder
 from ingest.sync import Progress
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from tests.conftest import ROOT
-from tests.wire import Reply, Wire, chat, embeddings, rerank, serve
+from tests.browsing import Site, axe, environment, last_first, needs_chromium, running, until
+from tests.helpers import ROOT
+from tests.wire import Reply, chat, embeddings, rerank, serve
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-
+pytestmark = needs_chromium
 HOSTILE_NAME = "bad <img src=x onerror=pwned()> ![p](http:evil.example) $x$ \u202egpj.md"
 HOSTILE = """# <script>pwned()</script> <b>Title</b>
 
@@ -44,53 +36,6 @@ EVIL_ANSWER = (
     "<script>pwned()</script> ![a](http://evil.example/a.png) [b](javascript:pwned()) <img src=http://evil.example/i.png "
     "onerror=pwned()> $$\\def\\x{\\x\\x}\\x$$ \u202eevil\u202c <http://evil.example> [1]\n\n# <svg onload=pwned()> [2]"
 )
-
-
-@dataclass
-class Site:
-    """A running application and the gateway behind it."""
-
-    url: str
-    folder: Path
-    wire: Wire
-    settings: Settings
-    outside: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def running(folder: Path, env: dict[str, str]) -> Iterator[str]:
-    """Serve the application by a real `streamlit run` from a folder of its own; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), "--server.port", str(port)]
-    shutil.copytree(ROOT / ".streamlit", folder / ".streamlit", dirs_exist_ok=True)
-    log = (folder / "streamlit.log").open("w")
-    with subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stdout=log, stderr=log) as server:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("localhost", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, "streamlit did not start"
-                time.sleep(0.1)
-        yield f"http://localhost:{port}"
-        server.terminate()
-    log.close()
-
-
-def environment(folder: Path, wire: Wire, **more: str) -> dict[str, str]:
-    return {
-        "RAG_BASE_URL": wire.url,
-        "RAG_API_KEY": "sk-secret",
-        "RAG_EMBEDDING_MODEL": "emb",
-        "RAG_RERANK_MODEL": "rr",
-        "RAG_CHAT_MODEL": "chat",
-        "RAG_CHROMA_PATH": str(folder / "chroma"),
-        **more,
-    }
 
 
 @pytest.fixture(scope="module")
@@ -117,44 +62,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             yield Site(url, folder, wire, settings)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
-    """Open a page as a new visitor; what is loaded from outside, and what fails in the page, ends the test."""
-    contexts: list[BrowserContext] = []
-    outside: list[str] = []
-    problems: list[str] = []
-
-    def request(url: str) -> None:
-        if not url.startswith((site.url, site.url.replace("http", "ws"), "data:", "blob:")):
-            outside.append(url)
-
-    def open_page(path: str = "/", width: int = 1400, height: int = 1000, base: str = "", **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        page.on("request", lambda sent: None if base else request(sent.url))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-        page.add_init_script("window.pwned = () => { throw new Error('hostile content ran') }")
-        page.goto((base or site.url) + path)
-        return page
-
-    site.wire.on("/chat/completions", lambda body: chat("Dinner in France costs ", "up to 32 EUR [1]."))
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert problems == [] and outside == []
-
-
 def ask(page: Page, question: str) -> None:
     page.get_by_label("Question", exact=True).fill(question)
     page.keyboard.press("Enter")
@@ -168,18 +75,6 @@ def choose(page: Page, document: str) -> None:
     page.keyboard.type(document)
     page.get_by_role("option", name=document).first.click()
     page.keyboard.press("Escape")
-
-
-def axe(page: Page) -> list[str]:
-    """Return what axe finds of serious and critical faults."""
-    page.wait_for_timeout(500)
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{fault['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-        for node in fault["nodes"]
-    ]
 
 
 class TestJourneys:
@@ -350,17 +245,6 @@ class TestJourneys:
         page.get_by_role("button", name="Ingest it into folders").click()
         page.get_by_text(re.compile("done in")).wait_for()
         assert list(ChromaStore(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
-
-
-def last_first(body: Any) -> Reply:
-    return Reply({"results": [{"index": i, "relevance_score": i / 100} for i in range(len(body["documents"]))]})
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 class TestFailures:

@@ -12,11 +12,10 @@ from ingest.sync import Progress
 from rag_app.evaluation.drafts import Draft, Drafts
 from rag_app.labels import jsonl
 from rag_app.settings import Settings
-from tests.test_browser import CHROMIUM, Site, axe, browser, environment, last_first, running, visit
+from tests.browsing import Site, axe, environment, last_first, needs_chromium, running
 from tests.wire import Reply, chat, rerank, serve
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-__all__ = ["browser", "visit"]
+pytestmark = needs_chromium
 HOSTILE = "dinner <img src=http://evil.example/q.png onerror=pwned()> ![q](http://evil.example/q2.png) in town 1?"
 
 

@@ -13,7 +13,7 @@ import pytest
 from rag_app import builtin, prompt
 from rag_app.builtin import extractive, models, server
 from rag_app.errors import RagError
-from tests.test_endpoints import candidates
+from tests.helpers import candidates
 
 QUESTION = "How tall is the Eiffel Tower?"
 PASSAGES = [

@@ -11,26 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from rag_app.cli.app import app, printable
 from rag_app.settings import Settings
+from tests.helpers import command, run
 from tests.wire import Reply, Wire, chat, embeddings
-
-
-def run(*args: str) -> Result:
-    return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
-def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
-    """Start the real command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "rag_app.cli.app", *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @pytest.fixture

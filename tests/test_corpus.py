@@ -9,7 +9,7 @@ import pytest
 
 from ingest.chunk import chunks
 from ingest.readers.load import READERS, kind_of, read
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 DATA = ROOT / "data"
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from rag_app.cli.app import app
 from rag_app.settings import PREFIX, Settings
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 from tests.wire import Wire
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

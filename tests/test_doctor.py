@@ -9,7 +9,7 @@ import pytest
 
 from rag_app.doctor import Finding, examine
 from rag_app.settings import Settings, load_settings
-from tests.test_cli import run
+from tests.helpers import run
 from tests.wire import Reply, Wire, chat, embeddings, rerank, vector
 
 

@@ -13,31 +13,8 @@ from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.markers import Markers
 from rag_app.errors import RagError
-from rag_app.types import Candidate, Ranking
+from tests.helpers import candidates, endpoint
 from tests.wire import Reply, Wire, chat, embeddings, events, vector
-
-
-def endpoint(wire: Wire, setting: str, path: str = "", key: str = "sk-secret") -> Endpoint:
-    return Endpoint(setting.lower(), setting, wire.url + path, "m", SecretStr(key), timeout=5)
-
-
-def candidates(*texts: str) -> list[Candidate]:
-    return [
-        Candidate(
-            id=f"c{i}",
-            document=f"{i}.md",
-            title=f"Document {i}",
-            headings=("Part",),
-            page=None,
-            position=0,
-            start=0,
-            end=1,
-            language="en",
-            text=text,
-            retrieval=Ranking(rank=i + 1, score=1 - i / 10),
-        )
-        for i, text in enumerate(texts)
-    ]
 
 
 class TestEmbeddings:

@@ -24,7 +24,7 @@ from rag_app.evaluation.sets import name_of
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from tests.test_cli import command, run
+from tests.helpers import command, run
 from tests.wire import Reply, Wire, chat, rerank
 
 N = 30

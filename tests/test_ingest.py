@@ -34,7 +34,7 @@ from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
 from rag_app.store.records import Version
 from rag_app.types import Chunk
-from tests.conftest import ROOT, ingest
+from tests.helpers import ROOT, ingest
 from tests.wire import Reply, Wire, embeddings
 
 

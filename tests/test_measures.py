@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag_app.errors import RagError, SettingsError
 from rag_app.evaluation import measures
 from rag_app.evaluation.trec import read_qrels, read_run, write_qrels, write_run
-from tests.conftest import SHARED, needs_shared
+from tests.helpers import SHARED, needs_shared
 
 # One question: three relevant documents of four are found, on ranks 2, 4 and 6; x and y were not judged.
 GRADES = {"a": 3, "b": 2, "c": 0, "d": 1, "e": 1}

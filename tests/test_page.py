@@ -14,8 +14,7 @@ from streamlit.testing.v1 import AppTest
 from rag_app.page import hostile
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
 from rag_app.settings import Settings
-from tests.conftest import ROOT
-from tests.test_cli import run
+from tests.helpers import ROOT, run
 from tests.wire import Reply, Wire, chat, embeddings
 
 SCRIPT = ROOT / "rag_app" / "page" / "script.py"

@@ -17,8 +17,7 @@ from rag_app.pipeline import Pipeline, asked, choose, unsuited
 from rag_app.settings import Settings, load_settings
 from rag_app.store.chroma import ChromaStore
 from rag_app.types import Ask, Ranking, Search, joined
-from tests.conftest import ingest, needs_shared
-from tests.test_endpoints import candidates, endpoint
+from tests.helpers import candidates, endpoint, ingest, needs_shared
 from tests.wire import Reply, Wire, events
 
 
@@ -171,7 +170,7 @@ def test_a_chinese_question_skips_the_built_in_rerank_with_its_reason(sample: Se
 
 @needs_shared
 def test_the_four_seed_urls_are_used_as_published() -> None:
-    from tests.conftest import SHARED
+    from tests.helpers import SHARED
 
     seeds = "".join(path.read_text("utf-8") for path in (SHARED / "seeds").glob("*.txt"))
     for url in ("https://www.dmxapi.cn/v1/rerank", "https://api.qhaigc.net/v1/rerank"):

@@ -19,7 +19,7 @@ from pptx.util import Inches
 
 from ingest.readers.document import Document, EmptyError, SkippedError, UnreadableError
 from ingest.readers.load import kind_of, read
-from tests.conftest import SHARED, needs_shared
+from tests.helpers import SHARED, needs_shared
 
 
 def document(name: str, content: bytes | str) -> Document:

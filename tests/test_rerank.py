@@ -25,9 +25,7 @@ from rag_app.endpoints.rerank import Reranker
 from rag_app.endpoints.rerank_wire import DIALECTS
 from rag_app.settings import RerankDialect, Settings, load_settings
 from rag_app.types import Candidate, Ranking, Receipt
-from tests.conftest import ROOT
-from tests.test_cli import run
-from tests.test_endpoints import candidates
+from tests.helpers import ROOT, candidates, run
 from tests.wire import RESET, Reply, Wire, chat, rerank, serve
 
 SCORES = [0.1, 0.9, 0.5]

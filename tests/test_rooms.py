@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from rag_app.settings import Settings
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 # From the ground up: a room imports from its own layer and those below, and within a layer there are no circles.
 LAYERS = [

@@ -18,7 +18,7 @@ from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
 from rag_app.types import Chunk
-from tests.conftest import ROOT, ingest
+from tests.helpers import ROOT, ingest
 
 
 def spread(*spans: tuple[int, int], text: str) -> Spread:

@@ -12,7 +12,7 @@ from babel.messages.pofile import read_po
 
 from rag_app.errors import RagError
 from rag_app.words import FOLDER, KEEP, Message, Words, joined, languages, msg, nearest, nmsg, pmsg
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 # As in the Makefile's `words`.
 KEYWORDS = {"msg": None, "nmsg": (1, 2), "pmsg": ((1, "c"), 2), "t": None}

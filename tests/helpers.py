@@ -1,0 +1,70 @@
+"""What tests share beside fixtures: where things are, and short ways to run the program and to make its parts."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from typer.testing import CliRunner, Result
+
+from ingest import sync
+from ingest.planning import look_through
+from ingest.sync import Report
+from rag_app.cli.app import app
+from rag_app.endpoints.embeddings import Embeddings
+from rag_app.endpoints.endpoint import Endpoint
+from rag_app.store.chroma import ChromaStore
+from rag_app.types import Candidate, Ranking
+from tests.wire import Wire
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
+
+
+def ingest(paths: Sequence[Path], store: ChromaStore, embeddings: Embeddings, **options: Any) -> Report:
+    """Ingest paths as the command does."""
+    return sync.ingest(look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
+
+
+def run(*args: str) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
+    """Start the real command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rag_app.cli.app", *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def endpoint(wire: Wire, setting: str, path: str = "", key: str = "sk-secret") -> Endpoint:
+    return Endpoint(setting.lower(), setting, wire.url + path, "m", SecretStr(key), timeout=5)
+
+
+def candidates(*texts: str) -> list[Candidate]:
+    return [
+        Candidate(
+            id=f"c{i}",
+            document=f"{i}.md",
+            title=f"Document {i}",
+            headings=("Part",),
+            page=None,
+            position=0,
+            start=0,
+            end=1,
+            language="en",
+            text=text,
+            retrieval=Ranking(rank=i + 1, score=1 - i / 10),
+        )
+        for i, text in enumerate(texts)
+    ]
