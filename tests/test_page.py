@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from rag_app.errors import RagError
 from rag_app.page import hostile
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
+from rag_app.page.visit import Visit
 from rag_app.settings import Settings
 from tests.conftest import ROOT
 from tests.test_cli import run
@@ -108,8 +111,9 @@ class TestAsk:
         ask(page, "dinner in France")
         ask(page, "parking")
         assert page.query_params["q"] == "parking"
-        page.session_state["open"] = page.session_state["turns"][0].id
+        page.session_state[f"earlier-{page.session_state['visit'].turns[0].id}"] = True
         page.run()
+        click(page, "Show with its rankings")
         assert heading(page) == "dinner in France" and page.query_params["q"] == "dinner in France"
 
     def test_another_mode_is_remarked_on_like_another_setting(self, page: AppTest, wire: Wire) -> None:
@@ -272,6 +276,16 @@ class TestAsk:
         ask(page, "dinner in France")
         other = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
         assert not other.subheader and "dinner" not in said(other)
+
+    def test_the_record_of_a_visit_carries_nothing_over_to_another(self, page: AppTest) -> None:
+        ask(page, "dinner in France")
+        first = page.session_state["visit"]
+        first.uploads, first.problem, first.labelled = 3, RagError("no"), ("dinner", 1)
+        other = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
+        assert replace(other.session_state["visit"], pages={}) == Visit()
+        ask(other, "parking")
+        assert [turn.typed for turn in first.turns] == ["dinner in France"]
+        assert [turn.typed for turn in other.session_state["visit"].turns] == ["parking"]
 
     def test_an_empty_collection_says_what_to_do(self, settings: Settings) -> None:
         clear()
@@ -481,7 +495,7 @@ def test_the_chart_has_both_ends_of_every_candidate_with_their_ranks(page: AppTe
 
 def test_lists_are_aligned_and_each_score_has_its_own_scale(page: AppTest, wire: Wire) -> None:
     ask(page, "dinner in France")
-    page.session_state[f"views-{page.session_state['open']}"] = "Lists"
+    page.session_state[f"views-{page.session_state['visit'].shown.id}"] = "Lists"
     text = said(page.run())
     rows = re.findall(r'<tr class="[^"]*"><th scope="row">(\d+)</th>', text)
     assert rows == [str(rank) for rank in range(1, 9)]

@@ -1,22 +1,19 @@
 """A question under way: its stages as they end, its answers as they come; what is known is kept at every step."""
 
-import random
 import time
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 from markupsafe import Markup
 
 from rag_app.endpoints.chat import Answering
 from rag_app.errors import RagError
-from rag_app.labels.feedback import Better
 from rag_app.page import resources
 from rag_app.page.citations import answer_html
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
+from rag_app.page.visit import Turn
 from rag_app.pipeline import Pipeline, asked, together, with_side
 from rag_app.types import Ask, Search, seconds
 from rag_app.words import msg
@@ -32,57 +29,6 @@ STAGES = {
 REDRAW_SECONDS = 0.06
 HISTORY = 3
 HISTORY_CHARACTERS = 2000
-
-Mode = Literal["one", "both", "blind"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the sidebar says a question is asked with."""
-
-    collection: str
-    n_candidates: int
-    n_passages: int
-    rerank: bool
-    only: tuple[str, ...]
-
-    def same_ranking(self, other: "Choice") -> bool:
-        """Whether both lead to the same ranking: the passages are cut from it without asking anew."""
-        return replace(self, n_passages=other.n_passages) == other
-
-
-@dataclass
-class Turn:
-    """One question of a session, and what has come of it so far.
-
-    `history` is what was asked and answered before, if it may build on that; `left` the answer on the left of a blind vote.
-    """
-
-    typed: str
-    choice: Choice
-    mode: Mode
-    history: list[tuple[str, str]] = field(default_factory=list)
-    # The answer without reranking, as long as the other one has not come.
-    side: Answering | None = None
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    search: Search | None = None
-    error: RagError | None = None
-    left: Literal["with", "without"] = field(default_factory=lambda: "with" if random.random() < 0.5 else "without")
-    voted: Better | Literal["", "not"] = ""
-
-    def begin_anew(self) -> None:
-        """Make it another answer for what is stored of it and shown of it, with sides drawn anew."""
-        fresh = Turn(self.typed, self.choice, self.mode)
-        self.id, self.left, self.voted, self.side = fresh.id, fresh.left, "", None
-
-    @property
-    def ask(self) -> Ask | None:
-        return self.search if isinstance(self.search, Ask) else None
-
-    @property
-    def blind(self) -> bool:
-        """Whether which answer is which is still hidden."""
-        return self.mode == "blind" and not self.voted and bool(self.ask and self.ask.without_rerank)
 
 
 def comparable(search: Search) -> bool:

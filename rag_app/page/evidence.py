@@ -6,10 +6,10 @@ from rag_app import prompt
 from rag_app.errors import RagError
 from rag_app.labels.labels import GRADE, Labels
 from rag_app.page import movement, states
-from rag_app.page.asking import Turn
 from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
+from rag_app.page.visit import Turn
 from rag_app.pipeline import Pipeline
 from rag_app.types import Ask, Candidate, Search, arrow, seconds
 from rag_app.words import msg

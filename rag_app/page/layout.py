@@ -7,6 +7,7 @@ import streamlit as st
 
 from rag_app.page import ask, connections, documents, resources
 from rag_app.page.say import address, t, to_address
+from rag_app.page.visit import Widget, visit
 from rag_app.words import languages, msg, words
 
 LANGUAGE = msg("Language")
@@ -19,17 +20,17 @@ def main() -> None:
     st.html(CSS)
     controls = st.sidebar.container()
     codes = ["auto", *languages()]
-    address("lang", codes, "auto")
+    address(Widget.LANGUAGE, codes, "auto")
     with st.sidebar:
         st.selectbox(
             " · ".join(words(code)(LANGUAGE) for code in languages()),
             codes,
             format_func=lambda code: t("Auto") if code == "auto" else words(code).name,
-            key="lang",
+            key=Widget.LANGUAGE,
             persist_state="session",
             filter_mode=None,
         )
-    to_address("lang", "auto")
+    to_address(Widget.LANGUAGE, "auto")
     pages = {
         "ask": st.Page(lambda: ask.page(controls), title=t("Ask"), icon=":material/forum:", url_path="ask", default=True),
         "evaluate": st.Page(
@@ -42,7 +43,7 @@ def main() -> None:
             lambda: connections.page(), title=t("Connections"), icon=":material/cable:", url_path="connections"
         ),
     }
-    st.session_state["pages"] = pages
+    visit().pages = pages
     st.navigation(list(pages.values()), position="top").run()
 
 

@@ -10,11 +10,12 @@ from rag_app import builtin, export
 from rag_app.labels import feedback
 from rag_app.labels.feedback import Better
 from rag_app.page import states
-from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line, stages_of
+from rag_app.page.asking import comparable, stage_line, stages_of
 from rag_app.page.citations import answer_html
 from rag_app.page.evidence import effect, evidence
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
+from rag_app.page.visit import Choice, Mode, Turn, visit
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
 from rag_app.types import Answer, Ask, Candidate, Search, seconds
@@ -231,7 +232,7 @@ def _rate(turn: Turn, folder: Path) -> None:
 
 def _compare(turn: Turn) -> None:
     turn.mode = "both"
-    st.session_state["go_on"] = True
+    visit().ask(turn)
 
 
 def _go_on(turn: Turn, view: Search, n_passages: int) -> None:
@@ -240,9 +241,9 @@ def _go_on(turn: Turn, view: Search, n_passages: int) -> None:
     ms = {name: getattr(view.ms, name) for name in ("embed", "retrieve", "rerank")}
     turn.search = Search(**{**fields, "ms": {**ms, "total": sum(ms.values())}})
     if turn.ask:
-        turn.begin_anew()
+        turn.renew()
     turn.choice = replace(turn.choice, n_passages=n_passages)
-    st.session_state.update(go_on=True, open=turn.id)
+    visit().ask(turn)
 
 
 def _changes(turn: Turn, choice: Choice, mode: Mode, view: Search) -> None:
@@ -275,8 +276,8 @@ def _again(turn: Turn, choice: Choice, mode: Mode) -> None:
 def _ask_again(turn: Turn, choice: Choice, mode: Mode) -> None:
     turn.search, turn.error = None, None
     turn.choice, turn.mode = choice, mode
-    turn.begin_anew()
-    st.session_state.update(go_on=True, open=turn.id)
+    turn.renew()
+    visit().ask(turn)
 
 
 def receipt(search: Search, pipeline: Pipeline) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 
 import streamlit as st
 
+from rag_app.page.visit import Widget
 from rag_app.words import Words, nearest, words
 
 
 def w() -> Words:
     """Return the words of this visit: of the language chosen, else the browser's, else English."""
-    chosen = str(st.session_state.get("lang", "auto"))
+    chosen = str(st.session_state.get(Widget.LANGUAGE, "auto"))
     return words(nearest(st.context.locale or "") if chosen == "auto" else chosen)
 
 

@@ -9,6 +9,7 @@ from rag_app.endpoints.failures import EndpointError
 from rag_app.errors import RagError, SettingsError
 from rag_app.page.hostile import html, plain
 from rag_app.page.say import t
+from rag_app.page.visit import visit
 from rag_app.store.records import EmptyCollectionError
 from rag_app.words import msg
 
@@ -43,9 +44,9 @@ def show(icon: str, title: str, happened: str, to_do: str, link: str = "") -> No
             )
         )
         if link == CONNECTIONS:
-            st.page_link(st.session_state["pages"][CONNECTIONS], label=t("Look at the connections"), icon=f":material/{icon}:")
+            st.page_link(visit().pages[CONNECTIONS], label=t("Look at the connections"), icon=f":material/{icon}:")
         if link == DOCUMENTS:
-            st.page_link(st.session_state["pages"][DOCUMENTS], label=t("Add documents"), icon=f":material/{icon}:")
+            st.page_link(visit().pages[DOCUMENTS], label=t("Add documents"), icon=f":material/{icon}:")
 
 
 def show_error(error: RagError) -> None:
