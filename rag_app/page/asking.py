@@ -1,4 +1,4 @@
-"""A question under way: its stages as they end, its answers as they come; what is known is kept at every step."""
+"""A question being asked: its stages as they end, its answers as they stream; each step keeps what it knows."""
 
 import time
 from collections.abc import Sequence
@@ -25,20 +25,20 @@ STAGES = {
     "rerank": msg("rerank"),
     "answer": msg("answer"),
 }
-# Redrawn so often at most while an answer streams in.
+# The shortest time between two drawings of an answer that streams in.
 REDRAW_SECONDS = 0.06
 HISTORY = 3
 HISTORY_CHARACTERS = 2000
 
 
 def comparable(search: Search) -> bool:
-    """Whether the passages with and without reranking differ, so that two answers tell something."""
+    """Whether the passages with and without reranking differ, so that two answers are worth comparing."""
     before, after = [c.id for c in search.passages_without_rerank], [c.id for c in search.passages]
     return bool(before and after) and before != after
 
 
 def run(pipeline: Pipeline, turn: Turn, place: Any) -> None:
-    """Ask a turn's question, or go on with what is missing of it, drawing into a place; errors are kept in the turn."""
+    """Ask a turn's question, or only what it still lacks, drawing into a place; errors are kept in the turn."""
     turn.error = None
     with place.container():
         st.subheader(plain(turn.search.question if turn.search else turn.typed), anchor=False)
@@ -95,7 +95,7 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
     shown = [side for side in order if side in wanted or (side == "with" and turn.ask)]
     columns = dict(zip(shown, st.columns(len(shown)) if len(shown) > 1 else [st.container()], strict=True))
     titles = {"with": t("With reranking"), "without": t("Without reranking")}
-    # Not before a blind vote: nothing tells which is which.
+    # Before a blind vote nothing tells which is which.
     named = len(shown) > 1 and turn.mode == "both"
     head = {side: html("<h4>{title}</h4>", title=titles[side]) if named else Markup("") for side in shown}
     if turn.ask and "with" in columns and "with" not in wanted:
@@ -111,7 +111,7 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
                 places[side].html(head[side] + answer_html(text[side]))
                 drawn[side] = time.monotonic()
     finally:
-        # What has come of two answers is kept, also if the other failed.
+        # The answer that came is kept even if the other failed.
         if "with" in wanted and wanted["with"].answer:
             turn.search = asked(search, wanted["with"])
         if "without" in wanted and wanted["without"].answer:
@@ -134,12 +134,12 @@ def stage_line(ms: dict[str, float], running: str = "") -> Markup:
         if stage == "rewrite" and not (stage in ms or running == stage):
             continue
         state = "done" if stage in ms else "running" if stage == running else "waiting"
-        time_taken = seconds(ms[stage]) if stage in ms else "…" if state == "running" else ""
+        time_taken = t(seconds(ms[stage])) if stage in ms else "…" if state == "running" else ""
         items.append(html('<li class="{state}">{name} <b>{time}</b></li>', state=state, name=t(name), time=time_taken))
     return html('<ol class="stages" aria-label="{label}">{items}</ol>', label=t("Stages"), items=joined(items))
 
 
 def history_of(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    """Return the last questions with their answers, for a follow-up to be understood by."""
+    """Return the last questions with their answers, as context for a follow-up."""
     answered = [turn.ask for turn in turns if turn.ask]
     return [(ask.question, ask.answer.text[:HISTORY_CHARACTERS]) for ask in answered[-HISTORY:]]

@@ -56,7 +56,7 @@ def page(controls: Any) -> None:
         try:
             settings = resources.of(collection)
         except SettingsError as error:
-            states.show("tune", t("This name cannot be used"), str(error), t("Take another name for the collection."))
+            states.show(t("This name cannot be used"), str(error), t("Take another name for the collection."))
             return
         try:
             store, stored = resources.store(settings.collection), resources.stored(settings.collection)
@@ -69,7 +69,6 @@ def page(controls: Any) -> None:
         runs(settings)
         if store is None or not stored:
             states.show(
-                "library_add",
                 t("Nothing is stored here yet"),
                 t("The collection {collection} has no documents.", collection=settings.collection),
                 t("Upload some above, or run rag-app ingest PATH."),

@@ -16,7 +16,7 @@ from rag_app.evaluation.sweep import depths, sweep
 from rag_app.page import labelling, resources, states
 from rag_app.page import report_view as report_page
 from rag_app.page.hostile import visible
-from rag_app.page.say import address, t, to_address
+from rag_app.page.say import segments, t
 from rag_app.page.visit import Widget
 from rag_app.settings import Settings
 from rag_app.types import seconds
@@ -38,17 +38,7 @@ def page(controls: Any) -> None:
         with controls:
             collection = st.selectbox(t("Collection"), resources.collection_names(), key=Widget.COLLECTION, bind="query-params")
             settings = resources.of(collection)
-        address(Widget.VIEW, VIEWS, "measure")
-        st.segmented_control(
-            t("What to do"),
-            list(VIEWS),
-            required=True,
-            format_func=lambda view: t(VIEWS[view]),
-            key=Widget.VIEW,
-            persist_state="session",
-            label_visibility="collapsed",
-        )
-        view = to_address(Widget.VIEW, "measure")
+        view = segments(msg("What to do"), VIEWS, Widget.VIEW, label_visibility="collapsed")
         if view == "label":
             labelling.label(settings)
         elif view == "drafts":
@@ -130,7 +120,6 @@ def show_kept(settings: Settings, name: str) -> None:
     kept = runs.kept(settings.runs_path, name)
     if not kept:
         states.show(
-            "straighten",
             t("Nothing was measured yet"),
             t("A run asks every labelled question, and says whether reranking helps on these documents."),
             t("Press Measure, or run rag-app eval."),

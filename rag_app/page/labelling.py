@@ -139,7 +139,6 @@ def drafts(settings: Settings) -> None:
     waiting = kept.waiting()
     if not waiting:
         states.show(
-            "edit_note",
             t("No drafts are waiting"),
             t("The chat model can draft questions from documents; none counts before you accept it."),
             t("Run rag-app questions DOCS, with documents as rag-app documents lists them."),

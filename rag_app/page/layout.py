@@ -1,5 +1,6 @@
 """What every visit begins with: look, language, and the pages with their addresses."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ from rag_app.page.visit import Widget, visit
 from rag_app.words import languages, msg, words
 
 LANGUAGE = msg("Language")
+# Name in the address: title, icon.
+PAGES = {
+    "ask": (msg("Ask"), "forum"),
+    "evaluate": (msg("Evaluate"), "straighten"),
+    "documents": (msg("Documents"), "folder_open"),
+    "connections": (msg("Connections"), "cable"),
+}
 CSS = Path(__file__).with_name("style.css")
 
 
@@ -31,20 +39,12 @@ def main() -> None:
             filter_mode=None,
         )
     to_address(Widget.LANGUAGE, "auto")
-    pages = {
-        "ask": st.Page(lambda: ask.page(controls), title=t("Ask"), icon=":material/forum:", url_path="ask", default=True),
-        "evaluate": st.Page(
-            lambda: evaluation(controls), title=t("Evaluate"), icon=":material/straighten:", url_path="evaluate"
-        ),
-        "documents": st.Page(
-            lambda: documents.page(controls), title=t("Documents"), icon=":material/folder_open:", url_path="documents"
-        ),
-        "connections": st.Page(
-            lambda: connections.page(), title=t("Connections"), icon=":material/cable:", url_path="connections"
-        ),
+    draw = {"ask": ask.page, "evaluate": evaluation, "documents": documents.page, "connections": connections.page}
+    visit().pages = {
+        name: st.Page(partial(draw[name], controls), title=t(title), icon=f":material/{icon}:", url_path=name, default=i == 0)
+        for i, (name, (title, icon)) in enumerate(PAGES.items())
     }
-    visit().pages = pages
-    st.navigation(list(pages.values()), position="top").run()
+    st.navigation(list(visit().pages.values()), position="top").run()
 
 
 def evaluation(controls: Any) -> None:

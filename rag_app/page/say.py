@@ -1,11 +1,14 @@
-"""What the page says, in the language of the visit."""
+"""What the page says, in the language of the visit, and choices that the address remembers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, cast
 
 import streamlit as st
 
 from rag_app.page.visit import Widget
 from rag_app.words import Words, nearest, words
+
+Option = TypeVar("Option", bound=str)
 
 
 def w() -> Words:
@@ -19,21 +22,37 @@ def t(text: str, /, **values: object) -> str:
     return w()(text, **values)
 
 
-def address(name: str, options: Iterable[str], default: str) -> None:
+def segments(label: str, options: Mapping[Option, str], key: Widget, **more: Any) -> Option:
+    """Offer options, as value and label, the first by default; return the value chosen, which the address remembers."""
+    default = next(iter(options))
+    address(key, options, default)
+    st.segmented_control(
+        t(label),
+        list(options),
+        required=True,
+        format_func=lambda option: t(options[option]),
+        key=key,
+        persist_state="session",
+        **more,
+    )
+    return cast("Option", to_address(key, default))
+
+
+def address(key: Widget, options: Iterable[str], default: str) -> None:
     """Let the value of a widget that follows, with this key, begin as the address says it."""
-    if name not in st.session_state:
-        asked = st.query_params.get(name, default)
-        st.session_state[name] = asked if asked in options else default
+    if key not in st.session_state:
+        asked = st.query_params.get(key, default)
+        st.session_state[key] = asked if asked in options else default
 
 
-def to_address(name: str, default: str) -> str:
+def to_address(key: Widget, default: str) -> str:
     """Write the value of a widget into the address, unless it is the default, and return it.
 
     Streamlit's own binding writes what is shown of an option, which is another text in another language.
     """
-    value = str(st.session_state.get(name) or default)
+    value = str(st.session_state.get(key) or default)
     if value != default:
-        st.query_params[name] = value
-    elif name in st.query_params:
-        del st.query_params[name]
+        st.query_params[key] = value
+    elif key in st.query_params:
+        del st.query_params[key]
     return value

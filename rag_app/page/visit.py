@@ -51,7 +51,7 @@ class Choice:
         return replace(self, n_passages=other.n_passages) == other
 
 
-@dataclass
+@dataclass(eq=False)
 class Turn:
     """One question of a visit, and what has come of it so far.
 
