@@ -1,6 +1,7 @@
 """The doctor as a page: three endpoints and Chroma, each green or with what to do."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
@@ -39,20 +40,28 @@ def page(controls: Any) -> None:
         states.show_error(error)
         return
     kept = _kept(settings.model_dump_json())
-    if again or reread or not kept:
+    if again or reread or not kept.findings:
         _examine(settings, kept)
     else:
-        _show(settings, kept["findings"], "")
-    st.caption(t("Last checked {when}", when=w().when(kept["when"])))
+        _show(settings, kept.findings, "")
+    st.caption(t("Last checked {when}", when=w().when(kept.when)))
+
+
+@dataclass
+class Kept:
+    """What was found last, and when, in seconds since the epoch."""
+
+    findings: list[Finding] = field(default_factory=list)
+    when: float = 0.0
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _kept(settings: str) -> dict[str, Any]:
+def _kept(settings: str) -> Kept:
     """Return what was found last with these settings, shared by all visits so that not each of them calls the endpoints."""
-    return {}
+    return Kept()
 
 
-def _examine(settings: Settings, kept: dict[str, Any]) -> None:
+def _examine(settings: Settings, kept: Kept) -> None:
     """Examine all, drawing each finding as it comes."""
     place = st.empty()
     findings: list[Finding] = []
@@ -62,7 +71,7 @@ def _examine(settings: Settings, kept: dict[str, Any]) -> None:
         findings.append(finding)
         _show(settings, findings, finding.part, place)
     _show(settings, findings, "", place)
-    kept.update(findings=findings, when=time.time())
+    kept.findings, kept.when = findings, time.time()
 
 
 def _show(settings: Settings, findings: list[Finding], running: str, place: Any = None) -> None:

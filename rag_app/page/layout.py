@@ -12,14 +12,23 @@ from rag_app.page.visit import Widget, visit
 from rag_app.words import languages, msg, words
 
 LANGUAGE = msg("Language")
-# Name in the address: title, icon.
-PAGES = {
-    "ask": (msg("Ask"), "forum"),
-    "evaluate": (msg("Evaluate"), "straighten"),
-    "documents": (msg("Documents"), "folder_open"),
-    "connections": (msg("Connections"), "cable"),
-}
 CSS = Path(__file__).with_name("style.css")
+
+
+def evaluation(controls: Any) -> None:
+    """Show the page Evaluate; its statistics take a second to load, which nobody else waits for."""
+    from rag_app.page import evaluate
+
+    evaluate.page(controls)
+
+
+# Name in the address: title, icon, what draws it; the first is the front page.
+PAGES = {
+    "ask": (msg("Ask"), "forum", ask.page),
+    "evaluate": (msg("Evaluate"), "straighten", evaluation),
+    "documents": (msg("Documents"), "folder_open", documents.page),
+    "connections": (msg("Connections"), "cable", connections.page),
+}
 
 
 def main() -> None:
@@ -39,16 +48,8 @@ def main() -> None:
             filter_mode=None,
         )
     to_address(Widget.LANGUAGE, "auto")
-    draw = {"ask": ask.page, "evaluate": evaluation, "documents": documents.page, "connections": connections.page}
     visit().pages = {
-        name: st.Page(partial(draw[name], controls), title=t(title), icon=f":material/{icon}:", url_path=name, default=i == 0)
-        for i, (name, (title, icon)) in enumerate(PAGES.items())
+        name: st.Page(partial(draw, controls), title=t(title), icon=f":material/{icon}:", url_path=name, default=i == 0)
+        for i, (name, (title, icon, draw)) in enumerate(PAGES.items())
     }
     st.navigation(list(visit().pages.values()), position="top").run()
-
-
-def evaluation(controls: Any) -> None:
-    """Show the page Evaluate; its statistics take a second to load, which nobody else waits for."""
-    from rag_app.page import evaluate
-
-    evaluate.page(controls)
