@@ -8,7 +8,7 @@ from rag_app.errors import RagError
 from rag_app.page import resources, result, states
 from rag_app.page.asking import history_of, run
 from rag_app.page.hostile import plain, visible
-from rag_app.page.say import segments, t
+from rag_app.page.say import remembered, t
 from rag_app.page.visit import Choice, Mode, Turn, Visit, Widget, visit
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
@@ -75,7 +75,8 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
     n_candidates = st.slider(t("Candidates"), fewest, most, settings.n_candidates, key=Widget.CANDIDATES, bind="query-params")
     n_passages = st.slider(t("Passages"), min(3, top), max(5, top), top, key=Widget.PASSAGES, bind="query-params")
     rerank = st.toggle(t("Rerank"), value=True, key=Widget.RERANK, bind="query-params")
-    mode = segments(msg("Answers with and without reranking"), MODES, Widget.MODE, disabled=not rerank)
+    label = msg("Answers with and without reranking")
+    mode = remembered(st.segmented_control, label, MODES, Widget.MODE, required=True, disabled=not rerank)
     only = st.multiselect(
         t("Documents"),
         filters(collection, revision),

@@ -10,7 +10,7 @@ from rag_app.page.hostile import html
 from rag_app.page.originals import original_url
 from rag_app.page.say import t
 from rag_app.types import Candidate
-from rag_app.words import msg
+from rag_app.words import joined, msg
 
 
 def answer_html(
@@ -35,18 +35,14 @@ def answer_html(
             return html("[{n}]", n=n)
         passage = passages[n - 1]
         identity = f"{prefix}-{next(numbers)}"
-        cards.append(_card(identity, n, passage, claim, collection))
+        label = msg("Passage {n}: {title}", n=n, title=passage.title)
+        cards.append(_card(identity, n, passage, claim, collection, t(label)))
         differs = passage.id in only_here
-        label = (
-            msg("Passage {n}: {title}, only in this answer", n=n, title=passage.title)
-            if differs
-            else msg("Passage {n}: {title}", n=n, title=passage.title)
-        )
         return html(
             '<button type="button" class="cite {only}" popovertarget="{id}" aria-label="{label}">{n}</button>',
             only="only" if differs else "",
             id=identity,
-            label=t(label),
+            label=t(joined(", ", (label, msg("cited in this answer only") if differs else ""))),
             n=n,
         )
 
@@ -54,14 +50,14 @@ def answer_html(
     return html('<div class="answer" dir="auto">{body}</div>{cards}', body=body, cards=hostile.joined(cards))
 
 
-def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str) -> Markup:
+def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str, label: str) -> Markup:
     return html(
         '<div popover id="{id}" class="card" role="dialog" aria-label="{label}">'
         '<p class="path"><b>{n}</b> <bdi>{path}</bdi></p>'
         '<p class="quiet"><bdi>{document}</bdi>{page}</p><div class="passage" dir="auto" tabindex="0">{text}</div>'
         '<p>{link} <span class="quiet">{key}</span></p></div>',
         id=identity,
-        label=t("Passage {n}: {title}", n=n, title=passage.title),
+        label=label,
         n=n,
         path=passage.heading_path,
         document=passage.document,

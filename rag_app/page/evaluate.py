@@ -16,7 +16,7 @@ from rag_app.evaluation.sweep import depths, sweep
 from rag_app.page import labelling, resources, states
 from rag_app.page import report_view as report_page
 from rag_app.page.hostile import visible
-from rag_app.page.say import segments, t
+from rag_app.page.say import remembered, t
 from rag_app.page.visit import Widget
 from rag_app.settings import Settings
 from rag_app.types import seconds
@@ -38,7 +38,9 @@ def page(controls: Any) -> None:
         with controls:
             collection = st.selectbox(t("Collection"), resources.collection_names(), key=Widget.COLLECTION, bind="query-params")
             settings = resources.of(collection)
-        view = segments(msg("What to do"), VIEWS, Widget.VIEW, label_visibility="collapsed")
+        view = remembered(
+            st.segmented_control, msg("What to do"), VIEWS, Widget.VIEW, required=True, label_visibility="collapsed"
+        )
         if view == "label":
             labelling.label(settings)
         elif view == "drafts":

@@ -114,7 +114,8 @@ def _details(pipeline: Pipeline, view: Search) -> None:
     st.html(
         html(
             '<table class="facts"><thead><tr><th scope="col">{stage}</th><th scope="col">{model}</th>'
-            '<th scope="col">{time}</th><th scope="col">{tokens}</th></tr></thead><tbody>{rows}</tbody></table>'
+            '<th scope="col" class="number">{time}</th><th scope="col" class="number">{tokens}</th></tr></thead>'
+            "<tbody>{rows}</tbody></table>"
             '<p class="quiet">{line}</p><p class="quiet">{first}</p>',
             stage=t("stage"),
             model=t("model or place"),

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from rag_app.page import ask, connections, documents, resources
-from rag_app.page.say import address, t, to_address
+from rag_app.page.say import remembered, t
 from rag_app.page.visit import Widget, visit
 from rag_app.words import languages, msg, words
 
@@ -36,18 +36,9 @@ def main() -> None:
     st.set_page_config(page_title=title, page_icon=icon, layout="wide")
     st.html(CSS)
     controls = st.sidebar.container()
-    codes = ["auto", *languages()]
-    address(Widget.LANGUAGE, codes, "auto")
-    with st.sidebar:
-        st.selectbox(
-            " · ".join(words(code)(LANGUAGE) for code in languages()),
-            codes,
-            format_func=lambda code: t("Auto") if code == "auto" else words(code).name,
-            key=Widget.LANGUAGE,
-            persist_state="session",
-            filter_mode=None,
-        )
-    to_address(Widget.LANGUAGE, "auto")
+    label = " · ".join(words(code)(LANGUAGE) for code in languages())
+    options = {"auto": msg("Auto"), **{code: words(code).name for code in languages()}}
+    remembered(st.sidebar.selectbox, label, options, Widget.LANGUAGE, filter_mode=None)
     visit().pages = {
         name: st.Page(partial(draw, controls), title=t(title), icon=f":material/{icon}:", url_path=name, default=i == 0)
         for i, (name, (title, icon, draw)) in enumerate(PAGES.items())

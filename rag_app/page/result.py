@@ -1,5 +1,6 @@
 """One turn as it is shown: the answer, what reranking did to it, and everything that led to it."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -100,7 +101,7 @@ def show_answers(turn: Turn) -> None:
         with column:
             st.html(
                 html("<h4>{title}</h4>", title=hidden if turn.blind else title)
-                + _answer(turn, answer, passages, str(order.index(side)), set() if turn.blind else only_here)
+                + _answer(turn, answer, passages, str(order.index(side)), () if turn.blind else only_here)
             )
             if not turn.blind:
                 _notes(answer)
@@ -111,13 +112,13 @@ def show_answers(turn: Turn) -> None:
         st.html(html('<p class="quiet"><span class="cite only">n</span> {says}</p>', says=t("cited in this answer only")))
 
 
-def _answer(turn: Turn, answer: Answer, passages: tuple[Candidate, ...], side: str, only_here: set[str] | None = None) -> str:
+def _answer(turn: Turn, answer: Answer, passages: tuple[Candidate, ...], side: str, only_here: Collection[str] = ()) -> str:
     return answer_html(
         answer.text,
         passages,
         collection=turn.choice.collection,
         prefix=f"card-{turn.id}-{side}",
-        only_here=only_here or set(),
+        only_here=only_here,
     )
 
 

@@ -1,6 +1,6 @@
 """What the page says, in the language of the visit, and choices that the address remembers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import streamlit as st
@@ -22,37 +22,19 @@ def t(text: str, /, **values: object) -> str:
     return w()(text, **values)
 
 
-def segments(label: str, options: Mapping[Option, str], key: Widget, **more: Any) -> Option:
-    """Offer options, as value and label, the first by default; return the value chosen, which the address remembers."""
-    default = next(iter(options))
-    address(key, options, default)
-    st.segmented_control(
-        t(label),
-        list(options),
-        required=True,
-        format_func=lambda option: t(options[option]),
-        key=key,
-        persist_state="session",
-        **more,
-    )
-    return cast("Option", to_address(key, default))
+def remembered(draw: Callable[..., object], label: str, options: Mapping[Option, str], key: Widget, **more: Any) -> Option:
+    """Draw a widget that offers options, as value and label, the first by default; the address remembers the value returned.
 
-
-def address(key: Widget, options: Iterable[str], default: str) -> None:
-    """Let the value of a widget that follows, with this key, begin as the address says it."""
-    if key not in st.session_state:
-        asked = st.query_params.get(key, default)
-        st.session_state[key] = asked if asked in options else default
-
-
-def to_address(key: Widget, default: str) -> str:
-    """Write the value of a widget into the address, unless it is the default, and return it.
-
-    Streamlit's own binding writes what is shown of an option, which is another text in another language.
+    Streamlit's own binding writes an option as it is shown, which is another text in another language.
     """
-    value = str(st.session_state.get(key) or default)
+    default = next(iter(options))
+    if key not in st.session_state:
+        asked = st.query_params.get(key)
+        st.session_state[key] = asked if asked in options else default
+    draw(t(label), list(options), format_func=lambda option: t(options[option]), key=key, persist_state="session", **more)
+    value = st.session_state.get(key) or default
     if value != default:
         st.query_params[key] = value
     elif key in st.query_params:
         del st.query_params[key]
-    return value
+    return cast("Option", value)
