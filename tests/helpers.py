@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from babel.messages.extract import extract_from_dir
 from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
@@ -23,6 +25,9 @@ from tests.wire import Wire
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+# As in the Makefile's `words`.
+KEYWORDS = {"msg": None, "nmsg": (1, 2), "pmsg": ((1, "c"), 2), "t": None}
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
 
@@ -68,3 +73,14 @@ def candidates(*texts: str) -> list[Candidate]:
         )
         for i, text in enumerate(texts)
     ]
+
+
+@lru_cache
+def extracted() -> set[tuple[str, str | tuple[str, ...]]]:
+    """Return (context, text) of every message in the code, wherever it stands; a text that counts is a pair."""
+    found = set()
+    for room in ("rag_app", "ingest"):
+        methods = [("**.py", "python"), ("**.jinja", "jinja2.ext:babel_extract")]
+        for _, _, text, _, context in extract_from_dir(ROOT / room, methods, keywords=KEYWORDS):
+            found.add((context or "", text))
+    return found

@@ -119,12 +119,12 @@ class TestJourneys:
         ask(page, "dinner in France")
         before = len(site.wire.sent)
         page.get_by_role("slider", name="Passages").press("ArrowLeft")
-        page.get_by_text("Cut anew at 3 passages").wait_for()
+        page.get_by_text("Showing 3 passages").wait_for()
         # The address may follow what is drawn by a moment.
         page.wait_for_url(re.compile(r"[?&]passages=3"))
         assert len(site.wire.sent) == before
         page.get_by_role("button", name="Answer from these 3 passages").click()
-        expect(page.get_by_text("Cut anew at 3 passages")).to_have_count(0)
+        expect(page.get_by_text("Showing 3 passages")).to_have_count(0)
         assert len(site.wire.sent) == before + 1
 
     def test_the_address_of_a_question_can_be_sent(self, site: Site, visit: Callable[..., Page]) -> None:
@@ -148,7 +148,7 @@ class TestJourneys:
     def test_a_judgement_and_a_thumb_are_kept(self, site: Site, visit: Callable[..., Page]) -> None:
         page = visit()
         ask(page, "which hotel")
-        page.get_by_role("tab", name="Passages as sent").click()
+        page.get_by_role("tab", name="Passages sent").click()
         page.get_by_text("This passage is relevant").first.click()
         qrels = site.folder / "data" / "eval" / "qrels.jsonl"
         until(lambda: qrels.exists() and "travel" in qrels.read_text("utf-8"))
@@ -162,7 +162,7 @@ class TestJourneys:
         ask(page, "dinner in France")
         page.get_by_role("button", name="Export").click()
         with page.expect_download() as download:
-            page.get_by_role("button", name="Everything, as JSON").click()
+            page.get_by_role("button", name="Full record (JSON)").click()
         exported = json.loads(Path(download.value.path()).read_text("utf-8"))
         assert exported["question"] == "dinner in France" and len(exported["candidates"]) == 30
         assert "sk-secret" not in json.dumps(exported)
@@ -261,10 +261,10 @@ class TestFailures:
                 page = visit(base=url)
                 assert page.get_by_role("heading", name="Our handbook").inner_text()
                 ask(page, "dinner in France")
-                expect(page.get_by_role("heading", name="The endpoint refuses the key")).to_be_visible()
+                expect(page.get_by_role("heading", name="The endpoint rejected the key")).to_be_visible()
                 expect(page.locator(".receipt.fallback")).to_contain_text("Reranking failed")
                 expect(page.locator(".receipt.fallback")).to_contain_text("is it running?")
-                page.get_by_role("link", name="Look at the connections").click()
+                page.get_by_role("link", name="Check the connections").click()
                 expect(page.locator(".part.fail")).to_have_count(2)
                 expect(page.locator(".part.ok")).to_have_count(2)
                 expect(page.get_by_text("sk-secret")).to_have_count(0)

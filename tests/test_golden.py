@@ -327,16 +327,16 @@ class TestPage:
         assert scores == ["rerank score 4.125", "rerank score 1.5", "rerank score -0.5", "rerank score -3.25"]
         assert rows[4]["rerank score"].get_text() == "–"
         badges = [[badge.get_text() for badge in row[after].select(".badge")] for row in rows]
-        assert badges == [["in the answer only because of reranking"], ["cited"], [], ["lost its place"], []]
+        assert badges == [["added by reranking"], ["cited"], [], ["dropped by reranking"], []]
         assert ["cut" in (row.get("class") or []) for row in page.select("tbody tr")] == [False, True, False, False, False]
 
     def test_the_legend_counts_each_fate(self) -> None:
         items: list[Any] = BeautifulSoup(str(movement.legend(ASK)), "lxml").find_all("li")
         assert [(item.span["class"][-1], item.get_text(" ", strip=True)) for item in items[:4]] == [
-            ("promoted", "promoted into the answer 1"),
+            ("promoted", "added by reranking 1"),
             ("kept", "kept 1"),
-            ("lost", "lost its place 1"),
-            ("unused", "not used 2"),
+            ("lost", "dropped by reranking 1"),
+            ("unused", "unused 2"),
         ]
 
     def test_the_receipt_says_what_was_done(self) -> None:
@@ -344,7 +344,7 @@ class TestPage:
         page: Any = BeautifulSoup(result.receipt(ASK, pipeline), "lxml")
         assert page.div["class"] == ["receipt", "partial"]
         assert page.h3.get_text() == "Reranking put 1 of the 2 passages into this answer."
-        facts = ["partial", "rr", "https://x.example/rerank", "4 of 5 scored", "250 ms", "2 requests", "1 documents sent cut"]
+        facts = ["partial", "rr", "https://x.example/rerank", "4 of 5 scored", "250 ms", "2 requests", "1 document truncated"]
         assert [item.get_text() for item in page.find_all("li")] == facts
 
     def test_the_measures_stand_under_their_headings(self) -> None:

@@ -4,17 +4,22 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from gettext import GNUTranslations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import streamlit as st
+from bs4 import BeautifulSoup
 from streamlit.testing.v1 import AppTest
 
+from rag_app.errors import RagError
 from rag_app.page import hostile
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
+from rag_app.page.visit import Visit
 from rag_app.settings import Settings
-from tests.helpers import ROOT, run
+from tests.helpers import ROOT, extracted, run
 from tests.wire import Reply, Wire, chat, embeddings
 
 SCRIPT = ROOT / "rag_app" / "page" / "script.py"
@@ -78,7 +83,7 @@ class TestAsk:
         # The card behind the marker shows the shared words: two with a figure are enough.
         assert "Dinner is paid <mark>up to 32 EUR</mark> in France." in text
         assert "Reranking " in text and "rr" in text and "8 of 8 scored" in text
-        assert [tab.label for tab in page.tabs] == ["Movement", "Lists", "Passages as sent", "All candidates", "Details"]
+        assert [tab.label for tab in page.tabs] == ["Movement", "Lists", "Passages sent", "All candidates", "Details"]
 
     def test_the_values_of_the_sidebar_come_from_the_address_and_go_to_it(self, page: AppTest, wire: Wire) -> None:
         page.query_params["candidates"] = "44"
@@ -107,8 +112,9 @@ class TestAsk:
         ask(page, "dinner in France")
         ask(page, "parking")
         assert page.query_params["q"] == "parking"
-        page.session_state["open"] = page.session_state["turns"][0].id
+        page.session_state[f"earlier-{page.session_state['visit'].turns[0].id}"] = True
         page.run()
+        click(page, "Show with rankings")
         assert heading(page) == "dinner in France" and page.query_params["q"] == "dinner in France"
 
     def test_another_mode_is_remarked_on_like_another_setting(self, page: AppTest, wire: Wire) -> None:
@@ -124,13 +130,13 @@ class TestAsk:
         before = len(wire.sent)
         page.slider(key="passages").set_value(3).run()
         text = said(page)
-        assert "Cut anew at 3 passages; the answer above was written from 4." in text
+        assert "Showing 3 passages; the answer above used 4." in text
         assert len(wire.sent) == before
         text = click(page, "Answer from these 3 passages")
         # One call, to the chat model alone, with three passages.
         assert len(wire.sent) == before + 1 and wire.sent[-1].path.endswith("/chat/completions")
         assert wire.sent[-1].body["messages"][1]["content"].count("<passage n=") == 3
-        assert "Cut anew" not in text
+        assert "Showing 3" not in text
 
     def test_a_changed_setting_is_remarked_on_until_it_is_asked_again(self, page: AppTest, wire: Wire) -> None:
         ask(page, "dinner")
@@ -187,7 +193,7 @@ class TestAsk:
         wire_first = "Dinner is paid up to 32 EUR"
         wire.on("/chat/completions", reply)
         text = ask(page, "Dinner is paid up to 32 EUR in France.")
-        assert "refuses the key" in text
+        assert "rejected the key" in text
         calls = wire.count("/chat/completions")
         text = click(page, "Answer from these passages")
         # Only what failed is asked anew.
@@ -197,7 +203,7 @@ class TestAsk:
         wire.on("/rerank", reversed_order)
         ask(page, "dinner in France")
         assert wire.count("/chat/completions") == 1
-        text = click(page, "With and without")
+        text = click(page, "Compare with/without")
         assert wire.count("/chat/completions") == 2 and "<h4>Without reranking</h4>" in text
 
     def test_a_blind_vote_tells_nothing_before_it_is_cast_and_is_stored(self, page: AppTest, wire: Wire) -> None:
@@ -221,7 +227,7 @@ class TestAsk:
         ask(page, "dinner in France")
         text = ask(page, "and in Germany?")
         assert heading(page) == "How much is dinner in Germany?"
-        assert "Typed: “and in Germany?”" in text
+        assert "You asked “and in Germany?”" in text
         conversation = wire.sent[-4].body["messages"][1]["content"]
         assert "Question: dinner in France\nAnswer: 32 EUR [1]." in conversation
         assert [e.label for e in page.expander] == ["dinner in France"]
@@ -272,15 +278,25 @@ class TestAsk:
         other = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
         assert not other.subheader and "dinner" not in said(other)
 
+    def test_the_record_of_a_visit_carries_nothing_over_to_another(self, page: AppTest) -> None:
+        ask(page, "dinner in France")
+        first = page.session_state["visit"]
+        first.uploads, first.problem, first.labelled = 3, RagError("no"), ("dinner", 1)
+        other = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
+        assert replace(other.session_state["visit"], pages={}) == Visit()
+        ask(other, "parking")
+        assert [turn.typed for turn in first.turns] == ["dinner in France"]
+        assert [turn.typed for turn in other.session_state["visit"].turns] == ["parking"]
+
     def test_an_empty_collection_says_what_to_do(self, settings: Settings) -> None:
         clear()
         text = said(AppTest.from_file(str(SCRIPT), default_timeout=30).run())
-        assert "Nothing is stored here yet" in text and "rag-app ingest PATH" in text
+        assert "No documents yet" in text and "rag-app ingest PATH" in text
 
     def test_a_setting_that_cannot_work_is_a_state_with_a_remedy(self, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAG_N_PASSAGES", "many")
         text = said(page.run())
-        assert "A setting cannot work" in text and "RAG_N_PASSAGES" in text
+        assert "Invalid setting" in text and "RAG_N_PASSAGES" in text
 
 
 def reversed_order(body: Any) -> Reply:
@@ -323,10 +339,10 @@ class TestStates:
     @pytest.mark.parametrize(
         ("path", "reply", "title", "to_do"),
         [
-            ("/chat/completions", Reply({"error": {"message": "bad key"}}, 401), "refuses the key", "RAG_CHAT_API_KEY"),
-            ("/chat/completions", Reply({"message": "slow"}, 429, headers={"retry-after": "99"}), "Too many requests", "wait"),
-            ("/embeddings", Reply({"error": {"message": "bad key"}}, 401), "refuses the key", "RAG_EMBEDDING_API_KEY"),
-            ("/embeddings", Reply(b"<html>", kind="text/html"), "not the right one", "is /v1 missing"),
+            ("/chat/completions", Reply({"error": {"message": "bad key"}}, 401), "rejected the key", "RAG_CHAT_API_KEY"),
+            ("/chat/completions", Reply({"message": "slow"}, 429, headers={"retry-after": "99"}), "Rate limit reached", "wait"),
+            ("/embeddings", Reply({"error": {"message": "bad key"}}, 401), "rejected the key", "RAG_EMBEDDING_API_KEY"),
+            ("/embeddings", Reply(b"<html>", kind="text/html"), "Wrong endpoint address", "is /v1 missing"),
         ],
         ids=["chat key", "chat rate", "embedding key", "embedding page"],
     )
@@ -353,7 +369,7 @@ class TestStates:
 
     @pytest.mark.parametrize(
         ("finish", "done", "title"),
-        [("length", True, "The answer stops in the middle"), (None, False, "The answer may be cut short")],
+        [("length", True, "The answer stops in the middle"), (None, False, "The answer may be incomplete")],
         ids=["token limit", "stream broke off"],
     )
     def test_an_answer_that_is_cut_says_so(self, page: AppTest, wire: Wire, finish: str | None, done: bool, title: str) -> None:
@@ -464,6 +480,28 @@ class TestWords:
         page.run()
         assert "提问" in [b.label for b in page.button]
 
+    @pytest.mark.xfail(reason="the messages of errors are being brought in", strict=False)
+    def test_where_endpoints_fail_nothing_is_said_in_english_by_a_language_that_has_all_sentences(
+        self, page: AppTest, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = {text for _, texts in extracted() for text in ([texts] if isinstance(texts, str) else texts)}
+
+        def signs(text: str) -> str:
+            """Return a sentence of ours without its English words, any other text as it is."""
+            return re.sub(r"(\{[^}]*\})|[A-Za-z]+", lambda m: m[1] or "字", text) if text in known else text
+
+        monkeypatch.setattr(GNUTranslations, "gettext", lambda self, text: signs(text))
+        monkeypatch.setattr(GNUTranslations, "ngettext", lambda self, one, many, n: signs(many))
+        wire.on("/rerank", lambda body: Reply({"error": {"message": "无效"}}, 401))
+        wire.on("/chat/completions", lambda body: Reply({"error": {"message": "额度"}}, 402))
+        page.query_params["lang"] = "zh"
+        page.query_params["q"] = "晚餐"
+        page.run()
+        shown = BeautifulSoup("\n".join(element.proto.body for element in page.get("html")), "lxml")
+        failures = [box.get_text(" ", strip=True) for box in shown.select(".state, .receipt")]
+        assert len(failures) == 2 and "额度" in failures[0] and "无效" in failures[1]
+        assert [found for text in failures for found in re.findall(r"[A-Za-z]+ [a-z]+", text)] == []
+
 
 def test_the_chart_has_both_ends_of_every_candidate_with_their_ranks(page: AppTest, wire: Wire) -> None:
     wire.on("/rerank", reversed_order)
@@ -480,7 +518,7 @@ def test_the_chart_has_both_ends_of_every_candidate_with_their_ranks(page: AppTe
 
 def test_lists_are_aligned_and_each_score_has_its_own_scale(page: AppTest, wire: Wire) -> None:
     ask(page, "dinner in France")
-    page.session_state[f"views-{page.session_state['open']}"] = "Lists"
+    page.session_state[f"views-{page.session_state['visit'].shown.id}"] = "Lists"
     text = said(page.run())
     rows = re.findall(r'<tr class="[^"]*"><th scope="row">(\d+)</th>', text)
     assert rows == [str(rank) for rank in range(1, 9)]

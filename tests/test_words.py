@@ -7,27 +7,13 @@ from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from rag_app.errors import RagError
 from rag_app.words import FOLDER, KEEP, Message, Words, joined, languages, msg, nearest, nmsg, pmsg
-from tests.helpers import ROOT
+from tests.helpers import ROOT, extracted
 
-# As in the Makefile's `words`.
-KEYWORDS = {"msg": None, "nmsg": (1, 2), "pmsg": ((1, "c"), 2), "t": None}
 TRANSLATED = [code for code in languages() if code != "en"]
-
-
-@lru_cache
-def extracted() -> set[tuple[str, str | tuple[str, ...]]]:
-    """Return (context, text) of every message in the code, wherever it stands; a text that counts is a pair."""
-    found = set()
-    for room in ("rag_app", "ingest"):
-        methods = [("**.py", "python"), ("**.jinja", "jinja2.ext:babel_extract")]
-        for _, _, text, _, context in extract_from_dir(ROOT / room, methods, keywords=KEYWORDS):
-            found.add((context or "", text))
-    return found
 
 
 @lru_cache

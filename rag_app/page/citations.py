@@ -10,6 +10,7 @@ from rag_app.page.hostile import html
 from rag_app.page.originals import original_url
 from rag_app.page.say import t
 from rag_app.types import Candidate
+from rag_app.words import joined, msg
 
 
 def answer_html(
@@ -22,7 +23,7 @@ def answer_html(
 ) -> Markup:
     """Return an answer as HTML; with its passages, each [n] is a button that opens its passage.
 
-    `prefix` keeps ids of several answers on a page apart; `only_here` are ids of passages that the other answer does not cite.
+    `prefix` keeps the ids of several answers on a page distinct; `only_here` are ids of passages that only it cites.
     """
     cards: list[Markup] = []
     numbers = itertools.count(1)
@@ -34,13 +35,14 @@ def answer_html(
             return html("[{n}]", n=n)
         passage = passages[n - 1]
         identity = f"{prefix}-{next(numbers)}"
-        cards.append(_card(identity, n, passage, claim, collection))
+        label = msg("Passage {n}: {title}", n=n, title=passage.title)
+        cards.append(_card(identity, n, passage, claim, collection, t(label)))
         differs = passage.id in only_here
         return html(
             '<button type="button" class="cite {only}" popovertarget="{id}" aria-label="{label}">{n}</button>',
             only="only" if differs else "",
             id=identity,
-            label=t("Passage {n}: {title}", n=n, title=passage.title) + (t(", only in this answer") if differs else ""),
+            label=t(joined(", ", (label, msg("cited in this answer only") if differs else ""))),
             n=n,
         )
 
@@ -48,26 +50,26 @@ def answer_html(
     return html('<div class="answer" dir="auto">{body}</div>{cards}', body=body, cards=hostile.joined(cards))
 
 
-def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str) -> Markup:
+def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str, label: str) -> Markup:
     return html(
         '<div popover id="{id}" class="card" role="dialog" aria-label="{label}">'
         '<p class="path"><b>{n}</b> <bdi>{path}</bdi></p>'
         '<p class="quiet"><bdi>{document}</bdi>{page}</p><div class="passage" dir="auto" tabindex="0">{text}</div>'
         '<p>{link} <span class="quiet">{key}</span></p></div>',
         id=identity,
-        label=t("Passage {n}: {title}", n=n, title=passage.title),
+        label=label,
         n=n,
         path=passage.heading_path,
         document=passage.document,
         page=page_of(passage),
         text=hostile.highlighted(passage.text, claim),
         link=open_link(passage, collection),
-        key=html("<mark>{words}</mark> {says}", words=t("marked"), says=t("words that the answer shares with the passage")),
+        key=html("<mark>{words}</mark> {says}", words=t("marked"), says=t("words shared by answer and passage")),
     )
 
 
-def page_of(passage: Candidate) -> str:
-    return ", " + t("page {page}", page=passage.page) if passage.page else ""
+def page_of(passage: Candidate) -> Markup:
+    return html(" · {page}", page=t("page {page}", page=passage.page)) if passage.page else Markup("")
 
 
 def open_link(passage: Candidate, collection: str) -> Markup:

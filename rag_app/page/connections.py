@@ -1,6 +1,7 @@
-"""The doctor as a page: three endpoints and Chroma, green or what to do."""
+"""The doctor as a page: three endpoints and Chroma, each green or with what to do."""
 
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
@@ -9,7 +10,7 @@ from rag_app.doctor import Finding, examine
 from rag_app.errors import RagError
 from rag_app.page import resources, states
 from rag_app.page.hostile import html, joined
-from rag_app.page.say import t
+from rag_app.page.say import t, w
 from rag_app.settings import STAGES, Settings, Stage
 from rag_app.words import msg
 
@@ -19,17 +20,17 @@ PARTS = {
     "chat": msg("Chat"),
     "chroma": msg("Chroma"),
 }
-STATUS = {"ok": msg("works"), "warn": msg("works, but"), "fail": msg("does not work"), "waiting": msg("being asked")}
+STATUS = {"ok": msg("working"), "warn": msg("working, with warnings"), "fail": msg("not working"), "waiting": msg("checking…")}
 
 
-def page() -> None:
-    """Lay out the page; what was found is kept until it is asked again."""
+def page(controls: Any) -> None:
+    """Lay out the page; what was found is kept until the next check."""
     st.title(t("Connections"), anchor=False)
-    st.caption(t("Each endpoint is asked something whose answer is known."))
+    st.caption(t("Each endpoint is tested with a known question."))
     with st.container(horizontal=True):
         again = st.button(t("Try again"), icon=":material/refresh:", type="primary")
         reread = st.button(
-            t("Read .env again"), icon=":material/sync:", help=t("After a change of .env: for everyone who uses this page.")
+            t("Reload .env"), icon=":material/sync:", help=t("After a change of .env; applies to everyone who uses this page.")
         )
     if reread:
         resources.forget()
@@ -39,20 +40,28 @@ def page() -> None:
         states.show_error(error)
         return
     kept = _kept(settings.model_dump_json())
-    if again or reread or not kept:
+    if again or reread or not kept.findings:
         _examine(settings, kept)
     else:
-        _show(settings, kept["findings"], "")
-    st.caption(t("Looked at {when}.", when=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(kept["when"]))))
+        _show(settings, kept.findings, "")
+    st.caption(t("Last checked {when}", when=w().when(kept.when)))
+
+
+@dataclass
+class Kept:
+    """What was found last, and when, in seconds since the epoch."""
+
+    findings: list[Finding] = field(default_factory=list)
+    when: float = 0.0
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _kept(settings: str) -> dict[str, Any]:
-    """Return what was found last with these settings, for all sessions: endpoints are not asked anew by each visitor."""
-    return {}
+def _kept(settings: str) -> Kept:
+    """Return what was found last with these settings, shared by all visits so that not each of them calls the endpoints."""
+    return Kept()
 
 
-def _examine(settings: Settings, kept: dict[str, Any]) -> None:
+def _examine(settings: Settings, kept: Kept) -> None:
     """Examine all, drawing each finding as it comes."""
     place = st.empty()
     findings: list[Finding] = []
@@ -62,7 +71,7 @@ def _examine(settings: Settings, kept: dict[str, Any]) -> None:
         findings.append(finding)
         _show(settings, findings, finding.part, place)
     _show(settings, findings, "", place)
-    kept.update(findings=findings, when=time.time())
+    kept.findings, kept.when = findings, time.time()
 
 
 def _show(settings: Settings, findings: list[Finding], running: str, place: Any = None) -> None:
@@ -82,8 +91,8 @@ def _card(settings: Settings, part: str, findings: list[Finding], running: str) 
                 '<li class="{status}"><b>{check}</b><div><bdi>{detail}</bdi>{todo}</div></li>',
                 status=f.status,
                 check=t(CHECKS.get(f.check, f.check)),
-                detail=f.detail,
-                todo=html('<p class="todo">→ <bdi>{remedy}</bdi></p>', remedy=f.remedy) if f.remedy else html(""),
+                detail=t(f.detail),
+                todo=html('<p class="todo">→ <bdi>{remedy}</bdi></p>', remedy=t(f.remedy)) if f.remedy else html(""),
             )
             for f in findings
         ]
@@ -126,5 +135,5 @@ def _used(settings: Settings, part: str) -> str:
         return ""
     if endpoint.builtin:
         return t("{model}, built in, no key needed", model=endpoint.model)
-    key = t("a key is set") if endpoint.key.get_secret_value() else t("no key is set")
+    key = msg("key set") if endpoint.key.get_secret_value() else msg("no key set")
     return t("{model} at {address}, {key}", model=endpoint.model, address=endpoint.address, key=key)

@@ -17,6 +17,7 @@ from rag_app.page import resources, states
 from rag_app.page.citations import open_link_to
 from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.say import t
+from rag_app.page.visit import Widget, visit
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
 from rag_app.store.records import EmptyCollectionError, StoredDocument
@@ -47,7 +48,7 @@ def page(controls: Any) -> None:
             collection = st.selectbox(
                 t("Collection"),
                 names,
-                key="collection",
+                key=Widget.COLLECTION,
                 bind="query-params",
                 accept_new_options=True,
                 help=t("Type another name to begin a new collection."),
@@ -55,19 +56,19 @@ def page(controls: Any) -> None:
         try:
             settings = resources.of(collection)
         except SettingsError as error:
-            states.show("tune", t("This name cannot be used"), str(error), t("Take another name for the collection."))
+            states.show(t("This name cannot be used"), str(error), t("Take another name for the collection."))
             return
         try:
             store, stored = resources.store(settings.collection), resources.stored(settings.collection)
         except EmptyCollectionError:
             store, stored = None, []
-        if problem := st.session_state.pop("problem", None):
+        problem, visit().problem = visit().problem, None
+        if problem:
             states.show_error(problem)
         add(settings)
         runs(settings)
         if store is None or not stored:
             states.show(
-                "library_add",
                 t("Nothing is stored here yet"),
                 t("The collection {collection} has no documents.", collection=settings.collection),
                 t("Upload some above, or run rag-app ingest PATH."),
@@ -87,16 +88,15 @@ def add(settings: Settings) -> None:
     upload, folder = st.tabs([t("Upload"), t("A folder of the server")])
     with upload:
         # A new key empties it once its files are taken.
-        taken = st.session_state.setdefault("taken", 0)
         files = st.file_uploader(
             t("Files, or zips of them"),
             accept_multiple_files=True,
-            key=f"files-{taken}",
+            key=f"files-{visit().uploads}",
             max_upload_size=settings.upload_mb,
         )
         if st.button(t("Add to {collection}", collection=settings.collection), type="primary", disabled=not files):
             received = uploads.receive(settings, [(file.name, file) for file in files])
-            st.session_state["taken"] += 1
+            visit().uploads += 1
             where = uploads.root(settings) if received.kept else None
             label = t("{n} files uploaded", n=len(received.kept))
             start(settings, label, lambda progress: jobs.ingest_folder(settings, where, progress), received.refused)
@@ -236,8 +236,8 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
     def pick() -> None:
         selected = [names[row] for row in st.session_state[table_key]["selection"]["rows"] if row < len(names)]
         # What was chosen and is not in this table stays chosen.
-        kept = [name for name in st.session_state.get("document", []) if name not in names]
-        st.session_state["document"] = [*kept, *selected]
+        kept = [name for name in st.session_state.get(Widget.SELECTED, []) if name not in names]
+        st.session_state[Widget.SELECTED] = [*kept, *selected]
 
     st.dataframe(
         rows,
@@ -252,7 +252,7 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         t("Chosen"),
         [d.document for d in stored],
         format_func=visible,
-        key="document",
+        key=Widget.SELECTED,
         bind="query-params",
         placeholder=t("Pick rows above, or type here: one is shown chunk by chunk"),
     )
@@ -284,9 +284,9 @@ def confirm_delete(settings: Settings, store: Store, chosen: list[StoredDocument
             sync.forget(store, [d.document for d in chosen])
             for d in chosen:
                 uploads.remove(settings, d.path)
-            st.session_state["document"] = []
+            st.session_state[Widget.SELECTED] = []
         except (RagError, OSError) as error:
-            st.session_state["problem"] = error if isinstance(error, RagError) else RagError(f"{error}: check its permissions")
+            visit().problem = error if isinstance(error, RagError) else RagError(f"{error}: check its permissions")
 
     def ask() -> None:
         for d in chosen[:10]:

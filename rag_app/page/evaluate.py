@@ -16,7 +16,8 @@ from rag_app.evaluation.sweep import depths, sweep
 from rag_app.page import labelling, resources, states
 from rag_app.page import report_view as report_page
 from rag_app.page.hostile import visible
-from rag_app.page.say import address, t, to_address
+from rag_app.page.say import remembered, t
+from rag_app.page.visit import Widget
 from rag_app.settings import Settings
 from rag_app.types import seconds
 from rag_app.words import msg
@@ -35,19 +36,11 @@ def page(controls: Any) -> None:
     st.title(t("Evaluate"), anchor=False)
     try:
         with controls:
-            collection = st.selectbox(t("Collection"), resources.collection_names(), key="collection", bind="query-params")
+            collection = st.selectbox(t("Collection"), resources.collection_names(), key=Widget.COLLECTION, bind="query-params")
             settings = resources.of(collection)
-        address("view", VIEWS, "measure")
-        st.segmented_control(
-            t("What to do"),
-            list(VIEWS),
-            required=True,
-            format_func=lambda view: t(VIEWS[view]),
-            key="view",
-            persist_state="session",
-            label_visibility="collapsed",
+        view = remembered(
+            st.segmented_control, msg("What to do"), VIEWS, Widget.VIEW, required=True, label_visibility="collapsed"
         )
-        view = to_address("view", "measure")
         if view == "label":
             labelling.label(settings)
         elif view == "drafts":
@@ -77,7 +70,7 @@ def measure(settings: Settings) -> None:
         with place.container():
             report, took = run(settings, sets[chosen], int(n), sample or None, answers=answers, fresh=fresh)
         place.empty()
-        st.session_state["report"] = runs.keep(settings.runs_path, report).name
+        st.session_state[Widget.REPORT] = runs.keep(settings.runs_path, report).name
         states.note(took, "task_alt")
     show_kept(settings, name_of(sets[chosen] or settings.eval_path))
 
@@ -129,16 +122,15 @@ def show_kept(settings: Settings, name: str) -> None:
     kept = runs.kept(settings.runs_path, name)
     if not kept:
         states.show(
-            "straighten",
             t("Nothing was measured yet"),
             t("A run asks every labelled question, and says whether reranking helps on these documents."),
             t("Press Measure, or run rag-app eval."),
         )
         return
     names = [path.name for path in kept]
-    if st.session_state.get("report") not in names:
-        st.session_state["report"] = names[0]
-    chosen = st.selectbox(t("Run"), names, format_func=_run_name, key="report")
+    if st.session_state.get(Widget.REPORT) not in names:
+        st.session_state[Widget.REPORT] = names[0]
+    chosen = st.selectbox(t("Run"), names, format_func=_run_name, key=Widget.REPORT)
     report = read_run(str(settings.runs_path / chosen))
     report_page.show(report)
     report_page.over_time(report, [other for path in reversed(kept[:RUNS]) if (other := _readable(path))])

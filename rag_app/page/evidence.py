@@ -1,4 +1,4 @@
-"""What led to an answer: the movement, the lists, the passages and the prompt as sent, every candidate, the details."""
+"""What led to an answer: the movement, the lists, the passages and the full prompt, every candidate, the details."""
 
 import streamlit as st
 
@@ -6,21 +6,15 @@ from rag_app import prompt
 from rag_app.errors import RagError
 from rag_app.labels.labels import GRADE, Labels
 from rag_app.page import movement, states
-from rag_app.page.asking import Turn
 from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, joined, plain
-from rag_app.page.say import t
+from rag_app.page.say import t, w
+from rag_app.page.visit import Turn
 from rag_app.pipeline import Pipeline
 from rag_app.types import Ask, Candidate, Search, arrow, seconds
 from rag_app.words import msg
 
-VIEWS = (msg("Movement"), msg("Lists"), msg("Passages as sent"), msg("All candidates"), msg("Details"))
-
-
-def effect(search: Search) -> str:
-    """Return what reranking did, in the session's language."""
-    sentence, counts = search.effect_in_parts
-    return t(sentence, **counts)
+VIEWS = (msg("Movement"), msg("Lists"), msg("Passages sent"), msg("All candidates"), msg("Details"))
 
 
 @st.fragment
@@ -33,10 +27,10 @@ def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
         if opened == "Movement":
             st.html(movement.legend(view))
             dark = st.context.theme.type == "dark"
-            st.altair_chart(movement.chart(view, cited, dark=dark), theme=None, alt=effect(view), key=f"movement-{turn.id}")
+            st.altair_chart(movement.chart(view, cited, dark=dark), theme=None, alt=t(view.effect), key=f"movement-{turn.id}")
         elif opened == "Lists":
             st.html(movement.lists(view, cited))
-        elif opened == "Passages as sent":
+        elif opened == "Passages sent":
             _passages(pipeline, turn, view, cited)
         elif opened == "All candidates":
             for after, candidate in enumerate(view.reranked, 1):
@@ -49,7 +43,7 @@ def _passages(pipeline: Pipeline, turn: Turn, view: Search, cited: set[str]) -> 
     """Show exactly what the chat model gets, in order, and the prompt behind a click."""
     for n, passage in enumerate(view.passages, 1):
         _candidate(pipeline, turn, view, passage, n, opened=passage.id in cited, numbered=True)
-    with st.expander(t("The prompt as sent"), icon=":material/terminal:"):
+    with st.expander(t("Full prompt"), icon=":material/terminal:"):
         for message in prompt.messages(view.question, view.passages):
             st.caption(message["role"])
             st.code(message["content"], language=None, wrap_lines=True)
@@ -67,13 +61,13 @@ def _candidate(
         return
     with box:
         if c.fate in movement.BADGES:
-            st.badge(t(movement.BADGES[c.fate]), color="blue" if c.fate == "promoted" else "orange")
+            st.badge(t(movement.FATES[c.fate][0]), color="blue" if c.fate == "promoted" else "orange")
         st.html(passage_html(c, c.sent if numbered else c.text, turn.choice.collection))
         labels = Labels(pipeline.settings.eval_path)
         try:
             judged = bool(labels.grade(view.question, c))
         except RagError as error:
-            states.note(str(error), "error")
+            states.note(error.message, "error")
             return
         st.toggle(
             t("This passage is relevant"),
@@ -81,7 +75,7 @@ def _candidate(
             key=f"relevant-{key}",
             on_change=_judge,
             args=(labels, view.question, c, f"relevant-{key}"),
-            help=t("Written to {file}: the labelled questions that reranking is measured by.", file=str(labels.qrels)),
+            help=t("Saved to {file} (evaluation labels).", file=str(labels.qrels)),
         )
 
 
@@ -111,8 +105,8 @@ def _details(pipeline: Pipeline, view: Search) -> None:
             '<td class="number">{tokens}</td></tr>',
             stage=stage,
             model=model,
-            ms=seconds(ms),
-            tokens="–" if tokens is None else f"{tokens:,}",
+            ms=t(seconds(ms)),
+            tokens="–" if tokens is None else w().number(tokens),
         )
         for stage, model, ms, tokens in rows
     ]
@@ -120,14 +114,15 @@ def _details(pipeline: Pipeline, view: Search) -> None:
     st.html(
         html(
             '<table class="facts"><thead><tr><th scope="col">{stage}</th><th scope="col">{model}</th>'
-            '<th scope="col">{time}</th><th scope="col">{tokens}</th></tr></thead><tbody>{rows}</tbody></table>'
+            '<th scope="col" class="number">{time}</th><th scope="col" class="number">{tokens}</th></tr></thead>'
+            "<tbody>{rows}</tbody></table>"
             '<p class="quiet">{line}</p><p class="quiet">{first}</p>',
             stage=t("stage"),
             model=t("model or place"),
             time=t("time"),
             tokens=t("tokens in"),
             rows=joined(body),
-            line=view.rerank.line,
-            first=t("First words after {time}.", time=seconds(first)) if first is not None else "",
+            line=t(view.rerank.line),
+            first=t("Time to first token: {time}.", time=seconds(first)) if first is not None else "",
         )
     )

@@ -11,6 +11,7 @@ from rag_app.page import resources, states
 from rag_app.page.citations import passage_html
 from rag_app.page.hostile import html, plain, visible
 from rag_app.page.say import t
+from rag_app.page.visit import visit
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Search, after_rerank
 from rag_app.words import msg
@@ -116,20 +117,20 @@ def pooled(search: Search) -> list[Candidate]:
 
 def _place(question: str, ids: list[str], grades: dict[str, int | None]) -> int | None:
     """Return which candidate is shown: the one gone to, else the first that is not judged."""
-    gone_to = st.session_state.get("label_at")
+    gone_to = visit().labelled
     if gone_to and gone_to[0] == question and gone_to[1] < len(ids):
-        return int(gone_to[1])
+        return gone_to[1]
     return next((i for i, name in enumerate(ids) if grades[name] is None), None)
 
 
 def _judge(labels: Labels, question: str, candidate: Candidate, grade: int | None, at: int) -> None:
     if states.stored(lambda: labels.judge(question, candidate, grade)):
         # On to the next that is not judged; what is taken back stays in view.
-        st.session_state["label_at"] = (question, at) if grade is None else None
+        visit().labelled = (question, at) if grade is None else None
 
 
 def _go(question: str, at: int) -> None:
-    st.session_state["label_at"] = (question, at)
+    visit().labelled = (question, at)
 
 
 def drafts(settings: Settings) -> None:
@@ -138,7 +139,6 @@ def drafts(settings: Settings) -> None:
     waiting = kept.waiting()
     if not waiting:
         states.show(
-            "edit_note",
             t("No drafts are waiting"),
             t("The chat model can draft questions from documents; none counts before you accept it."),
             t("Run rag-app questions DOCS, with documents as rag-app documents lists them."),

@@ -7,26 +7,24 @@ import altair as alt
 from markupsafe import Markup
 
 from rag_app.page.hostile import html, joined, visible
-from rag_app.page.say import t
+from rag_app.page.say import t, w
 from rag_app.types import SEPARATOR, Candidate, Fate, Search, arrow
 from rag_app.words import msg
 
-# Blue, green and vermilion of Okabe & Ito, told apart by colour-blind people too; grey for the rest. Light and dark.
+# Blue, green and vermilion of Okabe & Ito, which colour-blind people can distinguish; grey for the rest. Light and dark.
 FATES: dict[Fate, tuple[str, str, str]] = {
-    "promoted": (msg("promoted into the answer"), "#0072B2", "#56B4E9"),
+    "promoted": (msg("added by reranking"), "#0072B2", "#56B4E9"),
     "kept": (msg("kept"), "#009E73", "#1FC79A"),
-    "lost": (msg("lost its place"), "#D55E00", "#FF8A3D"),
-    "unused": (msg("not used"), "#B8BCC4", "#5B616C"),
+    "lost": (msg("dropped by reranking"), "#D55E00", "#FF8A3D"),
+    "unused": (msg("unused"), "#B8BCC4", "#5B616C"),
 }
-BADGES: dict[Fate, str] = {
-    "promoted": msg("in the answer only because of reranking"),
-    "lost": msg("lost its place"),
-}
+# Fates that are said of a candidate.
+BADGES: tuple[Fate, ...] = ("promoted", "lost")
 ROW = 22
 
 
 def label(candidate: Candidate) -> str:
-    """Return how a candidate is called on one line: its title and last heading."""
+    """Return a candidate's name on one line: its title and last heading."""
     return visible(SEPARATOR.join((candidate.title or candidate.document, *candidate.headings[-1:])))
 
 
@@ -60,13 +58,13 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
         ],
     )
     used = alt.datum.used
-    # Read aloud mark by mark it would tell nothing (aria): the lists say the same in words.
+    # Mark by mark it says nothing to a screen reader (aria); the lists say the same in words.
     lines = base.mark_line(aria=False).encode(
         detail="id:N",
         size=alt.condition(used, alt.value(3), alt.value(1)),
         opacity=alt.condition(used, alt.value(1), alt.value(0.45)),
     )
-    # A wide line that is not seen, so that a thin one is easily pointed at.
+    # An invisible wide line makes a thin one easy to point at.
     targets = base.mark_line(strokeWidth=12, opacity=0, aria=False).encode(detail="id:N")
     points = base.mark_point(filled=True, opacity=1, size=55, aria=False)
     rings = base.mark_point(filled=False, size=200, strokeWidth=2, aria=False).transform_filter(alt.datum.cited)
@@ -137,7 +135,7 @@ def legend(search: Search) -> Markup:
         for fate, (name, _, _) in FATES.items()
     ]
     items.append(html('<li><span class="dot around"></span>{name}</li>', name=t("cited")))
-    items.append(html('<li><span class="dash"></span>{name}</li>', name=t("passages end here")))
+    items.append(html('<li><span class="dash"></span>{name}</li>', name=t("passage cutoff")))
     return html('<ul class="legend">{items}</ul>', items=joined(items))
 
 
@@ -173,7 +171,7 @@ def lists(search: Search, cited: set[str]) -> Markup:
         after=t("after reranking"),
         score=t("rerank score"),
         rows=joined(rows),
-        note=t("Each score has a scale of its own, from the lowest to the highest here; the two are not to be compared."),
+        note=t("Scores use different scales and can't be compared; each bar runs from the lowest to the highest here."),
     )
 
 
@@ -192,7 +190,7 @@ def _cell(c: Candidate, bar: Markup, badges: Markup) -> Markup:
 
 
 def _badges(c: Candidate, cited: bool) -> Markup:
-    said = [html('<span class="badge {fate}">{said}</span>', fate=c.fate, said=t(BADGES[c.fate]))] if c.fate in BADGES else []
+    said = [html('<span class="badge {fate}">{said}</span>', fate=c.fate, said=t(FATES[c.fate][0]))] if c.fate in BADGES else []
     return joined([*said, *([html('<span class="badge">{cited}</span>', cited=t("cited"))] if cited else [])])
 
 
@@ -203,9 +201,9 @@ def _bar(score: float | None, scores: Sequence[float], name: str) -> Markup:
     low, high = min(scores), max(scores)
     share = (score - low) / (high - low) if high > low else 1.0
     return html(
-        '<span class="bar" role="img" title="{name} {score:.4g}" aria-label="{name} {score:.4g}">'
+        '<span class="bar" role="img" title="{name} {score}" aria-label="{name} {score}">'
         '<span style="width:{width:.0f}%"></span></span>',
         name=name,
-        score=score,
+        score=w().number(score, ".4g"),
         width=4 + 96 * share,
     )

@@ -16,6 +16,7 @@ from rag_app.page import resources, states
 from rag_app.page.ask import candidates_range
 from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.say import t
+from rag_app.page.visit import visit
 from rag_app.types import arrow, seconds
 from rag_app.words import msg
 
@@ -169,7 +170,7 @@ def question_by_question(report: Report, dark: bool) -> None:
         )
         st.button(t("Show its rankings"), key="open-any", on_click=_open, args=(chosen, report))
     if st.session_state.pop("leave", False):
-        st.switch_page(st.session_state["pages"]["ask"])
+        st.switch_page(visit().pages["ask"])
 
 
 def places(outcome: Outcome) -> Markup:
@@ -203,7 +204,7 @@ def _open(outcome: Outcome, report: Report) -> None:
         st.toast(plain(gone), icon=":material/error:")
         return
     fewest, most = candidates_range(resources.settings())
-    st.session_state["picked"] = outcome.question
+    visit().picked = outcome.question
     st.session_state["collection"] = report.collection
     st.session_state["candidates"] = max(fewest, min(most, report.n_candidates))
     st.session_state["leave"] = True

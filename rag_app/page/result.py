@@ -1,5 +1,6 @@
 """One turn as it is shown: the answer, what reranking did to it, and everything that led to it."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,15 +11,17 @@ from rag_app import builtin, export
 from rag_app.labels import feedback
 from rag_app.labels.feedback import Better
 from rag_app.page import states
-from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line, stages_of
+from rag_app.page.asking import comparable, stage_line, stages_of
 from rag_app.page.citations import answer_html
-from rag_app.page.evidence import effect, evidence
-from rag_app.page.hostile import html, joined, plain
+from rag_app.page.evidence import evidence
+from rag_app.page.hostile import html, plain
+from rag_app.page.hostile import joined as markup
 from rag_app.page.say import t
+from rag_app.page.visit import Choice, Mode, Turn, visit
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
 from rag_app.types import Answer, Ask, Candidate, Search, seconds
-from rag_app.words import msg
+from rag_app.words import Message, joined, msg, nmsg
 
 STATUS = {
     "applied": msg("applied"),
@@ -27,6 +30,20 @@ STATUS = {
     "fallback": msg("failed, retrieval order used"),
 }
 VOTES = {"with": msg("with reranking"), "without": msg("without reranking"), "neither": msg("no difference")}
+INTERRUPTED = msg("Interrupted")
+# How an unfinished answer ended: title, what happened, what to do.
+UNFINISHED = {
+    "length": (
+        msg("The answer stops in the middle"),
+        msg("The chat model reached its token limit."),
+        msg("Ask for less at once, or raise the limit at the endpoint."),
+    ),
+    "cut_short": (
+        msg("The answer may be incomplete"),
+        msg("The response ended unexpectedly."),
+        msg("Try again; if it keeps happening, check the endpoint."),
+    ),
+}
 
 
 def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
@@ -34,21 +51,19 @@ def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
     st.subheader(plain(turn.search.question if turn.search else turn.typed), anchor=False)
     search = turn.search
     if search and search.rewrite and search.rewrite.typed != search.question:
-        states.note(t("Typed: “{typed}”. The chat model rewrote it to stand alone.", typed=search.rewrite.typed), "edit_note")
+        states.note(msg("You asked “{typed}”. Rewritten as a standalone question.", typed=search.rewrite.typed), "edit_note")
     if search:
         st.html(stage_line(stages_of(search)))
     if turn.error:
         states.show_error(turn.error)
     if search is None:
         if not turn.error:
-            states.show("stop_circle", t("Broken off"), t("This question was left before it was answered."), t("Ask it again."))
+            states.show(INTERRUPTED, msg("You left before the question was answered."), msg("Ask it again."))
         _again(turn, choice, mode)
         return
     if not search.candidates:
-        names = ", ".join(search.only) or turn.choice.collection
-        states.show(
-            "search_off", t("Nothing found"), t("There is nothing to read in {names}.", names=names), t("Take out the filter.")
-        )
+        names = joined(", ", search.only) or turn.choice.collection
+        states.show(msg("Nothing found"), msg("No content in {names}.", names=names), msg("Remove the filter."))
         return
     show_answers(turn)
     _state_of_answer(turn, search)
@@ -57,7 +72,7 @@ def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
         return
     if turn.ask and search.passages:
         _actions(pipeline, turn, turn.ask, mode)
-    # The ranking is cut anew where the number of passages has changed, without asking anybody.
+    # Another number of passages cuts the same ranking; nobody is asked.
     view = search if choice.n_passages == turn.choice.n_passages else pipeline.recut(search, choice.n_passages)
     _changes(turn, choice, mode, view)
     st.html(receipt(view, pipeline))
@@ -80,42 +95,46 @@ def show_answers(turn: Turn) -> None:
     }
     left = turn.left if turn.mode == "blind" else "with"
     order = (left, "without" if left == "with" else "with")
-    # Nothing on the page tells which is which, in its source neither.
+    # Nothing tells which is which, not even the page's source.
     for column, side, hidden in zip(st.columns(2, border=True), order, (t("Left"), t("Right")), strict=True):
         title, answer, passages, only_here = sides[side]
         with column:
             st.html(
                 html("<h4>{title}</h4>", title=hidden if turn.blind else title)
-                + _answer(turn, answer, passages, str(order.index(side)), set() if turn.blind else only_here)
+                + _answer(turn, answer, passages, str(order.index(side)), () if turn.blind else only_here)
             )
             if not turn.blind:
                 _notes(answer)
     if turn.voted:
-        states.note(
-            t("Your vote: {vote}.", vote=t(VOTES[turn.voted])) if turn.voted in VOTES else t("Shown without a vote."),
-            "how_to_vote",
-        )
+        voted = msg("Your vote: {vote}.", vote=VOTES[turn.voted]) if turn.voted in VOTES else msg("Shown without a vote.")
+        states.note(voted, "how_to_vote")
     if not turn.blind and (cited["with"] ^ cited["without"]):
         st.html(html('<p class="quiet"><span class="cite only">n</span> {says}</p>', says=t("cited in this answer only")))
 
 
-def _answer(turn: Turn, answer: Answer, passages: tuple[Candidate, ...], side: str, only_here: set[str] | None = None) -> str:
+def _answer(turn: Turn, answer: Answer, passages: tuple[Candidate, ...], side: str, only_here: Collection[str] = ()) -> str:
     return answer_html(
         answer.text,
         passages,
         collection=turn.choice.collection,
         prefix=f"card-{turn.id}-{side}",
-        only_here=only_here or set(),
+        only_here=only_here,
     )
 
 
 def _notes(answer: Answer) -> None:
-    """Say what is to be known about an answer."""
+    """Say what a reader should know about an answer."""
     if answer.model == builtin.CHAT_MODEL:
-        states.note(t("Built-in extractive model: it quotes from the passages or declines, no language model."))
+        states.note(msg("Built-in extractive model: it quotes from the passages or declines, no language model."))
     if answer.dropped:
-        markers = ", ".join(f"[{n}]" for n in answer.dropped)
-        states.note(t("Taken out of the answer: {markers}, which no passage has.", markers=markers), "backspace")
+        markers = joined(", ", (f"[{n}]" for n in answer.dropped))
+        removed = nmsg(
+            "Removed citation {markers}: no such passage.",
+            "Removed citations {markers}: no such passages.",
+            len(answer.dropped),
+            markers=markers,
+        )
+        states.note(removed, "backspace")
 
 
 def _state_of_answer(turn: Turn, search: Search) -> None:
@@ -123,7 +142,7 @@ def _state_of_answer(turn: Turn, search: Search) -> None:
     ask = turn.ask
     if ask is None:
         if not turn.error:
-            states.show("stop_circle", t("Broken off"), t("The answer was left before it was whole."), t("Ask for it again."))
+            states.show(INTERRUPTED, msg("You left before the answer finished."), msg("Ask for it again."))
         st.button(
             t("Answer from these passages"),
             key=f"answer-{turn.id}",
@@ -133,32 +152,18 @@ def _state_of_answer(turn: Turn, search: Search) -> None:
         return
     if not search.passages:
         states.show(
-            "filter_alt_off",
-            t("Nothing relevant enough"),
-            t("Every candidate scored below the threshold, so no chat model was asked."),
-            t("Ask in other words, raise the candidates, or lower RAG_RERANK_MIN_SCORE; the scores are below."),
+            msg("Nothing relevant enough"),
+            msg("Every candidate scored below the threshold, so no chat model was asked."),
+            msg("Rephrase, increase Candidates, or lower RAG_RERANK_MIN_SCORE; the scores are below."),
         )
     for answer in (ask.answer, *([ask.without_rerank.answer] if ask.without_rerank else [])):
-        if answer.finish == "length":
-            states.show(
-                "content_cut",
-                t("The answer stops in the middle"),
-                t("The chat model reached its limit of tokens."),
-                t("Ask for less at once, or raise the limit at the endpoint."),
-            )
-        if answer.finish == "cut_short":
-            states.show(
-                "content_cut",
-                t("The answer may be cut short"),
-                t("Its stream broke off without saying why."),
-                t("Ask again; if it stays, look at the endpoint."),
-                states.CONNECTIONS,
-            )
+        if answer.finish in UNFINISHED:
+            states.show(*UNFINISHED[answer.finish], link=states.CONNECTIONS if answer.finish == "cut_short" else "")
 
 
 def _vote(pipeline: Pipeline, turn: Turn, ask: Ask) -> None:
-    """Ask which of two answers is better, before it is told which is which."""
-    st.markdown(f"**{t('Which answer is better? What reranking did is shown after.')}**")
+    """Ask which of two answers is better, before it is revealed which is which."""
+    st.markdown(f"**{t('Which answer is better? What reranking did is shown afterwards.')}**")
     right: Better = "without" if turn.left == "with" else "with"
     votes: list[tuple[str, Better]] = [(t("Left"), turn.left), (t("Right"), right), (t("No difference"), "neither")]
 
@@ -177,38 +182,29 @@ def _vote(pipeline: Pipeline, turn: Turn, ask: Ask) -> None:
 
 
 def _actions(pipeline: Pipeline, turn: Turn, ask: Ask, mode: Mode) -> None:
-    """Show what can be done with an answer: judge it, compare it, take it along."""
+    """Show what can be done with an answer: judge it, compare it, export it."""
     folder = pipeline.settings.feedback_path
     with st.container(horizontal=True, vertical_alignment="center"):
         rating = st.feedback("thumbs", key=f"thumbs-{turn.id}", on_change=_rate, args=(turn, folder), persist_state="session")
         if not ask.without_rerank:
             st.button(
-                t("With and without"),
+                t("Compare with/without"),
                 key=f"compare-{turn.id}",
                 icon=":material/compare_arrows:",
                 disabled=not comparable(ask),
                 help=t("A second answer, from the passages before reranking, beside this one.")
                 if comparable(ask)
-                else t("Both would be answered from the same passages in the same order."),
+                else t("Reranking changed nothing, so both answers would be the same."),
                 on_click=_compare,
                 args=(turn,),
             )
         with st.popover(t("Export"), icon=":material/download:"):
-            name = f"answer-{turn.id}"
-            st.download_button(
-                t("Everything, as JSON"),
-                lambda: ask.model_dump_json(indent=2),
-                f"{name}.json",
-                "application/json",
-                on_click="ignore",
-            )
-            st.download_button(
-                t("To read, as Markdown"),
-                lambda: export.markdown(ask, cost(ask, pipeline.settings)),
-                f"{name}.md",
-                "text/markdown",
-                on_click="ignore",
-            )
+            name, price = f"answer-{turn.id}", cost(ask, pipeline.settings)
+            for label, make, ending, kind in (
+                (t("Full record (JSON)"), lambda: ask.model_dump_json(indent=2), "json", "application/json"),
+                (t("Readable copy (Markdown)"), lambda: export.markdown(ask, price), "md", "text/markdown"),
+            ):
+                st.download_button(label, make, f"{name}.{ending}", kind, on_click="ignore")
     if rating is not None:
         st.text_input(
             t("What was good, or what was missing?"),
@@ -226,44 +222,44 @@ def _rate(turn: Turn, folder: Path) -> None:
     if ask is not None:
         said: Literal["up", "down"] | None = None if rating is None else "up" if rating else "down"
         if states.stored(lambda: feedback.rate(folder, turn.id, ask, said, comment)):
-            st.toast(t("Thank you: stored."))
+            st.toast(t("Thanks, saved."))
 
 
 def _compare(turn: Turn) -> None:
     turn.mode = "both"
-    st.session_state["go_on"] = True
+    visit().ask(turn)
 
 
 def _go_on(turn: Turn, view: Search, n_passages: int) -> None:
-    """Have an answer written from the passages of a view, and nothing else asked anew."""
+    """Have only the answer written again, from the passages of a view."""
     fields = {name: getattr(view, name) for name in Search.model_fields}
     ms = {name: getattr(view.ms, name) for name in ("embed", "retrieve", "rerank")}
     turn.search = Search(**{**fields, "ms": {**ms, "total": sum(ms.values())}})
     if turn.ask:
-        turn.begin_anew()
+        turn.renew()
     turn.choice = replace(turn.choice, n_passages=n_passages)
-    st.session_state.update(go_on=True, open=turn.id)
+    visit().ask(turn)
 
 
 def _changes(turn: Turn, choice: Choice, mode: Mode, view: Search) -> None:
     """Say where the sidebar differs from what was asked with."""
     alone = mode != "one" and turn.ask is not None and not turn.ask.without_rerank and comparable(turn.ask)
     if alone or not choice.same_ranking(turn.choice):
-        states.note(t("The settings have changed since this was asked."), "tune")
+        states.note(msg("The settings have changed since this was asked."), "tune")
         _again(turn, choice, mode)
     if view is not turn.search:
+        before, n = turn.choice.n_passages, len(view.passages)
         states.note(
-            t(
-                "Cut anew at {n} passages; the answer above was written from {before}.",
-                n=choice.n_passages,
-                before=turn.choice.n_passages,
+            nmsg(
+                "Showing {n} passage; the answer above used {before}.",
+                "Showing {n} passages; the answer above used {before}.",
+                choice.n_passages,
+                before=before,
             ),
             "content_cut",
         )
-        label = t("Answer from these {n} passages", n=len(view.passages))
-        st.button(
-            label, key=f"recut-{turn.id}", on_click=_go_on, args=(turn, view, choice.n_passages), disabled=not view.passages
-        )
+        label = t(nmsg("Answer from this passage", "Answer from these {n} passages", n))
+        st.button(label, key=f"recut-{turn.id}", on_click=_go_on, args=(turn, view, choice.n_passages), disabled=not n)
 
 
 def _again(turn: Turn, choice: Choice, mode: Mode) -> None:
@@ -275,34 +271,35 @@ def _again(turn: Turn, choice: Choice, mode: Mode) -> None:
 def _ask_again(turn: Turn, choice: Choice, mode: Mode) -> None:
     turn.search, turn.error = None, None
     turn.choice, turn.mode = choice, mode
-    turn.begin_anew()
-    st.session_state.update(go_on=True, open=turn.id)
+    turn.renew()
+    visit().ask(turn)
 
 
 def receipt(search: Search, pipeline: Pipeline) -> str:
     """Return what reranking did in one sentence, and its receipt; a failure is loud."""
     r = search.rerank
     price = cost(search, pipeline.settings)
-    facts: list[str] = [t(STATUS[r.status])]
+    facts: list[str] = [STATUS[r.status]]
     if r.status in ("applied", "partial"):
-        facts += [r.model, r.endpoint, t("{scored} of {sent} scored", scored=r.scored, sent=r.sent), seconds(r.ms)]
+        facts += [r.model, r.endpoint, msg("{scored} of {sent} scored", scored=r.scored, sent=r.sent), seconds(r.ms)]
         if r.attempts > 1:
-            facts.append(t("{n} requests", n=r.attempts))
+            facts.append(nmsg("{n} request", "{n} requests", r.attempts))
         if r.truncated:
-            facts.append(t("{n} documents sent cut", n=r.truncated))
+            facts.append(nmsg("{n} document truncated", "{n} documents truncated", r.truncated))
     if r.tokens:
-        facts.append(t("{n} tokens", n=f"{r.tokens:,}"))
-    if price:
-        missing = t("{stages}: no tokens were reported", stages=", ".join(t(stage) for stage in price.unknown))
-        facts += [t("price {price}", price=price)] if price.known else []
-        facts += [t("price not known for {missing}", missing=missing)] if price.unknown else []
-    items = joined([html("<li><bdi>{fact}</bdi></li>", fact=fact) for fact in facts])
-    reason = html("<p><bdi>{reason}</bdi></p>", reason=r.reason) if r.reason else ""
-    warnings = joined([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=warning) for warning in r.warnings])
+        facts.append(nmsg("{n:,} token", "{n:,} tokens", r.tokens))
+    if price and price.known:
+        facts.append(msg("price {price}", price=price))
+    if price and price.unknown:
+        stages = joined(", ", map(Message, price.unknown))
+        facts.append(msg("price unknown for {stages}: no tokens reported", stages=stages))
+    items = markup([html("<li><bdi>{fact}</bdi></li>", fact=t(fact)) for fact in facts])
+    reason = html("<p><bdi>{reason}</bdi></p>", reason=t(r.reason)) if r.reason else ""
+    warnings = markup([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=t(warning)) for warning in r.warnings])
     return html(
         '<div class="receipt {status}"><h3>{effect}</h3><ul>{items}</ul>{reason}{warnings}</div>',
         status=r.status,
-        effect=effect(search),
+        effect=t(search.effect),
         items=items,
         reason=reason,
         warnings=warnings,

@@ -1,15 +1,19 @@
-"""What the page says, in the language of the visit."""
+"""What the page says, in the language of the visit, and choices that the address remembers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 import streamlit as st
 
+from rag_app.page.visit import Widget
 from rag_app.words import Words, nearest, words
+
+Option = TypeVar("Option", bound=str)
 
 
 def w() -> Words:
     """Return the words of this visit: of the language chosen, else the browser's, else English."""
-    chosen = str(st.session_state.get("lang", "auto"))
+    chosen = str(st.session_state.get(Widget.LANGUAGE, "auto"))
     return words(nearest(st.context.locale or "") if chosen == "auto" else chosen)
 
 
@@ -18,21 +22,19 @@ def t(text: str, /, **values: object) -> str:
     return w()(text, **values)
 
 
-def address(name: str, options: Iterable[str], default: str) -> None:
-    """Let the value of a widget that follows, with this key, begin as the address says it."""
-    if name not in st.session_state:
-        asked = st.query_params.get(name, default)
-        st.session_state[name] = asked if asked in options else default
+def remembered(draw: Callable[..., object], label: str, options: Mapping[Option, str], key: Widget, **more: Any) -> Option:
+    """Draw a widget that offers options, as value and label, the first by default; the address remembers the value returned.
 
-
-def to_address(name: str, default: str) -> str:
-    """Write the value of a widget into the address, unless it is the default, and return it.
-
-    Streamlit's own binding writes what is shown of an option, which is another text in another language.
+    Streamlit's own binding writes an option as it is shown, which is another text in another language.
     """
-    value = str(st.session_state.get(name) or default)
+    default = next(iter(options))
+    if key not in st.session_state:
+        asked = st.query_params.get(key)
+        st.session_state[key] = asked if asked in options else default
+    draw(t(label), list(options), format_func=lambda option: t(options[option]), key=key, persist_state="session", **more)
+    value = st.session_state.get(key) or default
     if value != default:
-        st.query_params[name] = value
-    elif name in st.query_params:
-        del st.query_params[name]
-    return value
+        st.query_params[key] = value
+    elif key in st.query_params:
+        del st.query_params[key]
+    return cast("Option", value)
