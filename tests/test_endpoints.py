@@ -10,15 +10,15 @@ from pydantic import SecretStr
 from rag_app import prompt
 from rag_app.endpoints.chat import Chat, without_thinking
 from rag_app.endpoints.embeddings import Embeddings
-from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.endpoint import Endpoint, Stage
 from rag_app.endpoints.markers import Markers
 from rag_app.errors import RagError
 from rag_app.types import Candidate, Ranking
 from tests.wire import Reply, Wire, chat, embeddings, events, vector
 
 
-def endpoint(wire: Wire, setting: str, path: str = "", key: str = "sk-secret") -> Endpoint:
-    return Endpoint(setting.lower(), setting, wire.url + path, "m", SecretStr(key), timeout=5)
+def endpoint(wire: Wire, stage: Stage, path: str = "", key: str = "sk-secret") -> Endpoint:
+    return Endpoint(stage, stage.lower(), wire.url + path, "m", SecretStr(key), timeout=5)
 
 
 def candidates(*texts: str) -> list[Candidate]:
@@ -100,7 +100,7 @@ class TestEmbeddings:
         assert client.batch_size == 3
 
     def test_an_endpoint_that_is_down_is_named(self) -> None:
-        down = Endpoint("embeddings", "EMBEDDING", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
+        down = Endpoint("EMBEDDING", "embeddings", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
         with pytest.raises(RagError, match=r"127.0.0.1:9/v1\): cannot be reached .*check RAG_EMBEDDING_URL"):
             Embeddings(down, "", "", 2, 1).question("q")
 

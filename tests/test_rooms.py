@@ -16,6 +16,7 @@ LAYERS = [
     {
         "rag_app.types",
         "rag_app.errors",
+        "rag_app.extras",
         "rag_app.words",
         "rag_app.builtin",
         "rag_app.language",

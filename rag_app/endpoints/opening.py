@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
-from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.endpoint import Endpoint, Stage
 from rag_app.endpoints.rerank import Reranker
-from rag_app.settings import Settings, Stage
+from rag_app.settings import Settings
 
 
 def open_embeddings(settings: Settings) -> Embeddings:

@@ -6,11 +6,12 @@ from typing import Any
 import streamlit as st
 
 from rag_app.doctor import Finding, examine
+from rag_app.endpoints.endpoint import Stage
 from rag_app.errors import RagError
 from rag_app.page import resources, states
 from rag_app.page.hostile import html, joined
 from rag_app.page.say import t
-from rag_app.settings import STAGES, Settings, Stage
+from rag_app.settings import STAGES, Settings
 from rag_app.words import msg
 
 PARTS = {
@@ -82,8 +83,8 @@ def _card(settings: Settings, part: str, findings: list[Finding], running: str) 
                 '<li class="{status}"><b>{check}</b><div><bdi>{detail}</bdi>{todo}</div></li>',
                 status=f.status,
                 check=t(CHECKS.get(f.check, f.check)),
-                detail=f.detail,
-                todo=html('<p class="todo">→ <bdi>{remedy}</bdi></p>', remedy=f.remedy) if f.remedy else html(""),
+                detail=t(f.detail),
+                todo=html('<p class="todo">→ <bdi>{remedy}</bdi></p>', remedy=t(f.remedy)) if f.remedy else html(""),
             )
             for f in findings
         ]
