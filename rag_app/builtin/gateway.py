@@ -8,18 +8,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
 from rag_app import prompt
 from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL, extractive
 from rag_app.builtin.models import CrossEncoder, Embedder
 from rag_app.errors import RagError
-from rag_app.extras import needs
-
-with needs("builtin"):
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse, Response, StreamingResponse
-    from starlette.routing import Route
 
 log = logging.getLogger(__name__)
 Model = TypeVar("Model")

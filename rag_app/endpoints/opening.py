@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from rag_app.builtin import require_builtin
 from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint, Stage
@@ -36,6 +37,7 @@ def connect(settings: Settings, stage: Stage) -> Endpoint:
     if not endpoint.builtin:
         return endpoint
     # Only here, so that nobody with endpoints of their own loads or needs the local models.
+    require_builtin()
     from rag_app.builtin import server
 
     base = server.start()

@@ -5,7 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from rag_app.page import ask, connections, documents, resources
+from rag_app.extras import MissingExtraError
+from rag_app.page import ask, connections, documents, resources, states
 from rag_app.page.say import address, t, to_address
 from rag_app.words import languages, msg, words
 
@@ -48,6 +49,9 @@ def main() -> None:
 
 def evaluation(controls: Any) -> None:
     """Show the page Evaluate; its statistics take a second to load, which nobody else waits for."""
-    from rag_app.page import evaluate
-
+    try:
+        from rag_app.page import evaluate
+    except MissingExtraError as error:
+        states.show_error(error)
+        return
     evaluate.page(controls)
