@@ -45,7 +45,7 @@ def main() -> int:
         )
         for i in range(DOCUMENTS)
     ]
-    reranker = Reranker(Endpoint("rerank", "RERANK", url, "m", SecretStr("k"), timeout=30), load_settings())
+    reranker = Reranker(Endpoint("RERANK", "rerank", url, "m", SecretStr("k"), timeout=30), load_settings())
     texts = [candidate.text_in_context for candidate in candidates]
     content = json.dumps({"model": "m", "query": "a question", "documents": texts, "top_n": DOCUMENTS}).encode()
     http = httpx.Client(timeout=30)

@@ -15,7 +15,7 @@ import pebble
 
 from ingest.chunk import Cutting, chunks
 from ingest.readers.document import EmptyError, SkippedError, UnreadableError
-from ingest.readers.load import read
+from ingest.readers.load import EXTRA, read
 from rag_app.types import Chunk
 
 PROCESSES = 2
@@ -70,7 +70,7 @@ class Workers:
         # Never forked from here, where threads hold locks; the children of a fork server are quick to come.
         context = multiprocessing.get_context(self._method)
         if self._method == "forkserver":
-            context.set_forkserver_preload([__name__])
+            context.set_forkserver_preload([__name__, *EXTRA])
         atexit.register(self.stop)
         return pebble.ProcessPool(PROCESSES, context=context)
 

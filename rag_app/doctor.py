@@ -13,15 +13,17 @@ import numpy as np
 from rag_app import prompt
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.chat import Chat
-from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.endpoint import Endpoint, Stage, setting_name
 from rag_app.endpoints.failures import EndpointError
+from rag_app.endpoints.limits import TRY_TIMEOUT
 from rag_app.endpoints.opening import connect, open_embeddings
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
-from rag_app.settings import Settings, Stage
+from rag_app.settings import Settings
 from rag_app.store.opening import open_store
 from rag_app.store.records import EmptyCollectionError
 from rag_app.types import Candidate, Ranking, Record, seconds
+from rag_app.words import Said, joined, msg
 
 QUESTION = "What is the capital of France?"
 # Most to least relevant.
@@ -39,8 +41,8 @@ class Finding(Record):
     part: Literal["embeddings", "rerank", "chat", "chroma"]
     check: str
     status: Literal["ok", "warn", "fail"]
-    detail: str
-    remedy: str = ""
+    detail: Said
+    remedy: Said = ""
 
 
 class Diagnosis(Record):
@@ -82,16 +84,14 @@ def _part(
 ) -> Iterator[Finding]:
     """Turn a part's (check, status, detail, remedy) into findings, and an error that ends it into the last of them."""
     try:
-        for check, status, *rest in look():
-            yield Finding.model_validate(
-                {"part": part, "check": check, "status": status, "detail": rest[0], "remedy": "".join(rest[1:])}
-            )
+        for check, status, detail, *remedy in look():
+            found = {"part": part, "check": check, "status": status, "detail": detail, "remedy": remedy[0] if remedy else ""}
+            yield Finding.model_validate(found)
     except EndpointError as error:
         yield Finding(part=part, check=_CHECKS[error.kind], status="fail", detail=error.reason, remedy=error.remedy)
     except RagError as error:
-        detail, _, remedy = str(error).partition(": " if part != "chroma" else "; ")
         check = "collection" if part == "chroma" else "settings"
-        yield Finding(part=part, check=check, status="fail", detail=detail, remedy=remedy)
+        yield Finding(part=part, check=check, status="fail", detail=error.happened, remedy=error.remedy)
 
 
 def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str, ...]]:
@@ -102,24 +102,33 @@ def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str,
         asked, _ = client.question(QUESTION)
         ms = (time.perf_counter() - start) * 1000
     dimension.append(len(asked))
-    yield "answers", "ok", f"{client.endpoint.model} at {client.endpoint.address}, {len(asked)} dimensions, {seconds(ms)}"
+    found = msg(
+        "{model} at {address}, {n} dimensions, {time}",
+        model=client.endpoint.model,
+        address=client.endpoint.address,
+        n=len(asked),
+        time=seconds(ms),
+    )
+    yield "answers", "ok", found
     vectors = np.concatenate([batch.vectors for batch in client.passages(KNOWN)])
     cosines = (vectors @ asked) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked))
     if int(np.argmax(cosines)) == 0 and float(np.ptp(cosines)) > 1e-6:
-        yield "order", "ok", "a known question is nearest to its answer"
+        yield "order", "ok", msg("a known question is nearest to its answer")
     else:
+        shown = joined(", ", [f"{cosine:.3f}" for cosine in cosines])
         yield (
             "order",
             "fail",
-            f"a known question is not nearest to its answer (cosines {', '.join(f'{c:.3f}' for c in cosines)})",
-            "check RAG_EMBEDDING_MODEL and its prefixes RAG_EMBEDDING_QUESTION_PREFIX, RAG_EMBEDDING_PASSAGE_PREFIX",
+            msg("a known question is not nearest to its answer (cosines {cosines})", cosines=shown),
+            msg("check RAG_EMBEDDING_MODEL and its prefixes RAG_EMBEDDING_QUESTION_PREFIX, RAG_EMBEDDING_PASSAGE_PREFIX"),
         )
     size = settings.embedding_batch_size
     list(client.passages(["A short text."] * size))
     if client.batch_size < size:
-        yield "limits", "warn", f"takes fewer than {size} texts at once", f"set RAG_EMBEDDING_BATCH_SIZE={client.batch_size}"
+        remedy = msg("set RAG_EMBEDDING_BATCH_SIZE={n}", n=client.batch_size)
+        yield "limits", "warn", msg("takes fewer than {n} texts at once", n=size), remedy
     else:
-        yield "limits", "ok", f"takes {size} texts at once"
+        yield "limits", "ok", msg("takes {n} texts at once", n=size)
 
 
 def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
@@ -136,24 +145,25 @@ def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
             yield _CHECKS[error.kind], "fail", error.reason, found
             return
         raise
-    yield "answers", "ok", f"{endpoint.model} at {endpoint.address}, {seconds(receipt.ms)}"
+    answered = msg("{model} at {address}, {time}", model=endpoint.model, address=endpoint.address, time=seconds(receipt.ms))
+    yield "answers", "ok", answered
     if client.dialect != settings.rerank_dialect and client.dialect == "tei":
-        yield "shape", "ok", "tei, recognised by its answer; RAG_RERANK_DIALECT=tei saves the first try"
+        yield "shape", "ok", msg("tei, recognised by its answer; RAG_RERANK_DIALECT=tei saves the first try")
     else:
         yield "shape", "ok", client.dialect
     scores = [c.rerank.score for c in reranked if c.rerank]
-    shown = ", ".join(f"{score:.4g}" for score in scores[::-1])
+    shown = joined(", ", [f"{score:.4g}" for score in scores[::-1]])
     if len(scores) < len(KNOWN):
-        remedy = "the reply leaves documents out: check RAG_RERANK_PARAMETERS for a limit"
-        yield "order", "fail", f"{len(scores)} of {len(KNOWN)} documents got a score", remedy
+        remedy = msg("check RAG_RERANK_PARAMETERS for a limit: the reply leaves documents out")
+        yield "order", "fail", msg("{n} of {of} documents got a score", n=len(scores), of=len(KNOWN)), remedy
     elif len(set(scores)) == 1:
-        remedy = "check that RAG_RERANK_MODEL is a reranker, and the gateway's mapping of its scores"
-        yield "order", "fail", f"every document gets the same score ({shown})", remedy
+        remedy = msg("check that RAG_RERANK_MODEL is a reranker, and the gateway's mapping of its scores")
+        yield "order", "fail", msg("every document gets the same score ({scores})", scores=shown), remedy
     elif reranked[-1].rerank and reranked[-1].rerank.rank == 1:
-        yield "order", "ok", f"a known answer comes first (scores {shown})"
+        yield "order", "ok", msg("a known answer comes first (scores {scores})", scores=shown)
     else:
-        remedy = "check that RAG_RERANK_MODEL is a reranker for this language; with it ranking gets worse"
-        yield "order", "fail", f"a known answer does not come first (scores {shown})", remedy
+        remedy = msg("check that RAG_RERANK_MODEL is a reranker for this language; with it ranking gets worse")
+        yield "order", "fail", msg("a known answer does not come first (scores {scores})", scores=shown), remedy
     n = settings.n_candidates
     allowed = client.max_documents
     client.rerank(QUESTION, _candidates(KNOWN[i % len(KNOWN)] for i in range(n)))
@@ -161,13 +171,13 @@ def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
         yield (
             "limits",
             "warn",
-            f"takes fewer than {n} documents at once",
-            f"set RAG_RERANK_MAX_DOCUMENTS={client.max_documents}",
+            msg("takes fewer than {n} documents at once", n=n),
+            msg("set RAG_RERANK_MAX_DOCUMENTS={n}", n=client.max_documents),
         )
     elif client.max_documents and client.max_documents < n:
-        yield "limits", "ok", f"takes {n} documents in batches of {client.max_documents}"
+        yield "limits", "ok", msg("takes {n} documents in batches of {size}", n=n, size=client.max_documents)
     else:
-        yield "limits", "ok", f"takes {n} documents at once"
+        yield "limits", "ok", msg("takes {n} documents at once", n=n)
 
 
 def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
@@ -179,26 +189,27 @@ def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
         list(answering)
     answer = answering.answer
     if answer is None:
-        raise client.endpoint.error("reply", "the answer did not come to its end")
-    first = seconds(answering.first_token_ms or answering.ms)
-    yield "answers", "ok", f"{answer.model} at {client.endpoint.address}, first words after {first}"
+        raise client.endpoint.error("reply", msg("the answer did not come to its end"))
+    answered = msg(
+        "{model} at {address}, time to first token {time}",
+        model=answer.model,
+        address=client.endpoint.address,
+        time=seconds(answering.first_token_ms or answering.ms),
+    )
+    yield "answers", "ok", answered
+    said, another = repr(answer.text[:80]), msg("try another RAG_CHAT_MODEL")
     if CODE_WORD not in answer.text.lower():
-        yield (
-            "order",
-            "fail",
-            f"does not find an answer that its passages hold: {answer.text[:80]!r}",
-            "try another RAG_CHAT_MODEL",
-        )
+        yield "order", "fail", msg("does not find an answer that its passages hold: {said}", said=said), another
     elif [citation.marker for citation in answer.citations] != [1]:
-        yield "citations", "warn", f"answers without the right [1]: {answer.text[:80]!r}", "try another RAG_CHAT_MODEL"
+        yield "citations", "warn", msg("answers without the right [1]: {said}", said=said), another
     else:
-        yield "citations", "ok", "answers from its passage and cites it"
+        yield "citations", "ok", msg("answers from its passage and cites it")
     if answer.finish != "stop":
         yield (
             "shape",
             "warn",
-            f"the stream ends with {answer.finish!r}",
-            "answers may be cut short: check the server's token limit",
+            msg("the stream ends with {finish}", finish=repr(answer.finish)),
+            msg("check the server's token limit: answers may be cut short"),
         )
 
 
@@ -208,33 +219,42 @@ def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ..
         store = open_store(settings)
     except EmptyCollectionError:
         place = settings.chroma_url or settings.chroma_path
-        yield "collection", "warn", f"{settings.collection} in {place} is empty", "run `rag-app ingest PATH`"
+        yield (
+            "collection",
+            "warn",
+            msg("{name} in {place} is empty", name=settings.collection, place=place),
+            msg("run `rag-app ingest PATH`"),
+        )
         return
     n = store.count()
     ms = (time.perf_counter() - start) * 1000
-    yield "collection", "ok", f"{settings.collection} in {store.place}, {n} chunks, {seconds(ms)}"
+    found = msg("{name} in {place}, {n} chunks, {time}", name=settings.collection, place=store.place, n=n, time=seconds(ms))
+    yield "collection", "ok", found
     model = settings.endpoint("EMBEDDING").model
-    reindex = "set the old model again, or run `rag-app reindex`"
-    if store.recipe.get("embedding_model") != model:
-        made = store.recipe.get("embedding_model")
-        yield "model", "fail", f"the collection was made with embedding model {made!r}, not {model!r}", reindex
+    reindex = msg("set the old model again, or run `rag-app reindex`")
+    if (made := store.recipe.get("embedding_model")) != model:
+        differs = msg("the collection was made with embedding model {made}, not {model}", made=repr(made), model=repr(model))
+        yield "model", "fail", differs, reindex
     elif dimension is not None and store.dimension != dimension:
-        yield "dimension", "fail", f"the collection has {store.dimension} dimensions, {model} returns {dimension}", reindex
+        differs = msg(
+            "the collection has {stored} dimensions, {model} returns {n}", stored=store.dimension, model=model, n=dimension
+        )
+        yield "dimension", "fail", differs, reindex
     else:
-        yield "dimension", "ok", f"{store.dimension} dimensions, by {model}"
+        yield "dimension", "ok", msg("{n} dimensions, by {model}", n=store.dimension, model=model)
 
 
 def _address(settings: Settings, stage: Stage) -> Iterator[tuple[str, ...]]:
     """Yield a warning where a URL was put right before it was used."""
-    name = f"RAG_{stage}_URL" if getattr(settings, f"{stage.lower()}_url") else "RAG_BASE_URL"
-    given = getattr(settings, f"{stage.lower()}_url") or settings.base_url
+    own: str = getattr(settings, f"{stage.lower()}_url")
+    name, given = (setting_name(stage, "URL"), own) if own else ("RAG_BASE_URL", settings.base_url)
     path = urlsplit(given).path
     if any(f"/v{n}/v{n}" in path for n in (1, 2)):
         yield (
             "address",
             "warn",
-            f"{name} has its version twice",
-            f"it is read as {settings.endpoint(stage).address}: write it so",
+            msg("{name} has its version twice", name=name),
+            msg("write {address}, which it is read as", address=settings.endpoint(stage).address),
         )
 
 
@@ -245,20 +265,21 @@ def _explained(endpoint: Endpoint) -> Iterator[None]:
         yield
     except EndpointError as error:
         if error.kind == "auth" and not endpoint.key.get_secret_value():
-            remedy = f"no key is set: set RAG_API_KEY or RAG_{endpoint.setting}_API_KEY"
+            remedy = msg("set RAG_API_KEY or {key}: no key is set", key=setting_name(endpoint.stage, "API_KEY"))
             raise endpoint.error("auth", error.reason, remedy) from error
         if error.kind == "model" and (listed := _models(endpoint)):
             near = difflib.get_close_matches(endpoint.model, listed, 3, 0.3) or listed[:5]
-            raise endpoint.error("model", error.reason, f"{error.remedy}: it has {', '.join(near)}") from error
+            remedy = msg("{remedy}: it has {models}", remedy=error.remedy, models=joined(", ", near))
+            raise endpoint.error("model", error.reason, remedy) from error
         raise
 
 
 def _models(endpoint: Endpoint) -> list[str]:
     """Return the models that an endpoint lists, or nothing if it lists none."""
     parts = urlsplit(endpoint.url)
-    path = parts.path.rpartition("/")[0] if endpoint.setting == "RERANK" else parts.path
+    path = parts.path.rpartition("/")[0] if endpoint.stage == "RERANK" else parts.path
     base = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-    return openai_client.models(replace(endpoint, url=base, timeout=5.0))
+    return openai_client.models(replace(endpoint, url=base, timeout=TRY_TIMEOUT))
 
 
 def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
@@ -269,14 +290,15 @@ def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
             if (path, dialect) == (parts.path, settings.rerank_dialect):
                 continue
             url = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-            changed = settings.model_copy(update={"rerank_dialect": dialect, "rerank_deadline": 5.0})
+            changed = settings.model_copy(update={"rerank_dialect": dialect, "rerank_deadline": TRY_TIMEOUT})
             client = Reranker(replace(endpoint, url=url), changed)
             try:
                 client.rerank(QUESTION, _candidates(KNOWN))
             except EndpointError:
                 continue
-            tei = client.dialect == "tei"
-            return f"{'it is a TEI: ' if tei else ''}set RAG_RERANK_URL={url}" + (" and RAG_RERANK_DIALECT=tei" if tei else "")
+            if client.dialect == "tei":
+                return msg("set RAG_RERANK_URL={url} and RAG_RERANK_DIALECT=tei: it is a TEI", url=url)
+            return msg("set RAG_RERANK_URL={url}", url=url)
     return ""
 
 

@@ -2,8 +2,10 @@
 
 import difflib
 import io
+import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,25 +13,28 @@ from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings import SettingsError as JsonError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rag_app import builtin
-from rag_app.endpoints.endpoint import Endpoint, openai_base, rerank_url
+from rag_app.endpoints.endpoint import Endpoint, Stage, openai_base, rerank_url, setting_name
 from rag_app.errors import SettingsError
+from rag_app.words import Message, joined, msg, nmsg
 
 PREFIX = "RAG_"
 # What a collection is called while another is made to replace it, and what it replaced.
 RESERVED = ("-reindex", "-replaced")
 Price = Annotated[float | None, Field(ge=0)]
-Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
 RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
-# Stage: its name in messages, its built-in model.
-STAGES: dict[Stage, tuple[str, str]] = {
-    "EMBEDDING": ("embeddings", builtin.EMBEDDING_MODEL),
-    "RERANK": ("rerank", builtin.RERANK_MODEL),
-    "CHAT": ("chat", builtin.CHAT_MODEL),
+# Stage: what its model does, as messages call it; its built-in model.
+STAGES: dict[Stage, tuple[Message, str]] = {
+    "EMBEDDING": (msg("embeddings"), builtin.EMBEDDING_MODEL),
+    "RERANK": (msg("rerank"), builtin.RERANK_MODEL),
+    "CHAT": (msg("chat"), builtin.CHAT_MODEL),
 }
+
+
+class WrongValueError(SettingsError, ValueError):
+    """A value that a validator refuses; pydantic collects these, and `load_settings` puts the name of the setting first."""
 
 
 class Settings(BaseSettings):
@@ -39,7 +44,6 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         env_file=".env",
         env_file_encoding="utf-8-sig",
-        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
     )
@@ -63,7 +67,9 @@ class Settings(BaseSettings):
     rerank_deadline: float = Field(45, gt=0, description="Seconds that a rerank may take in all, with its retries.")
     rerank_dialect: RerankDialect = Field("auto", description="auto, flat, top_k, mixedbread, tei, dashscope or nim.")
     rerank_auth: str = Field("bearer", description="How the key is sent: bearer, raw, or the name of a header for it.")
-    rerank_parameters: dict[str, Any] = Field({}, description="JSON object that is merged into the rerank request.")
+    rerank_parameters: Annotated[dict[str, Any], NoDecode] = Field(
+        {}, description="JSON object that is merged into the rerank request."
+    )
     rerank_max_documents: int = Field(0, ge=0, description="Documents in one rerank request; 0 = all (TEI: 32).")
     rerank_max_tokens: int = Field(0, ge=0, description="Tokens of a document, estimated, to send at most; 0 = whole.")
     rerank_min_score: float | None = Field(None, description="Raw rerank score that a passage must reach; empty = any.")
@@ -115,6 +121,16 @@ class Settings(BaseSettings):
     price_answer: Price = Field(None, description="Price of a million tokens of answer.")
     price_currency: str = Field("USD", description="Currency of these prices.")
 
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: Any, init_settings: Any, *outside: Any, **named: Any) -> Any:
+        """Read options, then the environment, then `.env`; a setting that is left empty in the first of these is not set."""
+
+        def given() -> dict[str, Any]:
+            found = {**named["dotenv_settings"](), **named["env_settings"]()}
+            return {name: value for name, value in found.items() if value != ""}
+
+        return init_settings, given
+
     @field_validator("base_url", "embedding_url", "rerank_url", "chat_url", "chroma_url")
     @classmethod
     def _has_scheme(cls, url: str) -> str:
@@ -126,27 +142,35 @@ class Settings(BaseSettings):
             except ValueError:
                 complete = False
             if not complete:
-                raise ValueError("not a whole URL: write it with its scheme, such as https://api.example.com/v1")
+                raise WrongValueError(
+                    msg("not a whole URL"),
+                    msg("write it with its scheme, such as {example}", example="https://api.example.com/v1"),
+                )
             if "@" in parts.netloc or parts.query:
-                raise ValueError("a user, password or query in it is not sent: keys have settings of their own")
+                raise WrongValueError(
+                    msg("a user, password or query in it is not sent"), msg("use the settings that there are for keys")
+                )
         return url
 
     @field_validator("base_url", "chroma_url")
     @classmethod
     def _not_builtin(cls, url: str) -> str:
         if url == "builtin":
-            raise ValueError("leave it empty for the built-in one")
+            raise WrongValueError(msg("it cannot be {value}", value=url), msg("leave it empty for the built-in one"))
         return url
 
     @field_validator("collection")
     @classmethod
     def _is_a_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,490}[a-zA-Z0-9]", name):
-            raise ValueError(
-                "3 to 492 letters, digits, dots, underscores and hyphens; it starts and ends with a letter or digit"
+            raise WrongValueError(
+                msg("not a name for a collection"),
+                msg("use 3 to 492 letters, digits, dots, underscores and hyphens; start and end with a letter or digit"),
             )
-        if name.endswith(RESERVED):
-            raise ValueError(f"a name that ends with {' or '.join(RESERVED)} is kept for a reindex: choose another")
+        if ending := next((ending for ending in RESERVED if name.endswith(ending)), ""):
+            raise WrongValueError(
+                msg("a name that ends with {ending} is reserved for reindexing", ending=ending), msg("choose a different name")
+            )
         return name
 
     @field_validator("chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "server_path")
@@ -154,7 +178,7 @@ class Settings(BaseSettings):
     def _is_a_folder(cls, path: Path) -> Path:
         path = path.expanduser()
         if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file: name a folder")
+            raise WrongValueError(msg("{path} is a file", path=path), msg("name a folder"))
         return path
 
     @field_validator("api_key", "embedding_api_key", "rerank_api_key", "chat_api_key")
@@ -164,34 +188,61 @@ class Settings(BaseSettings):
         text = "".join(key.get_secret_value().split()) if key else ""
         text = text.removeprefix("Bearer") if text.startswith("Bearer") and len(text) > 6 else text
         if not text.isascii() or not text.isprintable():
-            raise ValueError("the key has characters that no HTTP header carries: copy it again")
+            raise WrongValueError(msg("the key has characters that no HTTP header carries"), msg("copy it again"))
         return SecretStr(text)
 
     @field_validator("rerank_auth")
     @classmethod
     def _is_a_header(cls, scheme: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9-]+", scheme):
-            raise ValueError("bearer, raw, or the name of a header such as x-api-key")
+            raise WrongValueError(
+                msg("not the name of a header"),
+                msg("use {bearer}, {raw} or a name such as {example}", bearer="bearer", raw="raw", example="x-api-key"),
+            )
         return scheme.lower() if scheme.lower() in ("bearer", "raw") else scheme
+
+    @field_validator("rerank_parameters", mode="before")
+    @classmethod
+    def _is_an_object(cls, value: Any) -> Any:
+        try:
+            decoded = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            decoded = None
+        if not isinstance(decoded, dict):
+            raise WrongValueError(
+                msg("not a JSON object"), msg("write it like {example}", example='{"return_documents": false}')
+            )
+        return decoded
 
     @field_validator("rerank_parameters")
     @classmethod
     def _leaves_the_question_alone(cls, parameters: dict[str, Any]) -> dict[str, Any]:
         if taken := {"model", "query", "documents", "texts", "passages"} & set(parameters):
-            raise ValueError(f"{', '.join(sorted(taken))} cannot be set here: the program fills it in")
+            raise WrongValueError(
+                msg("{names} cannot be set here", names=joined(", ", sorted(taken))),
+                msg("leave it out: the program fills it in"),
+            )
         return parameters
 
     @model_validator(mode="after")
     def _counts_fit(self) -> Self:
         if self.n_passages > self.n_candidates:
-            raise ValueError(
-                f"RAG_N_PASSAGES ({self.n_passages}) is above RAG_N_CANDIDATES ({self.n_candidates}): "
-                "passages are chosen from the candidates"
+            raise WrongValueError(
+                msg(
+                    "RAG_N_PASSAGES ({n_passages}) is above RAG_N_CANDIDATES ({n_candidates})",
+                    n_passages=self.n_passages,
+                    n_candidates=self.n_candidates,
+                ),
+                msg("lower it: passages are chosen from the candidates"),
             )
         if 2 * self.chunk_overlap > self.chunk_size:
-            raise ValueError(
-                f"RAG_CHUNK_OVERLAP ({self.chunk_overlap}) is above half of RAG_CHUNK_SIZE ({self.chunk_size}): "
-                "most of the text would be stored twice"
+            raise WrongValueError(
+                msg(
+                    "RAG_CHUNK_OVERLAP ({overlap}) is above half of RAG_CHUNK_SIZE ({size})",
+                    overlap=self.chunk_overlap,
+                    size=self.chunk_size,
+                ),
+                msg("lower it: most of the text would be stored twice"),
             )
         return self
 
@@ -201,7 +252,7 @@ class Settings(BaseSettings):
         SettingsError if a model of one's own has no name.
         """
         low = stage.lower()
-        name, builtin_model = STAGES[stage]
+        role, builtin_model = STAGES[stage]
         own: str = getattr(self, f"{low}_url")
         own_key: SecretStr = getattr(self, f"{low}_api_key")
         model: str = getattr(self, f"{low}_model")
@@ -210,16 +261,23 @@ class Settings(BaseSettings):
         if url in ("", "builtin"):
             if model not in ("", builtin_model):
                 raise SettingsError(
-                    f"RAG_{stage}_MODEL={model} needs an address: set RAG_BASE_URL or RAG_{stage}_URL, "
-                    f"or leave it empty for the built-in {builtin_model}"
+                    msg("{name}={model} needs an address", name=setting_name(stage, "MODEL"), model=model),
+                    msg(
+                        "set RAG_BASE_URL or {url}, or leave it empty for the built-in {builtin}",
+                        url=setting_name(stage, "URL"),
+                        builtin=builtin_model,
+                    ),
                 )
-            return Endpoint(name, stage, "", builtin_model, SecretStr(""), timeout, builtin=True)
+            return Endpoint(stage, role, "", builtin_model, SecretStr(""), timeout, builtin=True)
         if not model:
-            raise SettingsError(f"RAG_{stage}_MODEL is not set: name the {name} model to use at {url}")
+            raise SettingsError(
+                msg("{name} is not set", name=setting_name(stage, "MODEL")),
+                msg("name the {role} model to use at {url}", role=role, url=url),
+            )
         # The common key goes to one server only, so that it is not shown to another that it was not made for.
         key = own_key or (self.api_key if self._origins() == {_origin(url)} else SecretStr(""))
         url = rerank_url(url) if stage == "RERANK" else openai_base(url)
-        return Endpoint(name, stage, url, model, key, timeout)
+        return Endpoint(stage, role, url, model, key, timeout)
 
     @property
     def judge(self) -> Endpoint | None:
@@ -228,8 +286,18 @@ class Settings(BaseSettings):
             return None
         chat = self.endpoint("CHAT")
         if chat.builtin:
-            raise SettingsError(f"RAG_JUDGE_MODEL={self.judge_model} needs a chat endpoint: set RAG_CHAT_URL or RAG_BASE_URL")
-        return replace(chat, model=self.judge_model, stage="judge")
+            raise SettingsError(
+                msg("RAG_JUDGE_MODEL={model} needs a chat endpoint", model=self.judge_model),
+                msg("set RAG_CHAT_URL or RAG_BASE_URL"),
+            )
+        return replace(chat, model=self.judge_model, role=msg("judge"))
+
+    def with_collection(self, name: str) -> "Settings":
+        """Return the settings for another collection. SettingsError if it cannot have this name."""
+        try:
+            return self.model_copy(update={"collection": self._is_a_name(name)})
+        except WrongValueError as error:
+            raise _named([error], ["RAG_COLLECTION"]) from None
 
     def _origins(self) -> set[tuple[str, str]]:
         """Return where the common key may go: the base URL's server, without a base URL that of all others, if it is one."""
@@ -243,64 +311,74 @@ class Settings(BaseSettings):
         own = builtin_model and "embedding_question_prefix" not in self.model_fields_set
         return builtin.QUESTION_PREFIX if own else self.embedding_question_prefix
 
-    def advice(self) -> list[str]:
+    def advice(self) -> list[Message]:
         """Return a line for each setting that works but is unlikely to serve."""
         lines = []
-        if self.n_candidates < 20:
-            lines.append(f"{self.n_candidates} candidates: fewer than 20 leave the reranker little to choose from")
-        if self.n_candidates > 50:
-            lines.append(f"{self.n_candidates} candidates: more than 50 cost rerank time and seldom add a passage")
-        if self.n_passages < 3:
-            lines.append(f"{self.n_passages} passages: fewer than 3 lose the answer when the best one is ranked just below")
-        if self.n_passages > 5:
-            lines.append(f"{self.n_passages} passages: more than 5 lengthen the prompt with ever weaker passages")
+        candidates, passages = self.n_candidates, self.n_passages
+        if candidates < 20:
+            lines.append(
+                nmsg(
+                    "{n} candidate: fewer than 20 leave the reranker little to choose from",
+                    "{n} candidates: fewer than 20 leave the reranker little to choose from",
+                    candidates,
+                )
+            )
+        if candidates > 50:
+            lines.append(msg("{n} candidates: more than 50 cost rerank time and seldom add a passage", n=candidates))
+        if passages < 3:
+            lines.append(
+                nmsg(
+                    "{n} passage: fewer than 3 lose the answer when the best one is ranked just below",
+                    "{n} passages: fewer than 3 lose the answer when the best one is ranked just below",
+                    passages,
+                )
+            )
+        if passages > 5:
+            lines.append(msg("{n} passages: more than 5 lengthen the prompt with ever weaker passages", n=passages))
         return lines
 
 
 def load_settings(**overrides: object) -> Settings:
     """Return the settings from the environment and `.env`, with options of the command line on top.
 
-    SettingsError in one line for a misspelt RAG_ variable or a value that cannot work; a key is never repeated in it.
+    SettingsError in one line for a misspelt RAG_ variable or a value that cannot work; a key is never repeated in it. Names
+    without the prefix belong to other programs and are not looked at.
     """
     known = [PREFIX + field.upper() for field in Settings.model_fields]
-    in_file = _names_in(Path(".env"))
-    for name in (*os.environ, *in_file):
-        near = difflib.get_close_matches(name.upper(), known, 1)
-        # In our own file a name that is nearly one of ours is meant to be it, whatever it starts with.
-        ours = name.upper().startswith(PREFIX) or (near and name in in_file)
-        if ours and name.upper() not in known:
-            hint = f"did you mean {near[0]}?" if near else "see .env.example for the settings there are"
-            raise SettingsError(f"{name} is not a setting: {hint}")
-    # No proxy stands between a machine and itself.
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = os.environ.get(name, "")
-        if "127.0.0.1" not in hosts:
-            os.environ[name] = ",".join(filter(None, (hosts, "127.0.0.1", "localhost")))
+    for name in (*os.environ, *_names_in(Path(".env"))):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, 1)
+            remedy = msg("did you mean {name}?", name=near[0]) if near else msg("see .env.example for all settings")
+            raise SettingsError(msg("{name} is not a setting", name=name), remedy)
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
-    except JsonError as error:
-        field = re.search(r'"(\w+)"', str(error))
-        name = f"{PREFIX}{field[1].upper()}" if field else "a setting"
-        raise SettingsError(f'{name} is not a JSON object: write it like {{"return_documents": false}}') from None
     except ValidationError as error:
-        lines = []
-        for problem in error.errors(include_input=False, include_url=False):
-            where = f"{PREFIX}{str(problem['loc'][0]).upper()}: " if problem["loc"] else ""
-            lines.append(where + problem["msg"].removeprefix("Value error, "))
-        raise SettingsError("; ".join(lines)) from None
+        problems = error.errors(include_input=False, include_url=False)
+        found = [problem.get("ctx", {}).get("error") or SettingsError(problem["msg"]) for problem in problems]
+        names = ["".join(f"{PREFIX}{str(place).upper()}" for place in problem["loc"][:1]) for problem in problems]
+        raise _named(found, names) from None
+
+
+def _named(errors: Sequence[SettingsError], names: Sequence[str]) -> SettingsError:
+    """Return errors about settings as one, each under the name of its setting."""
+    return SettingsError(
+        joined("; ", [joined(": ", (name, error.happened)) for name, error in zip(names, errors, strict=True)]),
+        joined("; ", [error.remedy for error in errors]),
+    )
 
 
 def _names_in(env_file: Path) -> list[str]:
-    """Return the names that a .env file sets; SettingsError if it is not such a file."""
+    """Return the names that a .env file sets. SettingsError if it cannot be read, or a line that is ours is not NAME=value."""
     if not env_file.is_file():
         return []
     try:
         lines = list(parse_stream(io.StringIO(env_file.read_text("utf-8-sig"))))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f".env cannot be read ({error}): save it as UTF-8 text") from None
+        raise SettingsError(msg(".env cannot be read ({reason})", reason=error), msg("save it as UTF-8 text")) from None
     for line in lines:
-        if line.error or (line.key and line.value is None):
-            raise SettingsError(f".env, line {line.original.line}: write NAME=value")
+        ours = re.match(rf"\s*(export\s+)?{PREFIX}", line.original.string, re.IGNORECASE)
+        if ours and (line.error or line.value is None):
+            raise SettingsError(msg("line {n} of .env is not a setting", n=line.original.line), msg("write NAME=value"))
     return [line.key for line in lines if line.key]
 
 

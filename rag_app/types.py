@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from rag_app.words import Said
+
 SEPARATOR = " › "
 
 
@@ -113,10 +115,10 @@ class Receipt(Record):
     dropped: int = 0
     truncated: int = 0
     attempts: int = 0
-    reason: str = ""
+    reason: Said = ""
     ms: float = 0.0
     usage: dict[str, float] = {}
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Said, ...] = ()
 
     @property
     def line(self) -> str:

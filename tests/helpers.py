@@ -18,7 +18,7 @@ from ingest.planning import look_through
 from ingest.sync import Report
 from rag_app.cli.app import app
 from rag_app.endpoints.embeddings import Embeddings
-from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.endpoint import Endpoint, Stage
 from rag_app.store.chroma import ChromaStore
 from rag_app.types import Candidate, Ranking
 from tests.wire import Wire
@@ -52,8 +52,8 @@ def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
     )
 
 
-def endpoint(wire: Wire, setting: str, path: str = "", key: str = "sk-secret") -> Endpoint:
-    return Endpoint(setting.lower(), setting, wire.url + path, "m", SecretStr(key), timeout=5)
+def endpoint(wire: Wire, stage: Stage, path: str = "", key: str = "sk-secret") -> Endpoint:
+    return Endpoint(stage, stage.lower(), wire.url + path, "m", SecretStr(key), timeout=5)
 
 
 def candidates(*texts: str) -> list[Candidate]:

@@ -174,11 +174,8 @@ def test_model_files_are_checked_before_they_are_used(tmp_path: Path, monkeypatc
     monkeypatch.setitem(models.SHA256, name, "0" * 64)
     with pytest.raises(RagError, match=r"has sha256 .* reinstall"):
         models.model_file(name)
-    monkeypatch.setattr(models, "WHEEL", "no-such-wheel")
-    with pytest.raises(RagError, match=r"pip install 'rag-app\[builtin\]'"):
-        models.model_file(name)
 
 
 def test_a_busy_port_is_one_clear_error(base: str) -> None:
-    with pytest.raises(RagError, match=r"cannot be had .*choose another with --port"):
+    with pytest.raises(RagError, match=r"is not available .*choose another with --port"):
         server.serve(int(base.rsplit(":", 1)[1].split("/")[0]))

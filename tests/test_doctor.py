@@ -69,7 +69,7 @@ def at_most_eight(body: Any) -> Reply:
 
 FAULTS: list[tuple[str, dict[str, Callable[[Any], Reply]], dict[str, Any], tuple[str, str, str, str]]] = [
     ("a wrong key", {"/rerank": refuse_key}, {}, ("rerank", "fail", "401 Unauthorized: Invalid token", "check RAG_RERANK_API_KEY")),
-    ("no key", {"/embeddings": refuse_key}, {"api_key": ""}, ("embeddings", "fail", "Invalid token", "no key is set: set RAG_API_KEY")),
+    ("no key", {"/embeddings": refuse_key}, {"api_key": ""}, ("embeddings", "fail", "Invalid token", "set RAG_API_KEY or RAG_EMBEDDING_API_KEY: no key is set")),
     ("an unknown model", {"/rerank": unknown_model}, {}, ("rerank", "fail", "does not exist", "check RAG_RERANK_MODEL: it has rr-large")),
     ("the same score for all", {"/rerank": constant}, {}, ("rerank", "fail", "every document gets the same score", "is a reranker")),
     ("an order that is wrong", {"/rerank": backwards}, {}, ("rerank", "fail", "a known answer does not come first", "ranking gets worse")),
@@ -133,7 +133,7 @@ def only(path: str, answer: Callable[[Any], Reply]) -> Callable[[Wire], None]:
     ("path", "answer", "given", "remedy"),
     [
         ("/v1/rerank", rerank, "/rerank", "set RAG_RERANK_URL={root}/v1/rerank"),
-        ("1/rerank", tei, "/v9", "it is a TEI: set RAG_RERANK_URL={root}/v1/rerank and RAG_RERANK_DIALECT=tei"),
+        ("1/rerank", tei, "/v9", "set RAG_RERANK_URL={root}/v1/rerank and RAG_RERANK_DIALECT=tei: it is a TEI"),
         ("/api/v1/rerank", rerank, "/v1/rerank", "set RAG_RERANK_URL={root}/api/v1/rerank"),
     ],
     ids=["/v1 missing", "a TEI elsewhere", "/api missing"],
@@ -155,7 +155,7 @@ def test_a_tei_behind_its_own_path_is_recognised(wire: Wire) -> None:
 def test_a_doubled_version_is_put_right_and_remarked_on(wire: Wire) -> None:
     found = trouble(base_url=wire.url + "/v1")
     assert {f[:3] for f in found} >= {("rerank", "warn", "RAG_BASE_URL has its version twice")}
-    assert {f[1] for f in found} == {"warn"} and f"it is read as {wire.url}" in found[0][3]
+    assert {f[1] for f in found} == {"warn"} and f"write {wire.url}, which it is read as" == found[0][3]
 
 
 def test_a_failure_is_exit_code_1_with_the_remedy_beside_it(wire: Wire) -> None:

@@ -77,7 +77,7 @@ class TestEmbeddings:
         assert client.batch_size == 3
 
     def test_an_endpoint_that_is_down_is_named(self) -> None:
-        down = Endpoint("embeddings", "EMBEDDING", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
+        down = Endpoint("EMBEDDING", "embeddings", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
         with pytest.raises(RagError, match=r"127.0.0.1:9/v1\): cannot be reached .*check RAG_EMBEDDING_URL"):
             Embeddings(down, "", "", 2, 1).question("q")
 

@@ -317,7 +317,11 @@ class TestStates:
             (Reply({"error": {"message": "model rr not found"}}, 404), "model rr not found", "check RAG_RERANK_MODEL"),
             (Reply(b"<html>", kind="text/html"), "not JSON but text/html", "is /v1 missing or doubled?"),
             (Reply({"success": False, "message": "no channel"}), "no results: no channel", "check RAG_RERANK_URL"),
-            (Reply(b"", 302, headers={"location": "/v2"}), "302 Found (to /v2)", "put the address that it redirects to"),
+            (
+                Reply(b"", 302, headers={"location": "/v2"}),
+                "302 Found (to /v2)",
+                "set RAG_RERANK_URL to the address that it redirects to",
+            ),
             (
                 Reply({"message": "slow down"}, 429, headers={"retry-after": "99"}),
                 "429 Too Many Requests",

@@ -44,7 +44,7 @@ def reranker(
     wire: Wire, path: str = "/v1/rerank", key: str = "sk-secret", breaker: Breaker | None = None, **options: Any
 ) -> Reranker:
     url = rerank_url(wire.url.removesuffix("/v1") + path)
-    endpoint = Endpoint("rerank", "RERANK", url, "m", SecretStr(key), timeout=options.pop("timeout", 5))
+    endpoint = Endpoint("RERANK", "rerank", url, "m", SecretStr(key), timeout=options.pop("timeout", 5))
     return Reranker(endpoint, load_settings(**{f"rerank_{name}": value for name, value in options.items()}), breaker)
 
 
@@ -247,25 +247,25 @@ HTML = Reply(b"<!doctype html><title>Login</title>", kind="text/html")
 
 # Sentence, reply for two candidates, rank of each candidate, and what the receipt says. No ranks: fallback.
 ODD: list[tuple[str, Reply, list[int | None] | None, str]] = [
-    ("an index beyond the last document is dropped", results(FIRST, row(2)), [1, None], "1 results without a valid index"),
-    ("a negative index does not wrap around", results(FIRST, row(-1)), [1, None], "1 results without a valid index"),
-    ("an index far beyond any number is dropped", results(FIRST, row(10**400)), [1, None], "1 results without a valid index"),
+    ("an index beyond the last document is dropped", results(FIRST, row(2)), [1, None], "1 result without a valid index"),
+    ("a negative index does not wrap around", results(FIRST, row(-1)), [1, None], "1 result without a valid index"),
+    ("an index far beyond any number is dropped", results(FIRST, row(10**400)), [1, None], "1 result without a valid index"),
     ("an index written as text counts", results(FIRST, row("1")), [2, 1], ""),
     ("an index written as a float counts", results(FIRST, row(1.0)), [2, 1], ""),
-    ("half an index is dropped", results(FIRST, row(0.5)), [1, None], "1 results without a valid index"),
-    ("true is no index", results(FIRST, row(True)), [1, None], "1 results without a valid index"),
-    ("a word is no index", results(FIRST, row("one")), [1, None], "1 results without a valid index"),
-    ("a row without an index is dropped", results(FIRST, {"relevance_score": 1}), [1, None], "1 results without a valid index"),
+    ("half an index is dropped", results(FIRST, row(0.5)), [1, None], "1 result without a valid index"),
+    ("true is no index", results(FIRST, row(True)), [1, None], "1 result without a valid index"),
+    ("a word is no index", results(FIRST, row("one")), [1, None], "1 result without a valid index"),
+    ("a row without an index is dropped", results(FIRST, {"relevance_score": 1}), [1, None], "1 result without a valid index"),
     ("only rows without a valid index are a failure", results(row(7), row(-3)), None, "no result has a valid index"),
     ("of a document that comes back twice the better score counts", results(FIRST, row(1, 0.2), row(1, 0.7)), [2, 1], "came back twice"),
     ("fewer rows than asked leave the rest in retrieval order", results(row(1)), [None, 1], "1 of 2 candidates got no score"),
     ("more rows than documents are cut to those that are", results(FIRST, row(1), row(2), row(3)), [2, 1], "2 results without"),
     ("unsorted rows are sorted", results(row(0, 0.1), row(1, 0.9)), [2, 1], ""),
-    ("NaN is no score", results(FIRST, row(1, float("nan"))), [1, None], "1 results without a valid index or score"),
-    ("infinity is no score", results(FIRST, row(1, float("inf"))), [1, None], "1 results without a valid index or score"),
-    ("null is no score", results(FIRST, row(1, None)), [1, None], "1 results without a valid index or score"),
-    ("a word is no score", results(FIRST, row(1, "high")), [1, None], "1 results without a valid index or score"),
-    ("a list is no score", results(FIRST, row(1, [1])), [1, None], "1 results without a valid index or score"),
+    ("NaN is no score", results(FIRST, row(1, float("nan"))), [1, None], "1 result without a valid index or score"),
+    ("infinity is no score", results(FIRST, row(1, float("inf"))), [1, None], "1 result without a valid index or score"),
+    ("null is no score", results(FIRST, row(1, None)), [1, None], "1 result without a valid index or score"),
+    ("a word is no score", results(FIRST, row(1, "high")), [1, None], "1 result without a valid index or score"),
+    ("a list is no score", results(FIRST, row(1, [1])), [1, None], "1 result without a valid index or score"),
     ("a score written as text counts", results(FIRST, row(1, "0.9")), [2, 1], ""),
     ("only unusable scores are a failure", results(row(0, None), row(1, "x")), None, "no result has a valid index and a numeric"),
     ("scores that are all the same leave retrieval order and are remarked on", results(row(1, 0), row(0, 0)), [1, 2], "every score is the same"),
@@ -288,7 +288,7 @@ ODD: list[tuple[str, Reply, list[int | None] | None, str]] = [
     ("an unknown model names the setting", Reply({"error": {"message": "The model `m` does not exist."}}, 404), None, "check RAG_RERANK_MODEL"),
     ("a wrong path names the setting", Reply({"detail": "Not Found"}, 404), None, "404 Not Found: Not Found; check RAG_RERANK_URL"),
     ("a missing feature names the setting", Reply({"error": "start with --reranking"}, 501), None, "--reranking; check RAG_RERANK_URL"),
-    ("a redirect names where it goes", Reply(b"", 302, headers={"location": "https://b.example/v1"}), None, "(to https://b.example/v1); put"),
+    ("a redirect names where it goes", Reply(b"", 302, headers={"location": "https://b.example/v1"}), None, "(to https://b.example/v1); set RAG_RERANK_URL to the address that it redirects to"),
     ("an exhausted account is told", Reply({"message": "insufficient balance"}, 402), None, "top up the account"),
     ("a request that is not understood points at the dialect", Reply({"detail": [{"msg": "field required"}]}, 422), None, "check RAG_RERANK_DIALECT"),
     ("an unknown field is told", Reply({"message": "unknown field: parameter 'top_n' is not valid"}, 422), None, "RAG_RERANK_DIALECT"),
@@ -502,7 +502,7 @@ def shared_wire() -> Any:
 @pytest.fixture(scope="module")
 def shared(shared_wire: Wire) -> Reranker:
     """One client for thousands of replies; its circuit is closed by hand after each."""
-    endpoint = Endpoint("rerank", "RERANK", f"{shared_wire.url}/rerank", "m", SecretStr("sk-secret"), timeout=5)
+    endpoint = Endpoint("RERANK", "rerank", f"{shared_wire.url}/rerank", "m", SecretStr("sk-secret"), timeout=5)
     return Reranker(endpoint, Settings(_env_file=None))  # type: ignore[call-arg]
 
 

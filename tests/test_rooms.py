@@ -16,6 +16,7 @@ LAYERS = [
     {
         "rag_app.types",
         "rag_app.errors",
+        "rag_app.extras",
         "rag_app.words",
         "rag_app.builtin",
         "rag_app.language",
@@ -113,7 +114,8 @@ def test_rooms_of_one_layer_stay_apart(one: str, other: str) -> None:
 
 
 def test_imports_have_no_circle() -> None:
-    known = modules()
+    # The package itself only names what is in its modules, and loads it when it is used.
+    known = {name: path for name, path in modules().items() if name != "rag_app"}
     graph = {name: {module for module in imports(path) if module in known} - {name} for name, path in known.items()}
     TopologicalSorter(graph).prepare()
 

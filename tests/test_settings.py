@@ -86,14 +86,14 @@ def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.Mo
         ("RAG_N_CANDIDATES", "many", "RAG_N_CANDIDATES: Input should be a valid integer"),
         ("RAG_BASE_URL", "api.example.com/v1", "RAG_BASE_URL: not a whole URL: write it with its scheme"),
         ("RAG_CHAT_URL", "https://:99999", "RAG_CHAT_URL: not a whole URL"),
-        ("RAG_CHROMA_URL", "builtin", "RAG_CHROMA_URL: leave it empty"),
+        ("RAG_CHROMA_URL", "builtin", "RAG_CHROMA_URL: it cannot be builtin: leave it empty"),
         ("RAG_BASE_URL", "https://bob:schlüssel@a.example/v1", "RAG_BASE_URL: a user, password or query in it is not sent"),
         ("RAG_CHROMA_PATH", "/etc/hostname", "RAG_CHROMA_PATH: /etc/hostname is a file: name a folder"),
-        ("RAG_RERANK_PARAMETERS", "[1", "RAG_RERANK_PARAMETERS is not a JSON object"),
+        ("RAG_RERANK_PARAMETERS", "[1", "RAG_RERANK_PARAMETERS: not a JSON object: write it like"),
         ("RAG_RERANK_PARAMETERS", '{"query": 1}', "RAG_RERANK_PARAMETERS: query cannot be set here"),
         ("RAG_RERANK_DIALECT", "morse", "RAG_RERANK_DIALECT: Input should be 'auto'"),
-        ("RAG_RERANK_AUTH", "x: y", "RAG_RERANK_AUTH: bearer, raw, or the name of a header"),
-        ("RAG_COLLECTION", "!", "RAG_COLLECTION: 3 to 492 letters"),
+        ("RAG_RERANK_AUTH", "x: y", "RAG_RERANK_AUTH: not the name of a header: use bearer, raw or"),
+        ("RAG_COLLECTION", "!", "RAG_COLLECTION: not a name for a collection: use 3 to 492 letters"),
         ("RAG_API_KEY", "sk-schlüssel", "RAG_API_KEY: the key has characters that no HTTP header carries"),
     ],
     ids=[
@@ -125,20 +125,67 @@ def test_a_wrong_setting_gets_one_line(name: str, value: str, says: str, monkeyp
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("RAG_COLLECTION mine", ".env, line 1: write NAME=value"),
-        ("# fine\nRAG_COLLECTION", ".env, line 2: write NAME=value"),
-        ("RA_COLLECTION=mine", "RA_COLLECTION is not a setting: did you mean RAG_COLLECTION?"),
-        ("OTHER_TOOL=1", ""),
+        ("RAG_COLLECTION mine", "line 1 of .env is not a setting: write NAME=value"),
+        ("# fine\nRAG_COLLECTION", "line 2 of .env is not a setting: write NAME=value"),
+        ("export RAG_COLLECTION", "line 1 of .env is not a setting: write NAME=value"),
+        ("RAG_COLECTION=mine", "RAG_COLECTION is not a setting: did you mean RAG_COLLECTION?"),
+        ("rag_colection=mine", "rag_colection is not a setting: did you mean RAG_COLLECTION?"),
     ],
 )
-def test_a_dotenv_file_is_read_strictly(text: str, says: str) -> None:
+def test_a_line_of_ours_in_a_dotenv_file_is_read_strictly(text: str, says: str) -> None:
     Path(".env").write_text(text)
-    if says:
-        with pytest.raises(SettingsError) as caught:
-            load_settings()
-        assert says in str(caught.value)
-    else:
+    with pytest.raises(SettingsError) as caught:
         load_settings()
+    assert says in str(caught.value)
+
+
+def test_names_of_other_programs_in_the_file_and_in_the_environment_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = "OPENAI_API_KEY=sk-other\nDATABASE_URL=postgres://x\nLOG_LEVEL=debug\nHTTP_PROXY=http://127.0.0.1:9\n"
+    # Nearly ours, the name of a setting without its prefix, and lines that only others understand.
+    Path(".env").write_text(others + "RA_COLLECTION=mine\nTITLE=theirs\nCOLLECTION\nsource other.env\nRAG_COLLECTION=ours\n")
+    monkeypatch.setenv("RAGCOLLECTION", "mine")
+    settings = load_settings()
+    assert (settings.collection, settings.title, settings.log_level) == ("ours", "Ask the handbook", "warning")
+
+
+@pytest.mark.parametrize(
+    ("field", "in_file", "default"),
+    [
+        ("collection", "mine", "handbook"),
+        ("n_passages", "7", 4),
+        ("rerank_min_score", "0.5", None),
+        ("rerank_parameters", "{}", {}),
+    ],
+)
+def test_a_setting_that_is_empty_in_the_environment_is_not_set_whatever_the_file_says(
+    field: str, in_file: str, default: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"RAG_{field.upper()}"
+    Path(".env").write_text(f"{name}={in_file}\n")
+    monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert getattr(settings, field) == default and field not in settings.model_fields_set
+
+
+def test_an_option_that_is_empty_is_not_taken_for_one_that_is_not_given() -> None:
+    with pytest.raises(SettingsError, match="RAG_COLLECTION: not a name"):
+        load_settings(collection="")
+
+
+def test_several_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAG_BASE_URL", "api.example.com")
+    monkeypatch.setenv("RAG_RERANK_AUTH", "x: y")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert caught.value.happened == "RAG_BASE_URL: not a whole URL; RAG_RERANK_AUTH: not the name of a header"
+    assert caught.value.remedy.startswith("write it with its scheme, such as https://api.example.com/v1; use bearer")
+
+
+def test_settings_for_another_collection_are_the_same_but_for_its_name() -> None:
+    settings = load_settings(n_candidates=44)
+    assert settings.with_collection("mine") == load_settings(n_candidates=44, collection="mine")
+    with pytest.raises(SettingsError, match="RAG_COLLECTION: not a name for a collection"):
+        settings.with_collection("!")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
@@ -151,10 +198,11 @@ def test_a_dotenv_file_of_another_encoding_is_told_and_a_bom_is_not_minded(encod
         assert load_settings().collection == "mine"
 
 
-def test_a_proxy_does_not_stand_between_the_program_and_its_own_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "intranet")
+def test_the_environment_is_read_and_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("RAG_COLLECTION=mine\nHTTP_PROXY=http://127.0.0.1:9\n")
+    before = dict(os.environ)
     load_settings()
-    assert os.environ["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    assert dict(os.environ) == before
 
 
 def test_a_model_without_a_name_is_asked_for_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

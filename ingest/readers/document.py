@@ -41,6 +41,8 @@ class EmptyError(Exception):
     """Why a file gives nothing to index, in words for its owner."""
 
 
+LOCKED = "it needs a password: save it without one"
+
 # What a reader returns: the title that the file states, or "", and the blocks.
 Read = tuple[str, list[Block]]
 

@@ -7,21 +7,23 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path, PurePath
+from typing import Any
 
 import filetype
 import olefile
 from pygments.lexers import find_lexer_class_for_filename
 
-from ingest.readers.document import Block, Document, EmptyError, Read, SkippedError, UnreadableError
+from ingest.readers.document import LOCKED, Block, Document, EmptyError, Read, SkippedError, UnreadableError
 from ingest.readers.encoding import decode
 from ingest.readers.epub import read_epub
 from ingest.readers.html import read_html, read_markdown
-from ingest.readers.mail import Letter, read_eml, read_msg
-from ingest.readers.office import LOCKED, read_docx, read_odf, read_pptx, read_workbook
+from ingest.readers.mail import Letter, read_eml
 from ingest.readers.package import open_package
-from ingest.readers.pdf import read_pdf
-from ingest.readers.plain import read_code, read_csv, read_json, read_jsonl, read_rtf, read_text, read_xml
+from ingest.readers.plain import read_code, read_csv, read_json, read_jsonl, read_text, read_xml
+from rag_app.extras import MissingExtraError, require
+from rag_app.words import msg
 
 
 def read(path: Path, content: bytes) -> Document:
@@ -55,6 +57,8 @@ def _read(path: PurePath, content: bytes) -> Read:
             return READERS[kind](content)
     except (UnreadableError, SkippedError, EmptyError, MemoryError):
         raise
+    except MissingExtraError as error:
+        raise UnreadableError(str(error)) from error
     except Exception as error:
         # A reader meets whatever a file holds; whatever it raises is this file's failure and no one else's.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -89,23 +93,37 @@ def _with_attachments(read_letter: Callable[[bytes], Letter]) -> Callable[[bytes
     return read_mail
 
 
+# Modules of readers whose packages are in the extra `files`.
+EXTRA = ("ingest.readers.office", "ingest.readers.pdf")
+
+
+def _extra(kind: str, module: str, name: str) -> Callable[[bytes], Any]:
+    """Return a reader that is loaded when it is first called, if the extra `files` is installed."""
+
+    def read_file(content: bytes) -> Any:
+        require("files", msg("Reading {kind} needs more packages", kind=kind))
+        return getattr(import_module(f"ingest.readers.{module}"), name)(content)
+
+    return read_file
+
+
 READERS: dict[str, Callable[[bytes], Read]] = {
     "markdown": read_markdown,
     "text": read_text,
     "html": read_html,
-    "pdf": read_pdf,
-    "docx": read_docx,
-    "pptx": read_pptx,
-    "xlsx": read_workbook,
-    "xls": read_workbook,
+    "pdf": _extra("PDF", "pdf", "read_pdf"),
+    "docx": _extra("Word files", "office", "read_docx"),
+    "pptx": _extra("PowerPoint files", "office", "read_pptx"),
+    "xlsx": _extra("Excel files", "office", "read_workbook"),
+    "xls": _extra("Excel files", "office", "read_workbook"),
     "csv": read_csv,
     "epub": read_epub,
-    "odt": read_odf,
-    "odp": read_odf,
-    "ods": read_workbook,
-    "rtf": read_rtf,
+    "odt": _extra("OpenDocument files", "office", "read_odf"),
+    "odp": _extra("OpenDocument files", "office", "read_odf"),
+    "ods": _extra("OpenDocument files", "office", "read_workbook"),
+    "rtf": _extra("RTF", "plain", "read_rtf"),
     "eml": _with_attachments(read_eml),
-    "msg": _with_attachments(read_msg),
+    "msg": _with_attachments(_extra("Outlook mail", "mail", "read_msg")),
     "json": read_json,
     "jsonl": read_jsonl,
     "xml": read_xml,

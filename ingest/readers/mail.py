@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from email.message import EmailMessage, MIMEPart
 
 import bs4
-import oxmsg
 
 from ingest.readers.document import Block
 from ingest.readers.encoding import decode
@@ -49,6 +48,8 @@ def _text(part: MIMEPart) -> str:
 
 def read_msg(content: bytes) -> Letter:
     """Outlook mail: its head, its text, its attachments."""
+    import oxmsg  # Of the extra `files`.
+
     message = oxmsg.Message.load(io.BytesIO(content))
     names = [f"{r.name} <{r.email_address}>" if r.name != r.email_address else r.name for r in message.recipients]
     head = [

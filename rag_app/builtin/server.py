@@ -9,10 +9,11 @@ import uvicorn
 
 from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL
 from rag_app.builtin.gateway import app
+from rag_app.endpoints.limits import START_TIMEOUT
 from rag_app.errors import RagError
+from rag_app.words import msg
 
 HOST = "127.0.0.1"
-START_TIMEOUT = 30.0
 _starting = threading.Lock()
 
 
@@ -30,7 +31,10 @@ def _start() -> str:
     deadline = time.monotonic() + START_TIMEOUT
     while not server.started:
         if time.monotonic() > deadline:
-            raise RagError("the built-in gateway did not start within 30 s: set RAG_BASE_URL to an endpoint of your own")
+            raise RagError(
+                msg("the built-in gateway did not start within {seconds:g} s", seconds=START_TIMEOUT),
+                msg("set RAG_BASE_URL to an endpoint of your own"),
+            )
         time.sleep(0.005)
     return f"http://{HOST}:{listener.getsockname()[1]}/v1"
 
@@ -38,8 +42,9 @@ def _start() -> str:
 def serve(port: int) -> None:
     """Run the gateway alone on a port (0 = a free one) until it is stopped; prints its base URL."""
     listener = _listen(port)
-    print(f"built-in models at http://{HOST}:{listener.getsockname()[1]}/v1 (Ctrl-C stops). For another project's .env:")
-    print(f"RAG_BASE_URL=http://{HOST}:{listener.getsockname()[1]}/v1")
+    url = f"http://{HOST}:{listener.getsockname()[1]}/v1"
+    print(msg("built-in models at {url} (Ctrl-C stops). For another project's .env:", url=url))
+    print(f"RAG_BASE_URL={url}")
     for setting, model in (("EMBEDDING", EMBEDDING_MODEL), ("RERANK", RERANK_MODEL), ("CHAT", CHAT_MODEL)):
         print(f"RAG_{setting}_MODEL={model}", flush=True)
     uvicorn.Server(_config()).run(sockets=[listener])
@@ -56,6 +61,8 @@ def _listen(port: int) -> socket.socket:
         listener.bind((HOST, port))
     except OSError as error:
         listener.close()
-        raise RagError(f"port {port} cannot be had ({error.strerror}): choose another with --port") from None
+        raise RagError(
+            msg("port {port} is not available ({reason})", port=port, reason=error.strerror), msg("choose another with --port")
+        ) from None
     listener.listen(128)
     return listener

@@ -153,6 +153,7 @@ def gateway(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8399,
 ) -> None:
     """Serve the built-in models alone, as /v1/embeddings, /v1/rerank and /v1/chat/completions."""
+    builtin.require_builtin()
     from rag_app.builtin import server
 
     server.serve(port)

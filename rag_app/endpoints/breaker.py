@@ -4,15 +4,13 @@ import threading
 import time
 from collections.abc import Callable
 
-# After so many failures in a row the endpoint is left alone for so many seconds.
-FAILURES = 2
-SECONDS = 10.0
+from rag_app.endpoints.limits import BREAKER_FAILURES, BREAKER_SECONDS
 
 
 class Breaker:
     """Counts failures in a row of one endpoint, safe under threads; `clock` gives seconds, as `time.monotonic` does."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, seconds: float = SECONDS) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, seconds: float = BREAKER_SECONDS) -> None:
         self.clock = clock
         self.seconds = seconds
         self.failures = 0
@@ -26,11 +24,11 @@ class Breaker:
         return self._open_until - self.clock()
 
     def failed(self, reason: str) -> None:
-        """Count a failure; the second in a row opens the circuit."""
+        """Count a failure; BREAKER_FAILURES in a row open the circuit."""
         with self._lock:
             self.failures += 1
             self.last_reason = reason
-            if self.failures >= FAILURES:
+            if self.failures >= BREAKER_FAILURES:
                 self._open_until = self.clock() + self.seconds
 
     def reset(self) -> None:

@@ -12,6 +12,7 @@ from rag_app.endpoints.failures import EndpointError, error_message
 from rag_app.endpoints.markers import Markers
 from rag_app.prompt import Message
 from rag_app.types import Answer, Candidate, Citation, Finish
+from rag_app.words import msg
 
 _FINISH: dict[Any, Finish] = {"length": "length", "content_filter": "cut_short"}
 _THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
@@ -88,7 +89,9 @@ class Chat:
             markers = Markers(len(passages))
             text = "".join(markers.check(["".join(received).rpartition("</think>")[2]])).strip()
         if not text:
-            raise self.endpoint.error("reply", "an empty answer came back", "ask again, or try another RAG_CHAT_MODEL")
+            raise self.endpoint.error(
+                "reply", msg("an empty answer came back"), msg("try again, or use another RAG_CHAT_MODEL")
+            )
         citations = tuple(Citation(marker=n, id=passages[n - 1].id, document=passages[n - 1].document) for n in markers.cited)
         answering.answer = Answer(
             text=text,
@@ -109,7 +112,7 @@ class Chat:
             ):
                 kind = events.response.headers.get("content-type", "")
                 if "html" in kind:
-                    raise endpoint.error("url", f"answered {kind} instead of a stream")
+                    raise endpoint.error("url", msg("answered {kind} instead of a stream", kind=kind))
                 if "application/json" in kind:
                     # A server that does not stream answers all at once.
                     yield from self._read(json.loads(events.response.read()), answering)
@@ -122,13 +125,13 @@ class Chat:
             if not started or error.kind not in ("unreachable", "timeout"):
                 raise
         except (ValueError, RecursionError) as error:
-            raise endpoint.error("reply", f"the answer is not a JSON stream ({error})") from error
+            raise endpoint.error("reply", msg("the answer is not a JSON stream ({reason})", reason=error)) from error
 
     def _read(self, event: Any, answering: Answering) -> Iterator[str]:
         if not isinstance(event, dict):
             return
         if error := event.get("error"):
-            raise self.endpoint.error("server", error_message(json.dumps(error).encode()) or "an error without a message")
+            raise self.endpoint.error("server", error_message(json.dumps(error).encode()) or msg("an error without a message"))
         if isinstance(usage := event.get("usage"), dict):
             answering.tokens = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
         choices = event.get("choices")

@@ -13,7 +13,9 @@ import numpy as np
 
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, message_in
-from rag_app.endpoints.http import RETRIES, Connection
+from rag_app.endpoints.http import Connection
+from rag_app.endpoints.limits import RETRIES
+from rag_app.words import msg
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -94,7 +96,7 @@ class Embeddings:
         except EndpointError as error:
             if error.kind not in ("request", "too_long"):
                 raise
-            refused = {0: str(error)}
+            refused: dict[int, str] = {0: error.message}
             if len(texts) == 1:
                 return Embedded(np.zeros((1, 0), dtype=np.float32), refused)
         rows: dict[int, Vectors] = {}
@@ -105,7 +107,7 @@ class Embeddings:
             except EndpointError as error:
                 if error.kind not in ("request", "too_long") or (not rows and i == len(texts) - 1):
                     raise
-                refused[i] = str(error)
+                refused[i] = error.message
         dimension = len(next(iter(rows.values())))
         empty = np.zeros(dimension, dtype=np.float32)
         return Embedded(np.array([rows.get(i, empty) for i in range(len(texts))]), refused)
@@ -137,16 +139,17 @@ class Embeddings:
             indices = [row["index"] for row in rows]
             vectors = [_numbers(row["embedding"]) for row in rows]
         except (ValueError, KeyError, TypeError):
-            found = message_in(reply) or str(reply)
-            raise self.endpoint.error("reply", f"the answer is not a list of embeddings: {found[:80]}") from None
+            found = (message_in(reply) or str(reply))[:80]
+            raise self.endpoint.error("reply", msg("the answer is not a list of embeddings: {found}", found=found)) from None
         if indices != list(range(n)):
-            raise self.endpoint.error("reply", f"{len(indices)} embeddings came back for {n} texts, or not one for each")
+            reason = msg("{found} embeddings came back for {n} texts, or not one for each", found=len(indices), n=n)
+            raise self.endpoint.error("reply", reason)
         try:
             array = np.array(vectors, dtype=np.float32)
         except (ValueError, TypeError, OverflowError):
-            raise self.endpoint.error("reply", "the embeddings differ in length or are not numbers") from None
+            raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers")) from None
         if array.ndim != 2 or array.shape[1] == 0 or not np.isfinite(array).all():
-            raise self.endpoint.error("reply", "the embeddings hold something other than finite numbers")
+            raise self.endpoint.error("reply", msg("the embeddings hold something other than finite numbers"))
         usage = reply.get("usage")
         tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return array, tokens if isinstance(tokens, int) else None

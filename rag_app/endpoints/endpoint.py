@@ -2,22 +2,29 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from rag_app import builtin
 from rag_app.endpoints.failures import EndpointError, Kind, error_message, status_kind
+from rag_app.words import Message, joined, msg
 
+# As in the names of the settings, RAG_RERANK_URL and so on.
+Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
 RERANK_PATHS = ("/rerank", "/reranks", "/reranking", "/ranking", "/text-rerank")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One model at one address. `url` is an OpenAI-style base URL, or for rerank the full URL of the call."""
+    """One model at one address. `url` is an OpenAI-style base URL, or for rerank the full URL of the call.
 
-    stage: str
-    setting: str
+    `role` is what the model does, as messages call it; the judge is at the stage CHAT.
+    """
+
+    stage: Stage
+    role: str
     url: str
     model: str
     key: SecretStr
@@ -41,55 +48,61 @@ class Endpoint:
         return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
 
     @property
-    def name(self) -> str:
-        return f"{self.stage} ({self.model} at {self.address})"
+    def name(self) -> Message:
+        return msg("{role} ({model} at {address})", role=self.role, model=self.model, address=self.address)
 
     def error(self, kind: Kind, reason: str, remedy: str = "") -> EndpointError:
         """Return the one error for this endpoint: who, what, what to do next."""
         # Some servers repeat the key that they refuse.
-        if key := self.key.get_secret_value():
+        if (key := self.key.get_secret_value()) and key in reason:
             reason = reason.replace(key, "…")
-        remedy = remedy or self.remedy(kind)
-        return EndpointError(f"{self.name}: {reason}; {remedy}", kind, reason, remedy)
+        return EndpointError(joined(": ", (self.name, reason)), remedy or self.remedy(kind), kind, reason)
 
     def status_error(
         self, status: int, phrase: str, body: bytes, retry_after: str | None, location: str | None
     ) -> EndpointError:
         """Return the error for an HTTP status that is not a success."""
-        message = error_message(body)
-        reason = f"{status} {phrase}".strip() + (f": {message}" if message else "")
+        reason = joined(": ", (f"{status} {phrase}".strip(), error_message(body)))
         if location:
-            reason += f" (to {location})"
+            reason = msg("{reason} (to {location})", reason=reason, location=location)
         if retry_after:
-            reason += f" (retry after {retry_after} s)"
+            reason = msg("{reason} (retry after {seconds} s)", reason=reason, seconds=retry_after)
         return self.error(status_kind(status, body), reason)
 
     def transport_error(self, error: Exception, timed_out: bool) -> EndpointError:
         """Return the error for a call that got no answer."""
         if timed_out:
-            return self.error("timeout", f"no answer within {self.timeout:g} s")
-        return self.error("unreachable", f"cannot be reached ({error.__cause__ or error or type(error).__name__})")
+            return self.error("timeout", msg("no answer within {seconds:g} s", seconds=self.timeout))
+        return self.error("unreachable", msg("cannot be reached ({reason})", reason=str(error.__cause__ or error)))
 
-    def remedy(self, kind: Kind) -> str:
+    def remedy(self, kind: Kind) -> Message:
         """Return what to do about a kind of failure."""
-        url, key, model = (f"RAG_{self.setting}_{part}" for part in ("URL", "API_KEY", "MODEL"))
-        at = f"check {url} or RAG_BASE_URL"
-        remedies: dict[Kind, str] = {
-            "unreachable": f"is it running? {at}",
-            "timeout": f"raise RAG_{self.setting}_TIMEOUT if it is slow, else {at}",
-            "auth": f"check {key} or RAG_API_KEY",
-            "model": f"check {model}",
-            "url": f"{at} (is /v1 missing or doubled?) and {model}",
-            "redirect": f"put the address that it redirects to into {url}",
-            "rate": "wait and try again",
-            "quota": "top up the account, or use another key",
-            "too_many": "lower RAG_EMBEDDING_BATCH_SIZE" if self.setting == "EMBEDDING" else "lower RAG_RERANK_MAX_DOCUMENTS",
-            "too_long": "shorten the question" + (", or lower RAG_RERANK_MAX_TOKENS" if self.setting == "RERANK" else ""),
-            "request": "check RAG_RERANK_DIALECT and RAG_RERANK_PARAMETERS" if self.setting == "RERANK" else f"check {model}",
-            "reply": f"{at} and {model}",
-            "server": "try again; if it stays, look at the server's log",
+        url, key, model, timeout = (setting_name(self.stage, part) for part in ("URL", "API_KEY", "MODEL", "TIMEOUT"))
+        at = msg("check {url} or RAG_BASE_URL", url=url)
+        check_model = msg("check {model}", model=model)
+        reranks = self.stage == "RERANK"
+        limit = "RAG_RERANK_MAX_DOCUMENTS" if reranks else "RAG_EMBEDDING_BATCH_SIZE"
+        remedies: dict[Kind, Message] = {
+            "unreachable": msg("is it running? {check}", check=at),
+            "timeout": msg("raise {timeout} if it is slow, else {check}", timeout=timeout, check=at),
+            "auth": msg("check {key} or RAG_API_KEY", key=key),
+            "model": check_model,
+            "url": msg("{check} (is /v1 missing or doubled?) and {model}", check=at, model=model),
+            "redirect": msg("set {url} to the address that it redirects to", url=url),
+            "rate": msg("wait and try again"),
+            "quota": msg("top up the account, or use another key"),
+            "too_many": msg("lower {limit}", limit=limit),
+            "too_long": msg("shorten the question, or lower RAG_RERANK_MAX_TOKENS") if reranks else msg("shorten the question"),
+            "request": msg("check RAG_RERANK_DIALECT and RAG_RERANK_PARAMETERS") if reranks else check_model,
+            "reply": msg("{check} and {model}", check=at, model=model),
+            "server": msg("try again; if it keeps happening, check the server's log"),
         }
         return remedies[kind]
+
+
+def setting_name(stage: Stage, part: str) -> str:
+    """Return the name of a stage's setting, such as RAG_RERANK_URL."""
+    return f"RAG_{stage}_{part}"
 
 
 def openai_base(url: str) -> str:

@@ -5,7 +5,7 @@ import re
 from typing import Any, Literal
 
 from rag_app.errors import RagError
-from rag_app.words import Message
+from rag_app.words import msg
 
 Kind = Literal[
     "unreachable", "timeout", "auth", "model", "url", "redirect", "rate", "quota", "too_many", "too_long",
@@ -25,13 +25,14 @@ _SPEAKS_OF: list[tuple[Kind, str]] = [
 
 
 class EndpointError(RagError):
-    """A call that failed: `kind` says how, for those who try again, cut, halve or diagnose."""
+    """A call that failed: `kind` says how, for those who try again, cut, halve or diagnose; `reason` leaves out who failed."""
 
-    def __init__(self, text: str, kind: Kind, reason: str, remedy: str) -> None:
-        super().__init__(text)
+    separator = "; "
+
+    def __init__(self, happened: str, remedy: str, kind: Kind, reason: str) -> None:
+        super().__init__(happened, remedy)
         self.kind = kind
         self.reason = reason
-        self.remedy = Message(remedy)
 
 
 def status_kind(status: int, body: bytes) -> Kind:
@@ -61,16 +62,16 @@ def is_html(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
 
 
-def error_message(body: bytes) -> str:
-    """Return what an error body says, whatever its shape, on one line of at most 300 characters."""
+def error_message(body: bytes, most: int = 300) -> str:
+    """Return what an error body says, whatever its shape, on one line of at most so many characters."""
     if is_html(body):
-        return "a web page instead of JSON"
+        return msg("a web page instead of JSON")
     text = body.decode("utf-8", "replace").strip()
     try:
         found = message_in(json.loads(text))
     except (ValueError, RecursionError):
         found = text
-    return " ".join(found.split())[:300]
+    return " ".join(found.split())[:most]
 
 
 def message_in(value: Any) -> str:

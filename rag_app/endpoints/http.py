@@ -14,13 +14,13 @@ import orjson
 
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import Kind, error_message
+from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_REPLY, MAX_WAIT, RETRIES
+from rag_app.words import msg
 
-RETRIES = 2
 # What may pass by itself; everything else is told at once.
 PASSING: tuple[Kind, ...] = ("unreachable", "timeout", "rate", "server")
-MAX_WAIT = 30.0
-CONNECT_TIMEOUT = 5.0
-MAX_REPLY = 50_000_000
+# For httpx's `mounts`: no proxy stands between a machine and itself, whatever the environment says.
+DIRECT = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 
 
 class Connection:
@@ -29,17 +29,19 @@ class Connection:
     def __init__(self, endpoint: Endpoint, url: str, headers: dict[str, str]) -> None:
         self.endpoint = endpoint
         self.url = url
-        self.http = httpx.Client(headers={"Content-Type": "application/json", **headers})
+        self.http = httpx.Client(headers={"Content-Type": "application/json", **headers}, mounts=DIRECT)
 
     def post(self, body: dict[str, Any], deadline: float, on_attempt: Callable[[], None] = lambda: None) -> Any:
-        """Return the decoded JSON of the answer, after at most two retries of what may pass.
+        """Return the decoded JSON of the answer, after at most RETRIES more tries where the failure may pass.
 
         `deadline` is a time of `time.monotonic()` by which all of it ends; EndpointError if there is no such answer.
         """
         try:
             content = orjson.dumps(body)
         except TypeError as error:
-            raise self.endpoint.error("request", f"the request cannot be written as JSON ({error})") from None
+            raise self.endpoint.error(
+                "request", msg("the request cannot be written as JSON ({reason})", reason=error)
+            ) from None
         for attempt in range(RETRIES + 1):
             retry_after = None
             try:
@@ -81,7 +83,7 @@ class Connection:
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the deadline passed while the answer came in")
                 if len(received) > MAX_REPLY:
-                    raise self.endpoint.error("reply", f"the answer is longer than {MAX_REPLY:,} bytes")
+                    raise self.endpoint.error("reply", msg("the answer is longer than {n:,} bytes", n=MAX_REPLY))
         return response, bytes(received)
 
     def _decoded(self, response: httpx.Response, body: bytes) -> Any:
@@ -91,8 +93,12 @@ class Connection:
             # Some servers write NaN.
             return json.loads(body)
         except (ValueError, RecursionError):
-            kind = response.headers.get("content-type", "no content type")
-            reason = f"the answer is not JSON but {kind}: {error_message(body)[:80]}"
+            kind = response.headers.get("content-type", "")
+            reason = msg(
+                "the answer is not JSON but {kind}: {message}",
+                kind=kind or msg("no content type"),
+                message=error_message(body, 80),
+            )
         raise self.endpoint.error("url" if "html" in kind else "reply", reason)
 
 

@@ -10,23 +10,23 @@ import orjson
 
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError
-from rag_app.endpoints.http import MAX_WAIT, seconds_asked
+from rag_app.endpoints.http import DIRECT, seconds_asked
+from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_WAIT, RETRIES
 
-RETRIES = 2
 # What the package tells of this machine and of itself is nobody's business, and costs time to send and to read.
 _TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
 _JSON: Any = {"headers": {"Content-Type": "application/json"} | {f"X-Stainless-{name}": openai.Omit() for name in _TOLD}}
 
 
 def connect(endpoint: Endpoint) -> openai.OpenAI:
-    """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections twice, with backoff."""
+    """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections RETRIES times, with backoff."""
     return openai.OpenAI(
         base_url=endpoint.url,
         # An empty key is refused by the client; servers without keys ignore this one.
         api_key=endpoint.key.get_secret_value() or "none",
-        timeout=openai.Timeout(endpoint.timeout, connect=5.0),
+        timeout=openai.Timeout(endpoint.timeout, connect=CONNECT_TIMEOUT),
         max_retries=RETRIES,
-        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long]}),
+        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long]}, mounts=DIRECT),
     )
 
 

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from rag_app.builtin import require_builtin
 from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
-from rag_app.endpoints.endpoint import Endpoint
+from rag_app.endpoints.endpoint import Endpoint, Stage
 from rag_app.endpoints.rerank import Reranker
-from rag_app.settings import Settings, Stage
+from rag_app.settings import Settings
 
 
 def open_embeddings(settings: Settings) -> Embeddings:
@@ -36,6 +37,7 @@ def connect(settings: Settings, stage: Stage) -> Endpoint:
     if not endpoint.builtin:
         return endpoint
     # Only here, so that nobody with endpoints of their own loads or needs the local models.
+    require_builtin()
     from rag_app.builtin import server
 
     base = server.start()

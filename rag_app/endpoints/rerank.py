@@ -16,15 +16,13 @@ from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, message_in
 from rag_app.endpoints.http import Connection
+from rag_app.endpoints.limits import BATCHES_AT_ONCE, CUT_TOKENS
 from rag_app.endpoints.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, usage_in
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Ranking, Receipt
+from rag_app.words import Message, joined, msg, nmsg
 
 log = logging.getLogger(__name__)
-
-# Documents are cut to this many tokens, if no budget is set, when a server says that they are too long.
-CUT_TOKENS = 400
-BATCHES_AT_ONCE = 4
 
 
 @dataclass
@@ -36,10 +34,10 @@ class _Tally:
     dropped: int = 0
     truncated: set[int] = field(default_factory=set)
     usage: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Message] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: Message) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
 
@@ -78,7 +76,7 @@ class Reranker:
         # A blank document makes some servers reject the whole request.
         sent = [i for i, candidate in enumerate(candidates) if candidate.text.strip()]
         if not sent:
-            return list(candidates), self.skipped("there is no text to rerank")
+            return list(candidates), self.skipped(msg("there is no text to rerank"))
         tally = _Tally(start + self.settings.rerank_deadline)
         try:
             self._refuse_while_open()
@@ -88,7 +86,7 @@ class Reranker:
                 self.breaker.failed(error.reason)
             if self.settings.rerank_on_failure == "error":
                 raise
-            receipt = self._receipt("fallback", tally, start, sent=len(sent), reason=str(error))
+            receipt = self._receipt("fallback", tally, start, sent=len(sent), reason=error.message)
             log.warning(receipt.line)
             return list(candidates), receipt
         self.breaker.reset()
@@ -97,9 +95,14 @@ class Reranker:
         ranking = {sent[row]: Ranking(rank=rank, score=scores[row]) for rank, row in enumerate(order, 1)}
         reranked = [c.model_copy(update={"rerank": ranking.get(i)}) for i, c in enumerate(candidates)]
         unscored = len(candidates) - len(ranking)
-        reason = f"{unscored} of {len(candidates)} candidates got no score and follow in retrieval order" if unscored else ""
+        reason = nmsg(
+            "{n} of {of} candidates got no score and follows in retrieval order",
+            "{n} of {of} candidates got no score and follow in retrieval order",
+            unscored,
+            of=len(candidates),
+        )
         status = "partial" if unscored else "applied"
-        receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason)
+        receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason if unscored else "")
         log.info(receipt.line)
         return reranked, receipt
 
@@ -134,9 +137,13 @@ class Reranker:
 
     def _refuse_while_open(self) -> None:
         if (left := self.breaker.seconds_left) > 0:
-            times, last = self.breaker.failures, self.breaker.last_reason
-            reason = f"not tried: it failed {times} times in a row ({last}); tried again in {left:.0f} s"
-            raise _CircuitOpenError(f"{self.endpoint.name}: {reason}", "unreachable", reason, "")
+            reason = msg(
+                "not tried: it failed {n} times in a row ({last}); tried again in {seconds:.0f} s",
+                n=self.breaker.failures,
+                last=self.breaker.last_reason,
+                seconds=left,
+            )
+            raise _CircuitOpenError(joined(": ", (self.endpoint.name, reason)), "", "unreachable", reason)
 
     def _scores(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
         """Return row → raw score, in row order, for the documents that got one; EndpointError if none did."""
@@ -152,11 +159,17 @@ class Reranker:
             self.max_documents = self.max_documents or DIALECTS["tei"].max_documents
             scores = self._in_batches(question, documents, tally)
         if not scores:
-            raise self.endpoint.error("reply", "no result has a valid index and a numeric score")
+            raise self.endpoint.error("reply", msg("no result has a valid index and a numeric score"))
         if tally.dropped:
-            tally.warn(f"{tally.dropped} results without a valid index or score were dropped")
+            tally.warn(
+                nmsg(
+                    "{n} result without a valid index or score was dropped",
+                    "{n} results without a valid index or score were dropped",
+                    tally.dropped,
+                )
+            )
         if len(scores) > 1 and len(set(scores.values())) == 1:
-            tally.warn("every score is the same: the order is that of retrieval")
+            tally.warn(msg("every score is the same: the order is that of retrieval"))
         return scores
 
     def _in_batches(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
@@ -165,7 +178,8 @@ class Reranker:
         if len(batches) == 1:
             found = [self._batch(question, documents, batches[0], tally)]
         else:
-            tally.warn(f"scored in {len(batches)} batches: comparable only if the model scores each document by itself")
+            n = len(batches)
+            tally.warn(msg("scored in {n} batches: comparable only if the model scores each document by itself", n=n))
             with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
                 found = list(pool.map(lambda rows: self._batch(question, documents, rows, tally), batches))
         return {row: score for batch in found for row, score in sorted(batch.items())}
@@ -179,14 +193,14 @@ class Reranker:
             if error.kind == "too_many" and len(rows) > 1:
                 half = (len(rows) + 1) // 2
                 self.max_documents = min(self.max_documents or half, half)
-                tally.warn(f"the endpoint takes fewer documents at once: set RAG_RERANK_MAX_DOCUMENTS={half}")
+                tally.warn(msg("the endpoint takes fewer documents at once: set RAG_RERANK_MAX_DOCUMENTS={n}", n=half))
                 first = self._batch(question, documents, rows[:half], tally)
                 return first | self._batch(question, documents, rows[half:], tally)
             if error.kind != "too_long":
                 raise
             budget = self.settings.rerank_max_tokens // 2 or CUT_TOKENS
             reply = self._post(question, _cut(part, rows, budget, tally), tally)
-            tally.warn(f"documents were too long and were cut: set RAG_RERANK_MAX_TOKENS={budget}")
+            tally.warn(msg("documents were too long and were truncated: set RAG_RERANK_MAX_TOKENS={n}", n=budget))
         return {rows[i]: score for i, score in self._read(reply, len(part), tally).items()}
 
     def _post(self, question: str, documents: list[Document], tally: _Tally) -> Any:
@@ -202,9 +216,8 @@ class Reranker:
         """Return row → raw score for the rows of one reply that got a sound one."""
         rows = rows_in(reply)
         if rows is None:
-            message = message_in(reply) if isinstance(reply, dict) else ""
-            reason = "the answer holds no results" + (f": {' '.join(message.split())[:300]}" if message else "")
-            raise self.endpoint.error("reply", reason)
+            message = " ".join(message_in(reply).split())[:300] if isinstance(reply, dict) else ""
+            raise self.endpoint.error("reply", joined(": ", (msg("the answer holds no results"), message)))
         scores: dict[int, float] = {}
         for row in rows:
             index, score = index_of(row, n), score_of(row)
@@ -213,7 +226,7 @@ class Reranker:
                     tally.dropped += 1
                 continue
             if index in scores:
-                tally.warn("a document came back twice: its better score counts")
+                tally.warn(msg("a document came back twice: its better score counts"))
             scores[index] = max(score, scores.get(index, -math.inf))
         return scores
 

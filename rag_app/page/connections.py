@@ -7,11 +7,12 @@ from typing import Any
 import streamlit as st
 
 from rag_app.doctor import Finding, examine
+from rag_app.endpoints.endpoint import Stage
 from rag_app.errors import RagError
 from rag_app.page import resources, states
 from rag_app.page.hostile import html, joined
 from rag_app.page.say import t, w
-from rag_app.settings import STAGES, Settings, Stage
+from rag_app.settings import STAGES, Settings
 from rag_app.words import msg
 
 PARTS = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from rag_app.page import ask, connections, documents, resources
+from rag_app.extras import MissingExtraError
+from rag_app.page import ask, connections, documents, resources, states
 from rag_app.page.say import remembered, t
 from rag_app.page.visit import Widget, visit
 from rag_app.words import languages, msg, words
@@ -17,8 +18,11 @@ CSS = Path(__file__).with_name("style.css")
 
 def evaluation(controls: Any) -> None:
     """Show the page Evaluate; its statistics take a second to load, which nobody else waits for."""
-    from rag_app.page import evaluate
-
+    try:
+        from rag_app.page import evaluate
+    except MissingExtraError as error:
+        states.show_error(error)
+        return
     evaluate.page(controls)
 
 

@@ -36,8 +36,7 @@ def title_and_icon() -> tuple[str, str]:
 
 def of(collection: str) -> Settings:
     """Return the settings for a collection; SettingsError if it cannot have this name."""
-    load_settings(collection=collection)
-    return settings().model_copy(update={"collection": collection})
+    return settings().with_collection(collection)
 
 
 @st.cache_resource(show_spinner=False)

@@ -18,13 +18,16 @@ import chromadb
 import httpx
 import numpy as np
 import orjson
+from chromadb.api import fastapi
 from chromadb.api.models.Collection import Collection
 from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings as ChromaSettings
+from chromadb.config import System
 from chromadb.errors import ChromaError, NotFoundError
 from pydantic import TypeAdapter
 
 from rag_app.endpoints.embeddings import Vectors
+from rag_app.endpoints.http import DIRECT
 from rag_app.errors import RagError
 from rag_app.store.records import (
     DATABASE,
@@ -459,6 +462,21 @@ def collections(path: Path, url: str) -> list[str]:
         raise RagError(f"Chroma at {url or path}: {reason[:300]}; check RAG_CHROMA_PATH or RAG_CHROMA_URL") from error
     names = {name.removesuffix(REPLACED) for name in found}
     return sorted(name for name in names if not name.endswith(REINDEX))
+
+
+class _DirectAPI(fastapi.FastAPI):
+    """Chroma's client of a server. Chroma has no setting for proxies: none stands between a machine and itself."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__(system)
+        self._session.close()
+        self._session = httpx.Client(
+            timeout=self._session.timeout, limits=self.http_limits, headers=self._session.headers, mounts=DIRECT
+        )
+
+
+# Chroma looks its client up by this name, and takes none of another.
+fastapi.FastAPI = _DirectAPI  # type: ignore[misc]
 
 
 def _client(path: Path, url: str) -> Any:
