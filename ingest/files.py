@@ -7,7 +7,7 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from rag_app.errors import RagError
-from rag_app.store.records import is_database, named
+from rag_app.store.stored import is_database, named
 
 IGNORE = ".ragignore"
 

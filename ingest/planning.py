@@ -11,7 +11,7 @@ from ingest.worker import Prepared, hash_file
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.store.protocol import Store
-from rag_app.store.records import StoredDocument
+from rag_app.store.stored import StoredDocument
 from rag_app.types import Record
 
 

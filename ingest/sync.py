@@ -24,7 +24,7 @@ from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
-from rag_app.store.records import REINDEX, EmptyCollectionError, Version
+from rag_app.store.stored import REINDEX, EmptyCollectionError, Version
 from rag_app.types import Chunk, Record
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.

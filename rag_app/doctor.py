@@ -19,8 +19,8 @@ from rag_app.endpoints.opening import connect, open_embeddings
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
 from rag_app.settings import Settings, Stage
-from rag_app.store.opening import open_store
-from rag_app.store.records import EmptyCollectionError
+from rag_app.store.from_settings import open_store
+from rag_app.store.stored import EmptyCollectionError
 from rag_app.types import Candidate, Ranking, Record, seconds
 
 QUESTION = "What is the capital of France?"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ingest.records import store_records
+from ingest.corpus_records import store_records
 from rag_app.errors import RagError
 from rag_app.evaluation import runs
 from rag_app.evaluation.bench import Bench

@@ -32,7 +32,7 @@ from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from rag_app.store.records import Version
+from rag_app.store.stored import Version
 from rag_app.types import Chunk
 from tests.conftest import ROOT, ingest
 from tests.wire import Reply, Wire, embeddings

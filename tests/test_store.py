@@ -9,7 +9,8 @@ import pytest
 from rag_app.errors import RagError
 from rag_app.store.chroma import ChromaStore
 from rag_app.store.protocol import Store
-from rag_app.store.records import EmptyCollectionError, RecipeError, Version
+from rag_app.store.recipe import RecipeError
+from rag_app.store.stored import EmptyCollectionError, Version
 from rag_app.types import Chunk
 
 RECIPE = {"embedding_model": "emb", "passage_prefix": ""}

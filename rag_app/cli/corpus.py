@@ -55,7 +55,7 @@ def ingest(
     """
     from ingest import files, planning, sync
     from rag_app.endpoints.opening import open_embeddings
-    from rag_app.store.opening import is_there, open_store
+    from rag_app.store.from_settings import is_there, open_store
 
     settings = configure(collection=collection)
     choice = files.Choice(tuple(include or ()), tuple(exclude or ()), hidden)
@@ -110,7 +110,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
     """
     from ingest import sync
     from rag_app.endpoints.opening import open_embeddings
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
     old = open_store(settings)
@@ -124,7 +124,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
 def documents(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
     """List the documents that are stored: chunks, language, when they were indexed; with --json from which folder too."""
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
     store = open_store(settings)
@@ -175,7 +175,7 @@ def forget(
     The next ingest of their folder brings them back, unless .ragignore names them.
     """
     from ingest import sync
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
     store = open_store(settings)
@@ -193,7 +193,7 @@ def reset(
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
     from ingest import sync
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
     store = open_store(settings)

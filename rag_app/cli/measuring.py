@@ -328,7 +328,7 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def bench_of(settings: Settings, folder: Path | None, **options: Any) -> Iterator[Any]:
     """Make a bench with progress on stderr; what was kept by then stays if it is broken off."""
-    from ingest.records import store_records
+    from ingest.corpus_records import store_records
     from rag_app.evaluation.bench import Bench
 
     with progress_bar("embedding the corpus") as told:

@@ -12,7 +12,7 @@ from rag_app.page.hostile import plain, visible
 from rag_app.page.say import address, t, to_address
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.store.records import LANGUAGE
+from rag_app.store.stored import LANGUAGE
 from rag_app.words import msg
 
 MODES: dict[Mode, str] = {"one": msg("One"), "both": msg("Side by side"), "blind": msg("Blind")}

@@ -19,7 +19,7 @@ from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.say import t
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
-from rag_app.store.records import EmptyCollectionError, StoredDocument
+from rag_app.store.stored import EmptyCollectionError, StoredDocument
 from rag_app.words import msg
 
 STATES = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from rag_app.endpoints.embeddings import Vectors
-from rag_app.store.records import StoredDocument, Version
+from rag_app.store.stored import StoredDocument, Version
 from rag_app.types import Candidate, Chunk
 
 
