@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import Any, Protocol, Self
 
 from rag_app import builtin, language, prompt
@@ -96,13 +97,13 @@ class Pipeline:
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Return the pipeline that the settings mean. EmptyCollectionError if nothing was ingested yet."""
-        return cls(
-            open_store(settings),
-            open_embeddings(settings),
-            lambda: open_reranker(settings),
-            lambda: open_chat(settings),
-            settings=settings,
-        )
+        with ExitStack() as opened:
+            store = opened.enter_context(open_store(settings))
+            embeddings = opened.enter_context(closing(open_embeddings(settings)))
+            pipeline = cls(store, embeddings, lambda: open_reranker(settings), lambda: open_chat(settings), settings=settings)
+            # From here on the pipeline closes them.
+            opened.pop_all()
+        return pipeline
 
     def close(self) -> None:
         """Close the store and the connections of every stage that was used."""

@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
@@ -18,18 +19,38 @@ from ingest.sync import Report
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.from_settings import open_store
+from rag_app.store.protocol import Store
 from tests.wire import Wire, serve
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 
+C = TypeVar("C", bound="Closes")
+
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
 
 
-def ingest(paths: Sequence[Path], store: ChromaStore, embeddings: Embeddings, **options: Any) -> Report:
+def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, **options: Any) -> Report:
     """Ingest paths as the command does."""
     return sync.ingest(look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
+
+
+def ingest_into(settings: Settings, *paths: Path) -> Report:
+    """Ingest paths into the collection that the settings name, as the command does."""
+    with open_store(settings, create=True) as store, closing(open_embeddings(settings)) as embeddings:
+        return ingest(paths, store, embeddings)
+
+
+class Closes(Protocol):
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def keep() -> Iterator[Callable[[C], C]]:
+    """Return a function that closes what it is given when the test ends, and returns it."""
+    with ExitStack() as opened:
+        yield lambda one: opened.enter_context(closing(one))
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +100,7 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample corpus, ingested once with the built-in models; the folder of its Chroma."""
     path = tmp_path_factory.mktemp("sample") / "chroma"
     settings = Settings(_env_file=None, chroma_path=path)  # type: ignore[call-arg]
-    ingest([ROOT / "data" / "corpus"], ChromaStore(path, "", "handbook", create=True), open_embeddings(settings))
+    ingest_into(settings, ROOT / "data" / "corpus")
     return path
 
 

@@ -1,10 +1,10 @@
 """A folder of Chroma that another process writes to: what it wrote is seen, and what was open before is closed."""
 
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,11 +57,10 @@ def foreign_write(store: ChromaStore, tmp_path: Path) -> Iterator[Callable[[], N
 def open_files(folder: Path) -> int:
     """Return how many files of a folder this process has open."""
     found = 0
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found += os.readlink(f"/proc/self/fd/{number}").startswith(f"{folder}/")
-        except OSError:
-            continue
+    for number in Path("/proc/self/fd").iterdir():
+        # The one that lists them is gone by now.
+        with suppress(OSError):
+            found += number.readlink().is_relative_to(folder)
     return found
 
 

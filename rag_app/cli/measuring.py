@@ -275,9 +275,8 @@ def questions(
     settings = configure(collection=collection)
     drafts = Drafts(settings.eval_path)
     if names:
-        pipeline = Pipeline.open(settings)
-        documents = sync.chosen(pipeline.store, names)
-        with progress_bar("drafting") as told:
+        with Pipeline.open(settings) as pipeline, progress_bar("drafting") as told:
+            documents = sync.chosen(pipeline.store, names)
             made, refused = draft(pipeline, documents, n, drafts, lambda done, of: told(done, of, 0))
         err.print(f"{len(made)} questions drafted, into {drafts.path}", style="dim")
         for reason, count in refused.items():

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from rag_app.errors import RagError
 from rag_app.settings import load_settings
 from rag_app.store.from_settings import open_store
+from rag_app.words import msg
 
 # Shown in the browser; everything else is downloaded, since what it holds may be a program for a browser.
 SHOWN = {".pdf": "application/pdf"}
@@ -47,11 +48,15 @@ async def original(request: Request) -> Response:
 
 def _path(collection: str, document: str) -> Any:
     settings = load_settings(collection=collection)
-    stored = open_store(settings).document(document)
+    with open_store(settings) as store:
+        stored = store.document(document)
     if stored is None:
-        raise RagError(f"{document} is not in collection {collection}")
+        raise RagError(msg("{document} is not in collection {collection}", document=document, collection=collection))
     if not stored.path.is_file():
-        raise RagError(f"the file of {document} is not where it was ingested from: bring it back, or ingest it anew")
+        raise RagError(
+            msg("the file of {document} is not where it was ingested from", document=document),
+            msg("bring it back, or ingest it again"),
+        )
     return stored.path
 
 

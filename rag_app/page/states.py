@@ -53,7 +53,7 @@ def show_error(error: RagError) -> None:
     if isinstance(error, EmptyCollectionError):
         show(
             "library_add",
-            t("Nothing is stored here yet"),
+            t("No documents yet"),
             str(error),
             t("Upload documents on the page Documents, or run rag-app ingest PATH."),
             DOCUMENTS,
