@@ -3,7 +3,7 @@
 import difflib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -71,10 +71,11 @@ _CHECKS = {
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, part by part, as it is found; never raises for what an endpoint or the store does."""
     dimension: list[int] = []
-    yield from _part("embeddings", lambda: _embeddings(settings, dimension))
-    yield from _part("rerank", lambda: _rerank(settings))
-    yield from _part("chat", lambda: _chat(settings))
-    yield from _part("chroma", lambda: _chroma(settings, dimension[0] if dimension else None))
+    with ExitStack() as opened:
+        yield from _part("embeddings", lambda: _embeddings(settings, opened, dimension))
+        yield from _part("rerank", lambda: _rerank(settings, opened))
+        yield from _part("chat", lambda: _chat(settings, opened))
+        yield from _part("chroma", lambda: _chroma(settings, opened, dimension[0] if dimension else None))
 
 
 def _part(
@@ -89,14 +90,13 @@ def _part(
     except EndpointError as error:
         yield Finding(part=part, check=_CHECKS[error.kind], status="fail", detail=error.reason, remedy=error.remedy)
     except RagError as error:
-        detail, _, remedy = str(error).partition(": " if part != "chroma" else "; ")
         check = "collection" if part == "chroma" else "settings"
-        yield Finding(part=part, check=check, status="fail", detail=detail, remedy=remedy)
+        yield Finding(part=part, check=check, status="fail", detail=error.happened, remedy=error.remedy)
 
 
-def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str, ...]]:
+def _embeddings(settings: Settings, opened: ExitStack, dimension: list[int]) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "EMBEDDING")
-    client = open_embeddings(settings)
+    client = opened.enter_context(closing(open_embeddings(settings)))
     with _explained(client.endpoint):
         start = time.perf_counter()
         asked, _ = client.question(QUESTION)
@@ -122,11 +122,11 @@ def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str,
         yield "limits", "ok", f"takes {size} texts at once"
 
 
-def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
+def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "RERANK")
     settings = settings.model_copy(update={"rerank_on_failure": "error"})
     endpoint = connect(settings, "RERANK")
-    client = Reranker(endpoint, settings)
+    client = opened.enter_context(closing(Reranker(endpoint, settings)))
     try:
         with _explained(endpoint):
             # The best comes last, so that a server that only keeps the order is found out.
@@ -170,9 +170,9 @@ def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
         yield "limits", "ok", f"takes {n} documents at once"
 
 
-def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
+def _chat(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "CHAT")
-    client = Chat(connect(settings, "CHAT"))
+    client = opened.enter_context(closing(Chat(connect(settings, "CHAT"))))
     passages = list(_candidates((CODE_PASSAGE, KNOWN[-1])))
     answering = client.answer(prompt.messages(CODE_QUESTION, passages), passages)
     with _explained(client.endpoint):
@@ -202,10 +202,10 @@ def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ...]]:
+def _chroma(settings: Settings, opened: ExitStack, dimension: int | None) -> Iterator[tuple[str, ...]]:
     start = time.perf_counter()
     try:
-        store = open_store(settings)
+        store = opened.enter_context(open_store(settings))
     except EmptyCollectionError:
         place = settings.chroma_url or settings.chroma_path
         yield "collection", "warn", f"{settings.collection} in {place} is empty", "run `rag-app ingest PATH`"
@@ -275,6 +275,8 @@ def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
                 client.rerank(QUESTION, _candidates(KNOWN))
             except EndpointError:
                 continue
+            finally:
+                client.close()
             tei = client.dialect == "tei"
             return f"{'it is a TEI: ' if tei else ''}set RAG_RERANK_URL={url}" + (" and RAG_RERANK_DIALECT=tei" if tei else "")
     return ""

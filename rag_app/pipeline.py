@@ -92,6 +92,8 @@ class Pipeline:
         self.retriever = retriever or VectorRetriever(store)
         self._reranker = reranker
         self._chat = chat
+        # Questions that come at once share one client, which is closed.
+        self._making = threading.Lock()
         store.require(embeddings.recipe)
 
     @classmethod
@@ -218,14 +220,16 @@ class Pipeline:
 
     @property
     def reranker(self) -> Reranks:
-        if callable(self._reranker):
-            self._reranker = self._reranker()
+        with self._making:
+            if callable(self._reranker):
+                self._reranker = self._reranker()
         return self._reranker
 
     @property
     def chat(self) -> Answers:
-        if callable(self._chat):
-            self._chat = self._chat()
+        with self._making:
+            if callable(self._chat):
+                self._chat = self._chat()
         return self._chat
 
 

@@ -335,7 +335,8 @@ class TestSync:
             (self.corpus / f"f{i}.txt").write_text(f"Text of file {i}.")
         calls = iter(range(100))
         self.wire.on("/embeddings", lambda body: embeddings(body) if next(calls) < 3 else Reply({"error": "down"}, 400))
-        self.settings = Settings(**{**self.settings.model_dump(), "embedding_batch_size": 4, "embedding_concurrency": 1})
+        in_turn = Settings(**{**self.settings.model_dump(), "embedding_batch_size": 4, "embedding_concurrency": 1})
+        self.embeddings = self.opened.enter_context(closing(open_embeddings(in_turn)))
         with pytest.raises(RagError, match="down"):
             self.run()
         assert 0 < self.store().count() < 35

@@ -276,7 +276,7 @@ class TestAsk:
     def test_an_empty_collection_says_what_to_do(self, settings: Settings) -> None:
         clear()
         text = said(AppTest.from_file(str(SCRIPT), default_timeout=30).run())
-        assert "Nothing is stored here yet" in text and "rag-app ingest PATH" in text
+        assert "No documents yet" in text and "rag-app ingest PATH" in text
 
     def test_a_setting_that_cannot_work_is_a_state_with_a_remedy(self, page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAG_N_PASSAGES", "many")

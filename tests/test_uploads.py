@@ -88,7 +88,7 @@ class TestReceive:
     def test_a_path_that_leads_out_of_its_zip_is_refused(self, settings: Settings, path: str) -> None:
         received = uploads.receive(settings, [("pack.zip", zipped({path: b"x", "good.md": b"y"}))])
         assert names(settings) == ["uploads/pack/good.md"]
-        assert [failure.reason for failure in received.refused] == ["its path leads out of the zip"]
+        assert [failure.reason for failure in received.refused] == ["its path leads out of the ZIP"]
 
     def test_a_link_in_a_zip_is_refused(self, settings: Settings) -> None:
         content = io.BytesIO()
