@@ -26,7 +26,7 @@ from rich.progress import track
 from rag_app.pipeline import Pipeline
 from rag_app.settings import load_settings
 from rag_app.store.chroma import ChromaStore
-from rag_app.store.records import Version
+from rag_app.store.stored import Version
 from rag_app.types import Chunk
 
 LIMIT = 1.2

@@ -7,7 +7,8 @@ from pathlib import Path
 from pathspec import GitIgnoreSpec
 
 from rag_app.errors import RagError
-from rag_app.store.records import is_database, named
+from rag_app.store.stored import is_database, named
+from rag_app.words import msg
 
 IGNORE = ".ragignore"
 
@@ -63,10 +64,11 @@ def find(
             if gone_is_empty:
                 continue
             raise RagError(
-                f"no such file or folder: {path}: check the name (--force removes what is stored of one that is gone for good)"
+                msg("no such file or folder: {path}", path=path),
+                msg("check the name (--force removes what is stored of one that is gone for good)"),
             )
         if not (path.is_dir() or path.is_file()):
-            raise RagError(f"{path} is neither a file nor a folder: name one of these")
+            raise RagError(msg("{path} is neither a file nor a folder", path=path), msg("name one of these"))
         # The folder itself may be hidden or be reached over a link: it was named. What lies below it is not followed.
         top = _folder(path)
         outermost = next(root for root in outermost_first if top.is_relative_to(root))
@@ -86,7 +88,10 @@ def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bo
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise RagError(f"folder {folder} cannot be read ({error.strerror}): check its permissions") from None
+        raise RagError(
+            msg("folder {folder} cannot be read ({reason})", folder=folder, reason=error.strerror or error),
+            msg("check its permissions"),
+        ) from None
     ignored = [*ignored, *_rules(folder)]
     for entry in entries:
         if (entry.name.startswith(".") and not hidden) or entry.is_symlink() or entry.name == IGNORE:
@@ -111,7 +116,10 @@ def _rules(folder: Path) -> list[tuple[Path, GitIgnoreSpec]]:
     try:
         return [(folder, GitIgnoreSpec.from_lines(file.read_text("utf-8-sig").splitlines()))] if file.is_file() else []
     except (OSError, ValueError) as error:
-        raise RagError(f"{file} is not a list of patterns as in .gitignore ({error}): mend or remove it") from None
+        raise RagError(
+            msg("{file} is not a list of patterns as in .gitignore ({reason})", file=file, reason=error),
+            msg("fix or remove it"),
+        ) from None
 
 
 def _folder(path: Path) -> Path:

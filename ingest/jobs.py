@@ -4,7 +4,8 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from ingest import sync
 from ingest.files import File, Found
 from ingest.planning import Failure, Plan, look_through
 from ingest.sync import Progress, Report
+from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.opening import open_store
+from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
+from rag_app.words import msg
 
 log = logging.getLogger(__name__)
 KEPT = 10
@@ -107,7 +110,10 @@ class Jobs:
         except Exception as error:
             # Nobody waits for this thread: what is left unsaid here would be said nowhere.
             log.exception("job %s failed", job.label)
-            job.error = RagError(f"{job.label}: {type(error).__name__}: {error}: look at the log; nothing is half-written")
+            job.error = RagError(
+                msg("{run} failed: {kind}: {reason}", run=job.label, kind=type(error).__name__, reason=str(error)),
+                msg("see the log; nothing is half-written"),
+            )
         finally:
             job.ended = time.time()
 
@@ -115,30 +121,35 @@ class Jobs:
 def ingest_folder(settings: Settings, path: Path | None, progress: Progress) -> Report:
     """Make the collection equal to what lies below a path, as `rag-app ingest` does. RagError if there is none."""
     if path is None:
-        raise RagError("no file was taken: the reason stands beside each")
-    store = _store(settings, create=True)
+        raise RagError(msg("no file was accepted"), msg("see the reason beside each"))
     cutting, limits = sync.cutting_and_limits(settings)
-    return sync.ingest(look_through([path], store), store, open_embeddings(settings), cutting, limits, progress)
+    with _opened(settings, create=True) as (store, embeddings):
+        return sync.ingest(look_through([path], store), store, embeddings, cutting, limits, progress)
 
 
 def embed_again(settings: Settings, documents: Sequence[str], progress: Progress) -> Report:
     """Read, cut and embed some documents again, whatever is stored of them. RagError if a file is gone."""
-    store = _store(settings)
-    stored = store.documents()
-    chosen = [stored[name] for name in documents if name in stored]
-    if gone := [d.document for d in chosen if not d.path.is_file()]:
-        raise RagError(f"{gone[0]} cannot be embedded again, its file is gone: bring it back, or delete the document")
-    found = Found([File(d.path, d.version.root, d.document) for d in chosen], [d.path for d in chosen])
     cutting, limits = sync.cutting_and_limits(settings)
-    embeddings = open_embeddings(settings)
-    return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=False, anew=True)
+    with _opened(settings) as (store, embeddings):
+        stored = store.documents()
+        chosen = [stored[name] for name in documents if name in stored]
+        if gone := [d.document for d in chosen if not d.path.is_file()]:
+            raise RagError(
+                msg("{document} cannot be embedded again, its file is gone", document=gone[0]),
+                msg("bring it back, or delete the document"),
+            )
+        found = Found([File(d.path, d.version.root, d.document) for d in chosen], [d.path for d in chosen])
+        return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=False, reembed=True)
 
 
 def reindex(settings: Settings, progress: Progress) -> Report:
-    """Make the collection anew from its documents' files, as `rag-app reindex` does."""
+    """Make the collection again from its documents' files, as `rag-app reindex` does."""
     cutting, limits = sync.cutting_and_limits(settings)
-    return sync.reindex(_store(settings), open_embeddings(settings), cutting, limits, progress)
+    with _opened(settings) as (store, embeddings):
+        return sync.reindex(store, embeddings, cutting, limits, progress)
 
 
-def _store(settings: Settings, *, create: bool = False) -> Store:
-    return open_store(settings, create=create)
+@contextmanager
+def _opened(settings: Settings, *, create: bool = False) -> Iterator[tuple[Store, Embeddings]]:
+    with open_store(settings, create=create) as store, closing(open_embeddings(settings)) as embeddings:
+        yield store, embeddings

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from rag_app.errors import RagError
 from rag_app.store.protocol import Store
+from rag_app.words import msg
 
 _held = threading.local()
 
@@ -33,13 +34,20 @@ def collection_lock(store: Store) -> Iterator[None]:
         lock.acquire(timeout=0)
     except OSError as error:
         if not isinstance(error, Timeout):
-            raise RagError(f"{path} cannot be locked ({error.strerror}): check its permissions") from None
-        who = "another process"
-        with suppress(OSError):
-            who = holder.read_text("utf-8") or who
-        raise RagError(f"collection {store.name} is being changed by {who}: wait until that has ended, or stop it") from None
+            raise RagError(
+                msg("{path} cannot be locked ({reason})", path=path, reason=error.strerror or error),
+                msg("check its permissions"),
+            ) from None
+        who: str = msg("another process")
+        with suppress(OSError, ValueError):
+            pid, started = holder.read_text("utf-8").split(maxsplit=1)
+            who = msg("process {pid}, started {started}", pid=pid, started=started)
+        raise RagError(
+            msg("collection {collection} is being changed by {who}", collection=store.name, who=who),
+            msg("wait until that has ended, or stop it"),
+        ) from None
     try:
-        holder.write_text(f"process {os.getpid()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}", "utf-8")
+        holder.write_text(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}", "utf-8")
         mine.add(path)
         store.repair()
         yield

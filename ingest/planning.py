@@ -11,15 +11,21 @@ from ingest.worker import Prepared, hash_file
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.store.protocol import Store
-from rag_app.store.records import StoredDocument
+from rag_app.store.stored import StoredDocument
 from rag_app.types import Record
+from rag_app.words import Said, msg, nmsg
 
 
 class Failure(Record):
     """A file that was not indexed, and why."""
 
     path: str
-    reason: str
+    reason: Said
+
+
+def staying(reason: str, *, stored: bool) -> str:
+    """Return why a file failed, and that what is stored of it stays, if there is something."""
+    return msg("{reason}; what was stored of it before stays", reason=reason) if stored else reason
 
 
 class Plan(Record):
@@ -78,11 +84,13 @@ def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool =
 
 
 def planned(
-    found: Found, store: Store | None, prune: bool, force: bool, anew: bool = False
+    found: Found, store: Store | None, prune: bool, force: bool, reembed: bool = False
 ) -> tuple[Plan, list[Task], dict[str, StoredDocument]]:
     known = store.documents() if store else {}
     if not found.files and not any(found.covers(document.path) for document in known.values()):
-        raise RagError(f"nothing to read in {', '.join(map(str, found.paths))}: put files there, or look at the filters")
+        raise RagError(
+            msg("no content in {names}", names=", ".join(map(str, found.paths))), msg("put files there, or check the filters")
+        )
     by_name = {file.document: file for file in found.files}
     vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
     vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
@@ -96,12 +104,11 @@ def planned(
         try:
             document_hash = hash_file(file.path)
         except OSError as error:
-            stays = "; what was stored of it before stays" if before else ""
-            failed.append(Failure(path=file.document, reason=f"{error.strerror or error}{stays}"))
+            failed.append(Failure(path=file.document, reason=staying(error.strerror or str(error), stored=bool(before))))
             continue
         version = before.version if before else None
         if (
-            not anew
+            not reembed
             and before
             and before.whole
             and version
@@ -110,7 +117,7 @@ def planned(
             unchanged.append(file.document)
             continue
         task = Task(file, "changed" if before else "added", [file.document] if before else [])
-        if not anew and before and before.whole and before.version.document_hash == document_hash:
+        if not reembed and before and before.whole and before.version.document_hash == document_hash:
             # Its folder has moved.
             task.state = "moved"
         source = vanished_by_hash.get(document_hash, "")
@@ -118,7 +125,7 @@ def planned(
             del vanished[source]
             task.state, task.replaces = "moved", [source]
         first = first_by_hash.setdefault(document_hash, file.document)
-        stored_twin = "" if anew else stored_by_hash.get(document_hash, "")
+        stored_twin = "" if reembed else stored_by_hash.get(document_hash, "")
         task.twin = source or stored_twin or (first if first != file.document else "")
         task.later = task.twin == first
         tasks.append(task)
@@ -143,15 +150,20 @@ def _refuse_emptying(found: Found, known: dict[str, StoredDocument], removed: Se
         below = [d.document for d in known.values() if d.path.is_relative_to(path)]
         if below and going.issuperset(below) and not any(file.path.resolve().is_relative_to(path) for file in found.files):
             raise RagError(
-                f"nothing is left to read in {path}, but {len(below)} documents of it are stored: "
-                "is it mounted, or does a filter leave everything out? `rag-app ingest --force` removes them"
+                nmsg(
+                    "nothing is left to read in {path}, but {n} document of it is stored",
+                    "nothing is left to read in {path}, but {n} documents of it are stored",
+                    len(below),
+                    path=path,
+                ),
+                msg("check the mount and the filters; `rag-app ingest --force` removes what is stored"),
             )
 
 
 def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str] | None:
     """Return the roots of two files that would have the same name in the store, if there are such.
 
-    What lies below the paths of this run is named anew by it; from elsewhere a name is free only if its file is gone.
+    What lies below the paths of this run is named again by it; from elsewhere a name is free only if its file is gone.
     """
     seen: dict[str, File] = {}
     for file in found.files:
@@ -159,7 +171,12 @@ def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str
         if other.root != file.root:
             return other.root, file.root
         if other.path != file.path:
-            raise RagError(f"{other.path} and {file.path} have the same name as text, {file.document}: rename one of them")
+            raise RagError(
+                msg(
+                    "{one} and {other} have the same name as text, {name}", one=other.path, other=file.path, name=file.document
+                ),
+                msg("rename one of them"),
+            )
         stored = known.get(file.document)
         if stored and stored.version.root != file.root and not found.covers(stored.path) and stored.path.exists():
             return stored.version.root, file.root

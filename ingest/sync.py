@@ -17,15 +17,16 @@ from ingest import planning
 from ingest.chunk import Cutting
 from ingest.files import File, Found
 from ingest.lock import collection_lock
-from ingest.planning import Failure, Plan, Task, planned
+from ingest.planning import Failure, Plan, Task, planned, staying
 from ingest.worker import Limits, Prepared, Workers, result
 from rag_app import builtin, language
 from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
-from rag_app.store.records import REINDEX, EmptyCollectionError, Version
+from rag_app.store.stored import REINDEX, EmptyCollectionError, Version
 from rag_app.types import Chunk, Record
+from rag_app.words import Message, joined, msg
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
 VERSION = "2"
@@ -103,7 +104,7 @@ def ingest(
     *,
     prune: bool = True,
     force: bool = False,
-    anew: bool = False,
+    reembed: bool = False,
 ) -> Report:
     """Make the store equal to the files that were found, and return what was done.
 
@@ -114,11 +115,11 @@ def ingest(
     start = time.perf_counter()
     progress = progress or Progress()
     with collection_lock(store):
-        plan, tasks, known = planned(found, store, prune, force, anew)
+        plan, tasks, known = planned(found, store, prune, force, reembed)
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
         progress.plan(plan)
-        run = _Run(store, embeddings, cutting, limits, progress, anew)
+        run = _Run(store, embeddings, cutting, limits, progress, reembed)
         for failure in plan.failed:
             run.ended(failure.path, "failed", failure.reason)
         for document in plan.unchanged:
@@ -166,13 +167,12 @@ def reindex(
     *,
     force: bool = False,
 ) -> Report:
-    """Make a collection anew from the files of its documents, beside the old one, then let it take the old one's place.
+    """Rebuild a collection from the files of its documents, beside the old one, then let it take the old one's place.
 
     Questions go on meanwhile. RagError, and the old collection stays, if a document's file is gone or fails now; `force`
-    takes that loss. One that was broken off is gone on with.
+    takes that loss. An interrupted one is resumed.
     """
-    new = old.sibling(f"{old.name}{REINDEX}")
-    with collection_lock(old):
+    with collection_lock(old), old.sibling(f"{old.name}{REINDEX}") as new:
         known = old.documents()
         if not known:
             raise EmptyCollectionError.of(old.name, old.place)
@@ -181,8 +181,8 @@ def reindex(
         gone = {file.document for file in files if not file.path.is_file()}
         if gone and not force:
             raise RagError(
-                f"{_names(gone)} cannot be read any more, so the old collection stays: "
-                "bring it back, or run `rag-app reindex --force`"
+                msg("{names} can no longer be read, so the old collection stays", names=_names(gone)),
+                msg("bring it back, or run `rag-app reindex --force`"),
             )
         if new.recipe != recipe(embeddings, cutting):
             new.drop()
@@ -191,11 +191,11 @@ def reindex(
         lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
         if (lost or not report.chunks.stored) and not force:
             raise RagError(
-                f"{_names(lost)} cannot be read now, so the old collection stays: "
-                "mend it, or `rag-app reindex --force` drops it"
+                msg("{names} cannot be read now, so the old collection stays", names=_names(lost)),
+                msg("fix it, or drop it with `rag-app reindex --force`"),
             )
         new.replace(old.name)
-    dropped = len(known) - len(new.documents())
+        dropped = len(known) - len(new.documents())
     return report.model_copy(update={"documents": report.documents.model_copy(update={"removed": dropped})})
 
 
@@ -213,21 +213,27 @@ def ingest_with_settings(
     known = old.documents()
     files = [File(document.path, document.version.root, name) for name, document in known.items()]
     if gone := {file.document for file in files if not file.path.is_file()}:
-        raise RagError(f"{_names(gone)} cannot be read any more: bring it back, or `rag-app forget` it")
+        raise RagError(msg("{names} can no longer be read", names=_names(gone)), msg("bring it back, or `rag-app forget` it"))
     found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
     if changed := planning.plan(found, old, prune=False).changed:
-        raise RagError(f"{_names(changed)} changed since it was ingested: run `rag-app ingest` first, or the texts differ too")
+        raise RagError(
+            msg("{names} changed since it was ingested", names=_names(changed)),
+            msg("run `rag-app ingest` first, or the texts differ too"),
+        )
     digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
-    new = old.sibling(f"eval-{old.name}-{digest}")
     done: Counter[str] = Counter()
 
     def ended(document: str, state: State, reason: str) -> None:
         done[state] += 1
         on_file(done.total(), len(files))
 
-    report = ingest(found, new, embeddings, cutting, limits, Progress(file=ended), force=True)
+    with old.sibling(f"eval-{old.name}-{digest}") as new:
+        report = ingest(found, new, embeddings, cutting, limits, Progress(file=ended), force=True)
     if failed := report.documents.failed:
-        raise RagError(f"{failed[0].path} cannot be read now ({failed[0].reason}): mend it, or `rag-app forget` it")
+        raise RagError(
+            msg("{name} cannot be read now ({reason})", name=failed[0].path, reason=failed[0].reason),
+            msg("fix it, or `rag-app forget` it"),
+        )
     return new.name
 
 
@@ -240,7 +246,7 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
     found: set[str] = set()
     for name in names:
         if not name.strip():
-            raise RagError("a name is empty: name a document or a folder, as `rag-app documents` does")
+            raise RagError(msg("a name is empty"), msg("name a document or a folder, as `rag-app documents` does"))
         path = Path(name).expanduser().resolve()
         below = normalize("NFC", name).rstrip("/") + "/"
         matching = {
@@ -249,7 +255,10 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
             if f"{normalize('NFC', document)}/".startswith(below) or stored.path.is_relative_to(path)
         }
         if not matching:
-            raise RagError(f"{name} is not stored in {store.name}: `rag-app documents` lists what is")
+            raise RagError(
+                msg("{name} is not stored in {collection}", name=name, collection=store.name),
+                msg("see `rag-app documents` for what is"),
+            )
         found |= matching
     return sorted(found)
 
@@ -264,9 +273,10 @@ def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
 
 
 def reset(store: Store) -> None:
-    """Delete a collection, and the new one of a reindex that was broken off."""
+    """Delete a collection, and the new one of an interrupted reindex."""
     with collection_lock(store):
-        store.sibling(f"{store.name}{REINDEX}").drop()
+        with store.sibling(f"{store.name}{REINDEX}") as new:
+            new.drop()
         store.drop()
 
 
@@ -278,19 +288,19 @@ def foreign(languages: dict[str, int]) -> dict[str, int]:
     return {code: count for code, count in languages.items() if code not in known and 50 * count >= total}
 
 
-def _names(documents: Iterable[str]) -> str:
+def _names(documents: Iterable[str]) -> Message:
     names = sorted(documents)
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest
+    shown = joined(", ", names[:3])
+    return msg("{names} and {n} more", names=shown, n=len(names) - 3) if len(names) > 3 else shown
 
 
 class _Run:
     """One run's work: files are read ahead in processes, embedded in threads, and stored by one more thread."""
 
     def __init__(
-        self, store: Store, embeddings: Embeddings, cutting: Cutting, limits: Limits, progress: Progress, anew: bool
+        self, store: Store, embeddings: Embeddings, cutting: Cutting, limits: Limits, progress: Progress, reembed: bool
     ) -> None:
-        self.anew = anew
+        self.reembed = reembed
         self.store = store
         self.embeddings = embeddings
         self.cutting = cutting
@@ -354,8 +364,7 @@ class _Run:
         document = task.file.document
         task.prepared = result(future, self.limits)
         if task.prepared.state == "failed":
-            stays = "; what was stored of it before stays" if task.replaces else ""
-            self.ended(document, "failed", task.prepared.reason + stays)
+            self.ended(document, "failed", staying(task.prepared.reason, stored=bool(task.replaces)))
             return
         known = self._vectors(task)
         task.vectors = [known.get((chunk.text_in_context, "")) for chunk in task.prepared.chunks]
@@ -379,7 +388,7 @@ class _Run:
         kept = {chunk.id for chunk in task.prepared.chunks}
         for document in task.replaces:
             for chunk, _, vector in self.store.chunks_of(document):
-                if not self.anew:
+                if not self.reembed:
                     found[chunk.text_in_context, ""] = vector
                 if chunk.id not in kept:
                     task.stale.append(chunk.id)
@@ -433,8 +442,7 @@ class _Run:
         self._put(rows, vectors, stale)
         for task in tasks:
             if task.refused:
-                stays = "; what was stored of it before stays" if task.replaces else ""
-                self.ended(task.file.document, "failed", task.refused + stays)
+                self.ended(task.file.document, "failed", staying(task.refused, stored=bool(task.replaces)))
             elif task.prepared.state == "read":
                 self.ended(task.file.document, task.state, task.prepared.reason)
             else:

@@ -14,6 +14,7 @@ from typing import IO
 from ingest.planning import Failure
 from rag_app.errors import RagError
 from rag_app.settings import Settings
+from rag_app.words import msg
 
 MAX_FILES = 5000
 MAX_NAME = 120
@@ -60,7 +61,10 @@ def receive(settings: Settings, files: Sequence[tuple[str, IO[bytes]]]) -> Recei
                 content.seek(0)
                 _keep(folder, [safe_name(name)], content, settings.upload_mb * _MB, name, received)
     except OSError as error:
-        raise RagError(f"uploads cannot be kept in {folder} ({error.strerror}): make room, or set RAG_UPLOAD_PATH") from error
+        raise RagError(
+            msg("uploads cannot be kept in {folder} ({reason})", folder=folder, reason=error.strerror or error),
+            msg("free some space, or set RAG_UPLOAD_PATH"),
+        ) from error
     return received
 
 
@@ -104,11 +108,16 @@ def server_folder(settings: Settings, name: str) -> Path:
     top = settings.server_path.resolve()
     path = (top / name.strip()).resolve()
     if not path.is_relative_to(top):
-        raise RagError(f"{name} is not below {settings.server_path}; put it there, or set RAG_SERVER_PATH to a folder above it")
+        raise RagError(
+            msg("{name} is not under {path}", name=name, path=settings.server_path),
+            msg("put it there, or set RAG_SERVER_PATH to a folder above it"),
+        )
     if not path.is_dir():
-        raise RagError(f"there is no folder {name} in {settings.server_path}; check the name")
+        raise RagError(msg("there is no folder {name} in {path}", name=name, path=settings.server_path), msg("check the name"))
     if path == top or not all(_allowed(settings, folder) for folder in (path, *path.parents) if folder.is_relative_to(top)):
-        raise RagError(f"{name} is hidden, or holds uploads, feedback or Chroma's files; name a folder beside it")
+        raise RagError(
+            msg("{name} is hidden, or holds uploads, feedback or Chroma's files", name=name), msg("name a folder beside it")
+        )
     return path
 
 
@@ -149,13 +158,14 @@ def _unpack(settings: Settings, folder: Path, name: str, content: IO[bytes], rec
         with zipfile.ZipFile(content) as archive:
             members = list(_members(archive))
             if len(members) > MAX_FILES:
-                received.refuse(name, f"it holds more than {MAX_FILES:,} files: split it")
+                received.refuse(name, msg("it holds more than {most:,} files: split it", most=MAX_FILES))
                 return
             for member in members:
                 parts = [safe_name(part) for part in PurePosixPath(member.filename.replace("\\", "/")).parts]
                 shown = f"{name}: {member.filename}"
                 if left <= 0:
-                    received.refuse(shown, f"the zip unpacks to more than {settings.upload_mb * UNPACKED:,} MB: split it")
+                    most = settings.upload_mb * UNPACKED
+                    received.refuse(shown, msg("the ZIP unpacks to more than {most:,} MB: split it", most=most))
                     continue
                 if reason := _unsafe(member, parts, limit):
                     received.refuse(shown, reason)
@@ -165,9 +175,9 @@ def _unpack(settings: Settings, folder: Path, name: str, content: IO[bytes], rec
                         # Also what was unpacked of one that is then refused counts.
                         left -= _keep(folder, [inside, *parts], part, limit, shown, received)
                 except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error) as error:
-                    received.refuse(shown, f"it cannot be unpacked ({error}): zip it again")
+                    received.refuse(shown, msg("it cannot be unpacked ({reason}): zip it again", reason=error))
     except (zipfile.BadZipFile, ValueError) as error:
-        received.refuse(name, f"not a readable zip ({error}): zip it again")
+        received.refuse(name, msg("not a readable ZIP ({reason}): zip it again", reason=error))
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
@@ -180,22 +190,22 @@ def _members(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
 
 
 def _too_large(limit: int) -> str:
-    return f"it has more than {limit / _MB:,.0f} MB (RAG_UPLOAD_MB): split it, or ingest it on the server"
+    return msg("it has more than {mb:,.0f} MB (RAG_UPLOAD_MB): split it, or ingest it on the server", mb=limit / _MB)
 
 
 def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str], limit: int) -> str:
     """Return why a member of a zip is refused, or ""."""
     path = member.filename.replace("\\", "/")
     if path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path):
-        return "its path leads out of the zip"
+        return msg("its path leads out of the ZIP")
     if (member.external_attr >> 16) & 0o170000 == 0o120000:
-        return "it is a link"
+        return msg("it is a link")
     if member.flag_bits & 1:
-        return "it has a password: zip it without one"
+        return msg("it has a password: zip it without one")
     if member.file_size > limit:
         return _too_large(limit)
     if len(parts) > MAX_DEPTH:
-        return f"it lies more than {MAX_DEPTH} folders deep"
+        return msg("it is more than {most} folders deep", most=MAX_DEPTH)
     return ""
 
 
@@ -203,11 +213,11 @@ def _keep(folder: Path, parts: Sequence[str], content: IO[bytes], limit: int, sh
     """Write a file beside its place, then move it there, so that it is whole; return the bytes that were read of it."""
     path = _free(folder.joinpath(*parts), received.kept)
     if path.is_dir():
-        return received.refuse(shown, "there is a folder of that name: rename the file")
+        return received.refuse(shown, msg("there is a folder of that name: rename the file"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        return received.refuse(shown, "there is a file with the name of its folder: rename the folder")
+        return received.refuse(shown, msg("there is a file with the name of its folder: rename the folder"))
     # Hidden, so that an ingest that runs now leaves it out.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as partial:
         try:

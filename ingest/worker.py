@@ -14,9 +14,10 @@ from typing import Literal
 import pebble
 
 from ingest.chunk import Cutting, chunks
-from ingest.readers.document import EmptyError, SkippedError, UnreadableError
+from ingest.readers.document import NoDocumentError
 from ingest.readers.load import EXTRA, read
 from rag_app.types import Chunk
+from rag_app.words import joined, msg
 
 PROCESSES = 2
 _MB = 1_000_000
@@ -32,7 +33,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A file as read and cut, or why it was not."""
+    """A file as read and cut, or why it was not; `reason` is a message."""
 
     state: Literal["read", "empty", "skipped", "failed"]
     reason: str = ""
@@ -44,7 +45,7 @@ class Workers:
     """A pool of processes that lives as long as the program; starting one takes a second or two."""
 
     def __init__(self, method: str = "") -> None:
-        """`method` is how processes are started; by default by a fork server where there is one, else anew."""
+        """`method` is how processes are started; by default by a fork server where there is one, else from scratch."""
         self._method = method or ("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
         self._pool: pebble.ProcessPool | None = None
         self._lock = threading.Lock()
@@ -80,18 +81,25 @@ def result(future: "Future[Prepared]", limits: Limits) -> Prepared:
     try:
         return future.result()
     except TimeoutError:
-        return Prepared("failed", f"reading it took more than {limits.seconds:g} s (RAG_READ_TIMEOUT)")
+        return Prepared("failed", msg("reading it took more than {seconds:g} s (RAG_READ_TIMEOUT)", seconds=limits.seconds))
     except pebble.ProcessExpired as error:
         return Prepared(
             "failed",
-            f"its reader crashed (exit code {error.exitcode}): open it and save it anew, or leave it out by a .ragignore",
+            msg(
+                "its reader crashed (exit code {code}): open it and save it again, or exclude it in .ragignore",
+                code=error.exitcode,
+            ),
         )
     except MemoryError:
-        return Prepared("failed", f"reading it took more than {limits.megabytes:,} MB of memory (RAG_READ_MEMORY_MB)")
+        return Prepared(
+            "failed", msg("reading it took more than {mb:,} MB of memory (RAG_READ_MEMORY_MB)", mb=limits.megabytes)
+        )
     except Exception as error:
         # Whatever else goes wrong with one file is its failure, and no reason to stop.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return Prepared("failed", f"it cannot be read ({reason}): save it in another format, or leave it out by a .ragignore")
+        return Prepared(
+            "failed", msg("it cannot be read ({reason}): save it in another format, or exclude it in .ragignore", reason=reason)
+        )
 
 
 def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds: float) -> Prepared:
@@ -104,16 +112,12 @@ def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds
         cut = chunks(document, found, cutting)
     except OSError as error:
         return Prepared("failed", error.strerror or str(error))
-    except UnreadableError as error:
-        return Prepared("failed", str(error))
-    except SkippedError as error:
-        return Prepared("skipped", str(error))
-    except EmptyError as error:
-        return Prepared("empty", str(error))
+    except NoDocumentError as error:
+        return Prepared(error.state, error.message)
     finally:
         # An alarm that is left running would end an idle worker.
         _end_after(None)
-    return Prepared("read", "; ".join(found.notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
+    return Prepared("read", joined("; ", found.notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
 
 
 def hash_file(path: Path) -> str:

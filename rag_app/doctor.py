@@ -3,7 +3,7 @@
 import difflib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -20,8 +20,8 @@ from rag_app.endpoints.opening import connect, open_embeddings
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.opening import open_store
-from rag_app.store.records import EmptyCollectionError
+from rag_app.store.from_settings import open_store
+from rag_app.store.stored import EmptyCollectionError
 from rag_app.types import Candidate, Ranking, Record, seconds
 from rag_app.words import Said, joined, msg
 
@@ -73,10 +73,11 @@ _CHECKS = {
 def examine(settings: Settings) -> Iterator[Finding]:
     """Yield what is found, part by part, as it is found; never raises for what an endpoint or the store does."""
     dimension: list[int] = []
-    yield from _part("embeddings", lambda: _embeddings(settings, dimension))
-    yield from _part("rerank", lambda: _rerank(settings))
-    yield from _part("chat", lambda: _chat(settings))
-    yield from _part("chroma", lambda: _chroma(settings, dimension[0] if dimension else None))
+    with ExitStack() as opened:
+        yield from _part("embeddings", lambda: _embeddings(settings, opened, dimension))
+        yield from _part("rerank", lambda: _rerank(settings, opened))
+        yield from _part("chat", lambda: _chat(settings, opened))
+        yield from _part("chroma", lambda: _chroma(settings, opened, dimension[0] if dimension else None))
 
 
 def _part(
@@ -94,9 +95,9 @@ def _part(
         yield Finding(part=part, check=check, status="fail", detail=error.happened, remedy=error.remedy)
 
 
-def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str, ...]]:
+def _embeddings(settings: Settings, opened: ExitStack, dimension: list[int]) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "EMBEDDING")
-    client = open_embeddings(settings)
+    client = opened.enter_context(closing(open_embeddings(settings)))
     with _explained(client.endpoint):
         start = time.perf_counter()
         asked, _ = client.question(QUESTION)
@@ -131,11 +132,11 @@ def _embeddings(settings: Settings, dimension: list[int]) -> Iterator[tuple[str,
         yield "limits", "ok", msg("takes {n} texts at once", n=size)
 
 
-def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
+def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "RERANK")
     settings = settings.model_copy(update={"rerank_on_failure": "error"})
     endpoint = connect(settings, "RERANK")
-    client = Reranker(endpoint, settings)
+    client = opened.enter_context(closing(Reranker(endpoint, settings)))
     try:
         with _explained(endpoint):
             # The best comes last, so that a server that only keeps the order is found out.
@@ -180,9 +181,9 @@ def _rerank(settings: Settings) -> Iterator[tuple[str, ...]]:
         yield "limits", "ok", msg("takes {n} documents at once", n=n)
 
 
-def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
+def _chat(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "CHAT")
-    client = Chat(connect(settings, "CHAT"))
+    client = opened.enter_context(closing(Chat(connect(settings, "CHAT"))))
     passages = list(_candidates((CODE_PASSAGE, KNOWN[-1])))
     answering = client.answer(prompt.messages(CODE_QUESTION, passages), passages)
     with _explained(client.endpoint):
@@ -213,10 +214,10 @@ def _chat(settings: Settings) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _chroma(settings: Settings, dimension: int | None) -> Iterator[tuple[str, ...]]:
+def _chroma(settings: Settings, opened: ExitStack, dimension: int | None) -> Iterator[tuple[str, ...]]:
     start = time.perf_counter()
     try:
-        store = open_store(settings)
+        store = opened.enter_context(open_store(settings))
     except EmptyCollectionError:
         place = settings.chroma_url or settings.chroma_path
         yield (
@@ -296,6 +297,8 @@ def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
                 client.rerank(QUESTION, _candidates(KNOWN))
             except EndpointError:
                 continue
+            finally:
+                client.close()
             if client.dialect == "tei":
                 return msg("set RAG_RERANK_URL={url} and RAG_RERANK_DIALECT=tei: it is a TEI", url=url)
             return msg("set RAG_RERANK_URL={url}", url=url)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from typing import Any, Protocol, Self
 
 from rag_app import builtin, language, prompt
@@ -17,7 +18,7 @@ from rag_app.errors import RagError, SettingsError
 from rag_app.prompt import Message
 from rag_app.retrieval import Retriever, VectorRetriever, with_neighbours
 from rag_app.settings import Settings
-from rag_app.store.opening import open_store
+from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
 from rag_app.types import Answer, Ask, AskMs, Candidate, Receipt, Rewrite, Search, SearchMs, Side, Tokens, after_rerank
 
@@ -91,18 +92,20 @@ class Pipeline:
         self.retriever = retriever or VectorRetriever(store)
         self._reranker = reranker
         self._chat = chat
+        # Questions that come at once share one client, which is closed.
+        self._making = threading.Lock()
         store.require(embeddings.recipe)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Return the pipeline that the settings mean. EmptyCollectionError if nothing was ingested yet."""
-        return cls(
-            open_store(settings),
-            open_embeddings(settings),
-            lambda: open_reranker(settings),
-            lambda: open_chat(settings),
-            settings=settings,
-        )
+        with ExitStack() as opened:
+            store = opened.enter_context(open_store(settings))
+            embeddings = opened.enter_context(closing(open_embeddings(settings)))
+            pipeline = cls(store, embeddings, lambda: open_reranker(settings), lambda: open_chat(settings), settings=settings)
+            # From here on the pipeline closes them.
+            opened.pop_all()
+        return pipeline
 
     def close(self) -> None:
         """Close the store and the connections of every stage that was used."""
@@ -217,14 +220,16 @@ class Pipeline:
 
     @property
     def reranker(self) -> Reranks:
-        if callable(self._reranker):
-            self._reranker = self._reranker()
+        with self._making:
+            if callable(self._reranker):
+                self._reranker = self._reranker()
         return self._reranker
 
     @property
     def chat(self) -> Answers:
-        if callable(self._chat):
-            self._chat = self._chat()
+        with self._making:
+            if callable(self._chat):
+                self._chat = self._chat()
         return self._chat
 
 

@@ -6,19 +6,32 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
-from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import ChromaStore
 from tests.browsing import browser, visit
-from tests.helpers import ROOT, ingest
+from tests.helpers import ROOT, ingest_into
 from tests.wire import Wire, serve
 
 __all__ = ["browser", "visit"]
+
+C = TypeVar("C", bound="Closes")
+
+
+class Closes(Protocol):
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def keep() -> Iterator[Callable[[C], C]]:
+    """Return a function that closes what it is given when the test ends, and returns it."""
+    with ExitStack() as opened:
+        yield lambda one: opened.enter_context(closing(one))
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +81,7 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample corpus, ingested once with the built-in models; the folder of its Chroma."""
     path = tmp_path_factory.mktemp("sample") / "chroma"
     settings = Settings(_env_file=None, chroma_path=path)  # type: ignore[call-arg]
-    ingest([ROOT / "data" / "corpus"], ChromaStore(path, "", "handbook", create=True), open_embeddings(settings))
+    ingest_into(settings, ROOT / "data" / "corpus")
     return path
 
 

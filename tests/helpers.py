@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from ingest.sync import Report
 from rag_app.cli.app import app
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint, Stage
-from rag_app.store.chroma import ChromaStore
+from rag_app.endpoints.opening import open_embeddings
+from rag_app.settings import Settings
+from rag_app.store.from_settings import open_store
+from rag_app.store.protocol import Store
 from rag_app.types import Candidate, Ranking
 from tests.wire import Wire
 
@@ -32,9 +36,15 @@ KEYWORDS = {"msg": None, "nmsg": (1, 2), "pmsg": ((1, "c"), 2), "t": None}
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the folder ../shared with reference data is not here")
 
 
-def ingest(paths: Sequence[Path], store: ChromaStore, embeddings: Embeddings, **options: Any) -> Report:
+def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, **options: Any) -> Report:
     """Ingest paths as the command does."""
     return sync.ingest(look_through(paths, store, force=options.get("force", False)), store, embeddings, **options)
+
+
+def ingest_into(settings: Settings, *paths: Path) -> Report:
+    """Ingest paths into the collection that the settings name, as the command does."""
+    with open_store(settings, create=True) as store, closing(open_embeddings(settings)) as embeddings:
+        return ingest(paths, store, embeddings)
 
 
 def run(*args: str) -> Result:

@@ -71,7 +71,7 @@ def ask(page: Page, question: str) -> None:
 
 def choose(page: Page, document: str) -> None:
     """Choose a document on the page of documents, by typing its name."""
-    page.get_by_role("combobox", name="Chosen").click()
+    page.get_by_role("combobox", name="Selected").click()
     page.keyboard.type(document)
     page.get_by_role("option", name=document).first.click()
     page.keyboard.press("Escape")
@@ -210,7 +210,7 @@ class TestJourneys:
         choose(page, "uploads/platypus.md")
         expect(page.locator(".chunks li")).to_contain_text("A platypus costs 77 EUR.")
         page.get_by_role("button", name="Delete", exact=True).click()
-        page.get_by_role("button", name="Delete 1 documents").click()
+        page.get_by_role("button", name="Delete 1 document").click()
         until(lambda: "uploads/platypus.md" not in ChromaStore(site.settings.chroma_path, "", "handbook").documents())
         assert not (site.folder / "data" / "uploads" / "handbook" / "uploads" / "platypus.md").exists()
 
@@ -221,7 +221,7 @@ class TestJourneys:
 
         site.wire.on("/embeddings", slow)
         page = visit("/documents?collection=later")
-        page.get_by_text("Nothing is stored here yet").wait_for()
+        page.get_by_text("No documents yet").wait_for()
         files = [
             {"name": f"{n}.md", "mimeType": "text/markdown", "buffer": f"# T{n}\n\n{f'Word{n} and more. ' * 200}".encode()}
             for n in range(12)
@@ -239,10 +239,10 @@ class TestJourneys:
         (site.folder / "data" / "more").mkdir(exist_ok=True)
         (site.folder / "data" / "more" / "one.md").write_text("# One\n\nA line.")
         page = visit("/documents?collection=folders")
-        page.get_by_role("tab", name="A folder of the server").click()
-        page.get_by_role("combobox", name="Folder below data").fill("more")
+        page.get_by_role("tab", name="Server folder").click()
+        page.get_by_role("combobox", name="Folder under data").fill("more")
         page.get_by_role("option", name="more").first.click()
-        page.get_by_role("button", name="Ingest it into folders").click()
+        page.get_by_role("button", name="Ingest into folders").click()
         page.get_by_text(re.compile("done in")).wait_for()
         assert list(ChromaStore(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
 
@@ -337,7 +337,7 @@ class TestHostileContent:
         choose(page, "bad <img")
         page.locator(".chunks li").first.wait_for()
         page.get_by_role("button", name="Delete", exact=True).click()
-        page.get_by_role("button", name="Delete 1 documents").wait_for()
+        page.get_by_role("button", name="Delete 1 document").wait_for()
         assert page.locator("[role=dialog] img").count() == 0 and stored.startswith("bad <img")
         assert "\u202e" not in page.evaluate("document.body.innerText")
         page = visit("/documents?document=raw.txt")

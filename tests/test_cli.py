@@ -299,7 +299,7 @@ def test_a_full_disk_is_named_and_the_next_run_completes_the_work(settings: Sett
         with command("ingest", "docs", **env) as process:
             _, stderr = process.communicate(timeout=120)
         assert process.returncode == 1 and "Traceback" not in stderr
-        assert "its disk has only" in stderr and "make room and run the same command again" in stderr
+        assert "its disk has only" in stderr and "free some space and run the same command again" in stderr
         subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
         with command("ingest", "docs", "--json", **env) as process:
             stdout, stderr = process.communicate(timeout=120)

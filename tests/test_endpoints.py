@@ -18,8 +18,13 @@ from tests.wire import Reply, Wire, chat, embeddings, events, vector
 
 
 class TestEmbeddings:
+    @pytest.fixture(autouse=True)
+    def _use(self, keep: Any) -> None:
+        self.keep = keep
+
     def client(self, wire: Wire, batch_size: int = 2) -> Embeddings:
-        return Embeddings(endpoint(wire, "EMBEDDING"), "ask: ", "doc: ", batch_size, concurrency=3)
+        client: Embeddings = self.keep(Embeddings(endpoint(wire, "EMBEDDING"), "ask: ", "doc: ", batch_size, concurrency=3))
+        return client
 
     def test_vectors_come_in_the_order_of_the_texts_though_the_reply_is_shuffled(self, wire: Wire) -> None:
         texts = [f"text number {i}" for i in range(7)]
@@ -79,14 +84,18 @@ class TestEmbeddings:
     def test_an_endpoint_that_is_down_is_named(self) -> None:
         down = Endpoint("EMBEDDING", "embeddings", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
         with pytest.raises(RagError, match=r"127.0.0.1:9/v1\): cannot be reached .*check RAG_EMBEDDING_URL"):
-            Embeddings(down, "", "", 2, 1).question("q")
+            self.keep(Embeddings(down, "", "", 2, 1)).question("q")
 
 
 class TestChat:
+    @pytest.fixture(autouse=True)
+    def _use(self, keep: Any) -> None:
+        self.keep = keep
+
     def ask(self, wire: Wire, reply: Reply, n: int = 2) -> Any:
         wire.on("/chat/completions", lambda body: reply)
         passages = candidates(*["text"] * n)
-        answering = Chat(endpoint(wire, "CHAT")).answer(prompt.messages("q?", passages), passages)
+        answering = self.keep(Chat(endpoint(wire, "CHAT"))).answer(prompt.messages("q?", passages), passages)
         streamed = "".join(answering)
         assert answering.answer and answering.answer.text == streamed.strip()
         return answering
@@ -122,7 +131,7 @@ class TestChat:
     def test_thoughts_without_an_opening_tag_are_retracted_and_held_back_from_then_on(self, wire: Wire) -> None:
         wire.on("/chat/completions", lambda body: chat("I wonder [9]", " a lot.</think>", "It is so [1]."))
         passages = candidates("text")
-        client = Chat(endpoint(wire, "CHAT"))
+        client = self.keep(Chat(endpoint(wire, "CHAT")))
         first = client.answer(prompt.messages("q?", passages), passages)
         assert "wonder" in "".join(first)
         assert first.retracted and first.answer and first.answer.text == "It is so [1]." and first.answer.dropped == ()

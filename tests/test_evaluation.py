@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ingest.records import store_records
+from ingest.corpus_records import store_records
 from rag_app.errors import RagError
 from rag_app.evaluation import runs
 from rag_app.evaluation.bench import Bench
@@ -23,7 +23,7 @@ from rag_app.evaluation.memory import Memory
 from rag_app.evaluation.sets import name_of
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.from_settings import open_store
 from tests.helpers import command, run
 from tests.wire import Reply, Wire, chat, rerank
 
@@ -148,17 +148,20 @@ class TestEval:
         some = report(beir)
         assert some["failures"] == [] and [(f["questions"], f["ids"]) for f in some["skipped"]] == [(2, ["q1", "q2"])]
 
-    def test_ten_questions_that_are_at_fault_themselves_take_no_other_with_them(self, beir: Path, settings: Settings) -> None:
-        bench = Bench(settings, beir, store_records, at_once=1)
+    def test_ten_questions_that_are_at_fault_themselves_take_no_other_with_them(
+        self, beir: Path, settings: Settings, keep: Any
+    ) -> None:
+        bench = keep(Bench(settings, beir, store_records, at_once=1))
         bench.evalset = replace(
             bench.evalset, questions=tuple(replace(q, text="") if i < 12 else q for i, q in enumerate(bench.evalset.questions))
         )
         assert sum(bool(asked.failure) for asked in bench.ask(30)) == 12
 
-    def test_a_collection_that_changes_meanwhile_is_told(self, beir: Path, settings: Settings) -> None:
-        bench = Bench(settings, beir, store_records)
-        ChromaStore(settings.chroma_path, "", bench.settings.collection).delete(["doc 1"])
-        ChromaStore(settings.chroma_path, "", bench.settings.collection).touch()
+    def test_a_collection_that_changes_meanwhile_is_told(self, beir: Path, settings: Settings, keep: Any) -> None:
+        bench = keep(Bench(settings, beir, store_records))
+        with open_store(bench.settings) as store:
+            store.delete(["doc 1"])
+            store.touch()
         with pytest.raises(RagError, match="was changed while it was measured: run it again"):
             bench.ask(30)
 
@@ -337,7 +340,8 @@ class TestLabels:
     def test_a_judgement_from_the_page_is_measured(self, labels: Labels, settings: Settings) -> None:
         from rag_app.pipeline import Pipeline
 
-        search = Pipeline.open(settings).search("How many spaces in Jena?")
+        with Pipeline.open(settings) as pipeline:
+            search = pipeline.search("How many spaces in Jena?")
         labels.judge("How many spaces in Jena?", search.candidates[0], 2)
         assert report()["counts"]["measured"] == 3
 

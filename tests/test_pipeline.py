@@ -11,20 +11,19 @@ import pytest
 from ingest.chunk import Cutting, chunks
 from ingest.readers.document import Block, Document
 from rag_app import builtin
-from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.pipeline import Pipeline, asked, choose, unsuited
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import ChromaStore
 from rag_app.types import Ask, Ranking, Search, joined
-from tests.helpers import candidates, endpoint, ingest, needs_shared
+from tests.helpers import candidates, endpoint, ingest_into, needs_shared
 from tests.wire import Reply, Wire, events
 
 
 @pytest.fixture
-def pipeline(settings: Settings, corpus: Path) -> Pipeline:
-    ingest([corpus], ChromaStore(settings.chroma_path, "", settings.collection, create=True), open_embeddings(settings))
-    return Pipeline.open(settings)
+def pipeline(settings: Settings, corpus: Path) -> Iterator[Pipeline]:
+    ingest_into(settings, corpus)
+    with Pipeline.open(settings) as pipeline:
+        yield pipeline
 
 
 def test_a_question_goes_through_all_stages_and_every_rank_is_kept(pipeline: Pipeline, wire: Wire) -> None:
@@ -64,8 +63,9 @@ def test_without_reranking_the_passages_are_those_of_retrieval(pipeline: Pipelin
     assert wire.count("/rerank") == 0
 
 
-def test_neighbours_of_a_passage_go_to_the_chat_model_with_it(pipeline: Pipeline, settings: Settings, wire: Wire) -> None:
-    wide = Pipeline.open(Settings(**{**settings.model_dump(), "n_neighbours": 1, "n_passages": 1}))
+@pytest.mark.usefixtures("pipeline")
+def test_neighbours_of_a_passage_go_to_the_chat_model_with_it(keep: Any, settings: Settings, wire: Wire) -> None:
+    wide = keep(Pipeline.open(Settings(**{**settings.model_dump(), "n_neighbours": 1, "n_passages": 1})))
     search = wide.search("dinner in France")
     passage = search.passages[0]
     assert passage.text == "Dinner is paid up to 32 EUR in France."
@@ -151,8 +151,8 @@ def test_the_built_in_reranker_is_skipped_where_it_does_harm(wire: Wire, questio
     assert unsuited(endpoint(wire, "RERANK"), question, found) == ""
 
 
-def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_moves_it(sample: Settings) -> None:
-    pipeline = Pipeline.open(sample)
+def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_moves_it(sample: Settings, keep: Any) -> None:
+    pipeline = keep(Pipeline.open(sample))
     search = pipeline.search("How often should a Callisto C5 be recalibrated?")
     best = search.passages[0]
     assert (best.document, best.retrieval.rank > 4) == ("products/calibration-intervals.pdf", True)
@@ -163,8 +163,8 @@ def test_the_sample_corpus_is_answered_by_the_built_in_models_and_reranking_move
     assert answering.answer.citations[0].document == best.document
 
 
-def test_a_chinese_question_skips_the_built_in_rerank_with_its_reason(sample: Settings) -> None:
-    search = Pipeline.open(sample).search("出差住宿标准是多少？")
+def test_a_chinese_question_skips_the_built_in_rerank_with_its_reason(sample: Settings, keep: Any) -> None:
+    search = keep(Pipeline.open(sample)).search("出差住宿标准是多少？")
     assert search.rerank.status == "skipped" and "Chinese" in search.rerank.reason
 
 
@@ -181,12 +181,11 @@ def test_the_four_seed_urls_are_used_as_published() -> None:
 
 
 def test_a_real_chroma_server_serves_as_well(settings: Settings, corpus: Path, tmp_path: Path, chroma_server: str) -> None:
-    store = ChromaStore(Path("unused"), chroma_server, "remote", create=True)
-    report = ingest([corpus], store, open_embeddings(settings))
-    assert report.chunks.stored == 5
-    again = ingest([corpus], ChromaStore(Path("unused"), chroma_server, "remote"), open_embeddings(settings))
-    assert again.chunks.embedded == 0
-    search = Pipeline.open(load_settings(chroma_url=chroma_server, collection="remote")).search("dinner in France")
+    remote = load_settings(chroma_url=chroma_server, collection="remote")
+    assert ingest_into(remote, corpus).chunks.stored == 5
+    assert ingest_into(remote, corpus).chunks.embedded == 0
+    with Pipeline.open(remote) as pipeline:
+        search = pipeline.search("dinner in France")
     assert search.passages[0].text == "Dinner is paid up to 32 EUR in France."
 
 
@@ -211,8 +210,10 @@ def test_the_answer_streams_while_the_endpoint_still_speaks(pipeline: Pipeline, 
     assert waited == [True]
 
 
-def test_a_minimum_score_that_nothing_reaches_is_a_plain_answer_and_asks_nobody(pipeline: Pipeline, wire: Wire) -> None:
-    strict = Pipeline.open(load_settings(rerank_min_score=0.99))
+def test_a_minimum_score_that_nothing_reaches_is_a_plain_answer_and_asks_nobody(
+    pipeline: Pipeline, keep: Any, wire: Wire
+) -> None:
+    strict = keep(Pipeline.open(load_settings(rerank_min_score=0.99)))
     search = strict.search("dinner in Lyon")
     assert search.passages == () and len(search.passages_without_rerank) == 4
     answering = strict.answer(search)
@@ -220,16 +221,18 @@ def test_a_minimum_score_that_nothing_reaches_is_a_plain_answer_and_asks_nobody(
     assert asked(search, answering).answer.finish == "stop" and wire.count("/chat/completions") == 0
 
 
-def test_a_minimum_score_keeps_out_what_is_below_it_and_does_not_judge_a_fallback(pipeline: Pipeline, wire: Wire) -> None:
-    lenient = Pipeline.open(load_settings(rerank_min_score=0.5))
+def test_a_minimum_score_keeps_out_what_is_below_it_and_does_not_judge_a_fallback(
+    pipeline: Pipeline, keep: Any, wire: Wire
+) -> None:
+    lenient = keep(Pipeline.open(load_settings(rerank_min_score=0.5)))
     search = lenient.search("dinner in France")
     assert 0 < len(search.passages) < 4 and all(c.rerank and c.rerank.score >= 0.5 for c in search.passages)
     wire.on("/rerank", lambda body: Reply(b"", 400))
     assert len(lenient.search("dinner in France").passages) == 4
 
 
-def test_without_reranking_no_rerank_model_is_needed(pipeline: Pipeline) -> None:
-    assert Pipeline.open(load_settings(rerank_model="")).search("dinner", rerank=False).rerank.status == "skipped"
+def test_without_reranking_no_rerank_model_is_needed(pipeline: Pipeline, keep: Any) -> None:
+    assert keep(Pipeline.open(load_settings(rerank_model=""))).search("dinner", rerank=False).rerank.status == "skipped"
 
 
 def test_a_question_that_is_no_text_is_asked_as_text(pipeline: Pipeline) -> None:

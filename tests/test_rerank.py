@@ -5,7 +5,8 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -28,10 +29,19 @@ from rag_app.types import Candidate, Ranking, Receipt
 from tests.helpers import ROOT, candidates, run
 from tests.wire import RESET, Reply, Wire, chat, rerank, serve
 
+OPENED: list[Reranker] = []
 SCORES = [0.1, 0.9, 0.5]
 TEXTS = ("grey wall", "the blue sky", "blue sea")
 QUESTION = "blue sky"
 IN_CONTEXT = [f"Document {i} › Part\n{text}" for i, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """What `reranker` opened is closed."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +55,9 @@ def reranker(
 ) -> Reranker:
     url = rerank_url(wire.url.removesuffix("/v1") + path)
     endpoint = Endpoint("RERANK", "rerank", url, "m", SecretStr(key), timeout=options.pop("timeout", 5))
-    return Reranker(endpoint, load_settings(**{f"rerank_{name}": value for name, value in options.items()}), breaker)
+    settings = load_settings(**{f"rerank_{name}": value for name, value in options.items()})
+    OPENED.append(Reranker(endpoint, settings, breaker))
+    return OPENED[-1]
 
 
 def ranks(found: list[Candidate]) -> list[int | None]:
@@ -500,10 +512,11 @@ def shared_wire() -> Any:
 
 
 @pytest.fixture(scope="module")
-def shared(shared_wire: Wire) -> Reranker:
+def shared(shared_wire: Wire) -> Iterator[Reranker]:
     """One client for thousands of replies; its circuit is closed by hand after each."""
     endpoint = Endpoint("RERANK", "rerank", f"{shared_wire.url}/rerank", "m", SecretStr("sk-secret"), timeout=5)
-    return Reranker(endpoint, Settings(_env_file=None))  # type: ignore[call-arg]
+    with closing(Reranker(endpoint, Settings(_env_file=None))) as reranker:  # type: ignore[call-arg]
+        yield reranker
 
 
 @given(

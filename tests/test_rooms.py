@@ -43,9 +43,9 @@ LAYERS = [
 # Neither imports the other: who needs both is outermost, and hands a function in.
 APART = [("rag_app.evaluation", "ingest"), ("rag_app.cli", "rag_app.page")]
 OWNERS = {
-    "chromadb": "rag_app/store/chroma.py",
+    "chromadb": "rag_app/store/chroma_client.py",
     "openai": "rag_app/endpoints/openai_client.py",
-    "httpx": "rag_app/endpoints/http.py rag_app/store/chroma.py",
+    "httpx": "rag_app/endpoints/http.py rag_app/store/chroma_client.py",
     "onnxruntime": "rag_app/builtin/models.py",
     "starlette": "rag_app/builtin/gateway.py rag_app/page/originals.py",
     "altair": "rag_app/evaluation/charts.py rag_app/page/movement.py",

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,16 @@ import pytest
 
 from ingest.chunk import Cutting, chunks, text_of
 from ingest.readers.document import Block, Document
-from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.evaluation import measures
 from rag_app.evaluation.report import Outcome, outcome_of
 from rag_app.evaluation.sets import EvalSet, Question, Spread, from_labels, is_beir, read_beir
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.from_settings import open_store
+from rag_app.store.protocol import Store
 from rag_app.types import Chunk
-from tests.helpers import ROOT, ingest
+from tests.helpers import ROOT, ingest_into
 
 
 def spread(*spans: tuple[int, int], text: str) -> Spread:
@@ -136,10 +137,10 @@ class TestQuotes:
 
 
 @pytest.fixture
-def store(settings: Settings, corpus: Path) -> ChromaStore:
-    store = ChromaStore(settings.chroma_path, "", settings.collection, create=True)
-    ingest([corpus], store, open_embeddings(settings))
-    return store
+def store(settings: Settings, corpus: Path) -> Iterator[Store]:
+    ingest_into(settings, corpus)
+    with open_store(settings) as store:
+        yield store
 
 
 def write(path: Path, *rows: dict[str, Any]) -> None:
@@ -151,7 +152,7 @@ def judgement(query: str, document: str, quote: str, grade: int) -> dict[str, An
     return {"query": query, "document": document, "quote": quote, "grade": grade}
 
 
-def ids(store: ChromaStore, document: str) -> dict[str, str]:
+def ids(store: Store, document: str) -> dict[str, str]:
     """Return the id of each chunk, by the words that it begins with."""
     return {" ".join(c.text.split()[:2]): c.id for c, _, _ in store.chunks_of(document)}
 
@@ -165,7 +166,7 @@ QUERIES: list[dict[str, Any]] = [
 
 
 class TestLabels:
-    def test_judgements_are_found_in_the_chunks_of_today(self, store: ChromaStore, tmp_path: Path) -> None:
+    def test_judgements_are_found_in_the_chunks_of_today(self, store: Store, tmp_path: Path) -> None:
         travel, notes = ids(store, "policies/travel.md"), ids(store, "notes.txt")
         labels = Labels(tmp_path / "eval")
         write(labels.queries, *QUERIES)
@@ -195,25 +196,25 @@ class TestLabels:
         assert cinema.lost == ("notes.txt: The cinema opens at nine.", f"gone.md: {'x' * 80}")
         assert cinema.qrels == {} and not cinema.answerable and not cinema.unanswerable
 
-    def test_a_question_that_only_0_was_given_to_is_not_answerable(self, store: ChromaStore, tmp_path: Path) -> None:
+    def test_a_question_that_only_0_was_given_to_is_not_answerable(self, store: Store, tmp_path: Path) -> None:
         labels = Labels(tmp_path / "eval")
         write(labels.queries, QUERIES[0])
         write(labels.qrels, judgement("dinner", "notes.txt", "The canteen", 0))
         (question,) = from_labels(labels, store, "").questions
         assert list(question.qrels.values()) == [0] and not question.answerable and not question.unanswerable
 
-    def test_a_chunk_that_is_cut_anew_keeps_its_judgement(self, store: ChromaStore, settings: Settings, tmp_path: Path) -> None:
+    def test_a_chunk_that_is_cut_anew_keeps_its_judgement(self, store: Store, settings: Settings, tmp_path: Path) -> None:
         labels = Labels(tmp_path / "eval")
         write(labels.queries, QUERIES[2])
         write(labels.qrels, judgement("trip", "policies/travel.md", "Every trip is approved by the manager.", 2))
         before = from_labels(labels, store, "").questions[0].qrels
         travel = tmp_path / "docs" / "policies" / "travel.md"
         travel.write_text(travel.read_text().replace("approved by the manager.", "approved by the manager. Ask early."))
-        ingest([tmp_path / "docs"], store, open_embeddings(settings))
+        ingest_into(settings, tmp_path / "docs")
         after = from_labels(labels, store, "").questions[0]
         assert list(after.qrels.values()) == [2] and after.qrels.keys() != before.keys() and not after.lost
 
-    def test_changing_one_judgement_changes_the_outcome_of_its_question_alone(self, store: ChromaStore, tmp_path: Path) -> None:
+    def test_changing_one_judgement_changes_the_outcome_of_its_question_alone(self, store: Store, tmp_path: Path) -> None:
         chunks_of_all = [c for name in store.documents() for c, _, _ in store.chunks_of(name)]
         assert len(chunks_of_all) == 5
         labels = Labels(tmp_path / "eval")
@@ -241,12 +242,13 @@ class TestLabels:
             third = outcomes(*changed)
             assert {name for name in first if first[name] != third.get(name)} == {"q1"}
 
-    def test_without_questions_it_says_where_they_come_from(self, store: ChromaStore, tmp_path: Path) -> None:
+    def test_without_questions_it_says_where_they_come_from(self, store: Store, tmp_path: Path) -> None:
         with pytest.raises(RagError, match=r"none holds no labelled questions: judge candidates .*`rag-app questions`"):
             from_labels(Labels(tmp_path / "none"), store, "")
 
     def test_no_judgement_of_the_sample_is_lost(self, sample: Settings) -> None:
-        found = from_labels(Labels(ROOT / "data" / "eval"), ChromaStore(sample.chroma_path, "", sample.collection), "sample")
+        with open_store(sample) as store:
+            found = from_labels(Labels(ROOT / "data" / "eval"), store, "sample")
         assert len(found.questions) >= 20 and not [q.lost for q in found.questions if q.lost]
         assert all(q.answerable or q.unanswerable for q in found.questions)
 

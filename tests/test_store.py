@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from rag_app.errors import RagError
 from rag_app.store.chroma import ChromaStore
 from rag_app.store.protocol import Store
-from rag_app.store.records import EmptyCollectionError, RecipeError, Version
+from rag_app.store.recipe import RecipeError
+from rag_app.store.stored import EmptyCollectionError, Version
 from rag_app.types import Chunk
 
 RECIPE = {"embedding_model": "emb", "passage_prefix": ""}
@@ -39,11 +41,11 @@ def vectors(*angles: float) -> np.ndarray:
 
 # A store of one's own is one more parameter here.
 @pytest.fixture(params=["embedded", "server"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+def opened(request: pytest.FixtureRequest, tmp_path: Path, keep: Any) -> Open:
     """Return a function that opens the collection of this test; `create` makes it where it is missing."""
     url = request.getfixturevalue("chroma_server") if request.param == "server" else ""
     name = f"contract-{request.node.name.partition('[')[0][-40:].strip('_')}"
-    return lambda create=True, collection=name: ChromaStore(tmp_path / "chroma", url, collection, create=create)
+    return lambda create=True, collection=name: keep(ChromaStore(tmp_path / "chroma", url, collection, create=create))
 
 
 @pytest.fixture
@@ -131,9 +133,9 @@ def test_another_recipe_and_another_dimension_are_refused(store: Store) -> None:
         store.put([(chunk("d"), Version("/r", "h", 1, 1.0))], np.ones((1, 3), dtype=np.float32))
 
 
-def test_a_sibling_takes_the_place_of_a_collection(store: Store, opened: Open) -> None:
+def test_a_sibling_takes_the_place_of_a_collection(store: Store, opened: Open, keep: Any) -> None:
     name = store.name
-    other = store.sibling(f"{name}-x").create(RECIPE, 2)
+    other = keep(store.sibling(f"{name}-x")).create(RECIPE, 2)
     other.put([(chunk("new"), Version("/r", "h", 1, 1.0))], vectors(0))
     other.replace(name)
     assert list(opened(create=False).documents()) == ["new"]

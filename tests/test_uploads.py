@@ -15,7 +15,8 @@ from ingest.jobs import Job, Jobs
 from ingest.lock import collection_lock
 from rag_app.errors import RagError
 from rag_app.settings import Settings, load_settings
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.from_settings import open_store
+from rag_app.store.stored import StoredDocument
 from tests.wire import Reply, Wire, embeddings
 
 
@@ -87,7 +88,7 @@ class TestReceive:
     def test_a_path_that_leads_out_of_its_zip_is_refused(self, settings: Settings, path: str) -> None:
         received = uploads.receive(settings, [("pack.zip", zipped({path: b"x", "good.md": b"y"}))])
         assert names(settings) == ["uploads/pack/good.md"]
-        assert [failure.reason for failure in received.refused] == ["its path leads out of the zip"]
+        assert [failure.reason for failure in received.refused] == ["its path leads out of the ZIP"]
 
     def test_a_link_in_a_zip_is_refused(self, settings: Settings) -> None:
         content = io.BytesIO()
@@ -161,6 +162,11 @@ class TestServerFolder:
                 uploads.server_folder(settings, name)
 
 
+def documents(settings: Settings) -> dict[str, StoredDocument]:
+    with open_store(settings) as store:
+        return store.documents()
+
+
 def ended(job: Job) -> Job:
     deadline = time.monotonic() + 60
     while job.ended is None:
@@ -197,8 +203,7 @@ class TestJobs:
         }
         assert job.files["uploads/a.md"].chunks == job.files["uploads/a.md"].done == 1
         assert "0 bytes" in job.files["uploads/empty.md"].reason
-        store = ChromaStore(settings.chroma_path, "", "handbook")
-        assert list(store.documents()) == ["uploads/a.md"]
+        assert list(documents(settings)) == ["uploads/a.md"]
         again = start()
         assert again.unchanged == 1 and again.report is not None and again.report.chunks.embedded == 0
 
@@ -219,7 +224,7 @@ class TestJobs:
         self, settings: Settings, start: Callable[[], Job]
     ) -> None:
         uploads.receive(settings, [("a.md", io.BytesIO(b"# A\n\ntext"))])
-        with collection_lock(ChromaStore(settings.chroma_path, "", "handbook", create=True)):
+        with open_store(settings, create=True) as store, collection_lock(store):
             job = start()
         assert job.error is not None and "is being changed by" in str(job.error)
 
@@ -243,12 +248,12 @@ class TestJobs:
     def test_embedding_again_replaces_what_is_unchanged(self, settings: Settings, wire: Wire, start: Callable[[], Job]) -> None:
         uploads.receive(settings, [("a.md", io.BytesIO(b"# A\n\none")), ("b.md", io.BytesIO(b"# B\n\ntwo"))])
         start()
-        before = ChromaStore(settings.chroma_path, "", "handbook").documents()
+        before = documents(settings)
         sent = wire.count("/embeddings")
         job = ended(Jobs().start("handbook", "again", lambda p: jobs.embed_again(settings, ["uploads/a.md"], p)))
         assert job.error is None and job.files["uploads/a.md"].state == "changed"
         assert wire.count("/embeddings") == sent + 1 and wire.sent[-1].body["input"] == ["A\none"]
-        after = ChromaStore(settings.chroma_path, "", "handbook").documents()
+        after = documents(settings)
         assert set(after) == set(before) and all(d.whole and d.chunks == 1 for d in after.values())
         assert after["uploads/a.md"].version.when > before["uploads/a.md"].version.when
         assert after["uploads/b.md"].version.when == before["uploads/b.md"].version.when
@@ -261,7 +266,7 @@ class TestJobs:
         (uploads.root(settings) / "uploads" / "a.md").unlink()
         job = ended(Jobs().start("handbook", "again", lambda p: jobs.embed_again(settings, ["uploads/a.md"], p)))
         assert "its file is gone" in str(job.error)
-        assert list(ChromaStore(settings.chroma_path, "", "handbook").documents()) == ["uploads/a.md"]
+        assert list(documents(settings)) == ["uploads/a.md"]
 
     def test_a_reindex_takes_the_new_chunk_size(
         self, settings: Settings, start: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
@@ -271,4 +276,4 @@ class TestJobs:
         monkeypatch.setenv("RAG_CHUNK_SIZE", "60")
         changed = load_settings()
         job = ended(Jobs().start("handbook", "all", lambda p: jobs.reindex(changed, p)))
-        assert job.error is None and ChromaStore(settings.chroma_path, "", "handbook").count() > 2
+        assert job.error is None and documents(settings)["uploads/a.md"].chunks > 2

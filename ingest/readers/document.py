@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from rag_app.errors import RagError
+from rag_app.words import msg
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,33 @@ class Document:
     notes: tuple[str, ...] = ()
 
 
-class UnreadableError(Exception):
-    """Why a file cannot be read, in words for its owner: it is broken, locked or in no known encoding."""
+class NoDocumentError(RagError):
+    """Why a file gives no document, in words for its owner, and the state that the file ends in."""
+
+    state: ClassVar[Literal["failed", "skipped", "empty"]]
 
 
-class SkippedError(Exception):
-    """Why a file is not for us, in words for its owner: an image, an archive, a format to convert first."""
+class UnreadableError(NoDocumentError):
+    """The file is broken, locked or in no known encoding."""
+
+    state = "failed"
 
 
-class EmptyError(Exception):
-    """Why a file gives nothing to index, in words for its owner."""
+class SkippedError(NoDocumentError):
+    """The file is not for us: an image, an archive, a format to convert first."""
+
+    state = "skipped"
+
+
+class EmptyError(NoDocumentError):
+    """The file holds nothing to index."""
+
+    state = "empty"
+
+
+def locked() -> UnreadableError:
+    """Return the error for a file that needs a password."""
+    return UnreadableError(msg("it needs a password"), msg("save it without one"))
 
 
 LOCKED = "it needs a password: save it without one"

@@ -7,6 +7,7 @@ import chardet
 from chardet import EncodingEra
 
 from ingest.readers.document import UnreadableError
+from rag_app.words import msg
 
 # Of 15 files whose text is known (tests/test_readers.py names them) chardet tells 14, charset-normalizer 12.
 _ERAS = EncodingEra.ALL & ~(EncodingEra.DOS | EncodingEra.MAINFRAME)
@@ -43,7 +44,7 @@ def _detect(content: bytes) -> str:
             text = content.decode(encoding, "replace")
             if text.count("\ufffd") + len(_CONTROL.findall(text)) <= 1 + len(text) / 1000:
                 return text
-    raise UnreadableError("its encoding cannot be told, it may be a binary file: save it as UTF-8")
+    raise UnreadableError(msg("its encoding is unknown; it may be a binary file"), msg("save it as UTF-8"))
 
 
 def _decode_mixed(content: bytes) -> str:
@@ -77,7 +78,7 @@ def _decode_nul(content: bytes) -> str:
             text = content.replace(b"\0", b"").decode("utf-8-sig")
             if not _CONTROL.search(text):
                 return text
-    raise UnreadableError("it holds NUL bytes, so it is no text: give it the suffix of what it is")
+    raise UnreadableError(msg("it holds NUL bytes, so it is not text"), msg("give it the suffix of its real type"))
 
 
 def _is_plain(character: str) -> bool:

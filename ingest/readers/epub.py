@@ -7,6 +7,7 @@ from ingest.readers.document import Block, Read, UnreadableError
 from ingest.readers.encoding import decode
 from ingest.readers.html import read_page
 from ingest.readers.package import open_package, parse_xml
+from rag_app.words import msg
 
 
 def read_epub(content: bytes) -> Read:
@@ -14,7 +15,7 @@ def read_epub(content: bytes) -> Read:
     with open_package(content) as package:
         names = set(package.namelist())
         if names & {"META-INF/rights.xml", "META-INF/sinf.xml"}:
-            raise UnreadableError("it is locked by copy protection: use a copy without")
+            raise UnreadableError(msg("it is locked by copy protection"), msg("use a copy without"))
         container = parse_xml(package.read("META-INF/container.xml"))
         opf = next(str(element.get("full-path")) for element in container.iter("{*}rootfile"))
         book = parse_xml(package.read(opf))

@@ -15,7 +15,7 @@ import filetype
 import olefile
 from pygments.lexers import find_lexer_class_for_filename
 
-from ingest.readers.document import LOCKED, Block, Document, EmptyError, Read, SkippedError, UnreadableError
+from ingest.readers.document import Block, Document, EmptyError, NoDocumentError, Read, SkippedError, UnreadableError, locked
 from ingest.readers.encoding import decode
 from ingest.readers.epub import read_epub
 from ingest.readers.html import read_html, read_markdown
@@ -23,7 +23,7 @@ from ingest.readers.mail import Letter, read_eml
 from ingest.readers.package import open_package
 from ingest.readers.plain import read_code, read_csv, read_json, read_jsonl, read_text, read_xml
 from rag_app.extras import MissingExtraError, require
-from rag_app.words import msg
+from rag_app.words import msg, pmsg
 
 
 def read(path: Path, content: bytes) -> Document:
@@ -32,13 +32,14 @@ def read(path: Path, content: bytes) -> Document:
     UnreadableError, SkippedError and EmptyError say why there is none; nothing else is raised.
     """
     if not content.strip():
-        raise EmptyError("it holds no text" if content else "it is empty: 0 bytes")
+        raise EmptyError(msg("it holds no text") if content else msg("it is empty: 0 bytes"))
     title, blocks = _read(path, content)
-    blocks = [block for block in (replace(b, text=_sound(b.text)) for b in blocks) if block.text.strip()]
     notes = tuple(block.text for block in blocks if block.kind == "note")
-    blocks = [block for block in blocks if block.kind != "note"]
+    sound = (replace(block, text=_sound(block.text)) for block in blocks if block.kind != "note")
+    blocks = [block for block in sound if block.text.strip()]
     if not blocks:
-        raise EmptyError("it holds front matter and no text" if content.lstrip()[:3] == b"---" else "it holds no text")
+        front = content.lstrip()[:3] == b"---"
+        raise EmptyError(msg("it holds front matter and no text") if front else msg("it holds no text"))
     title = title or next((b.text for b in blocks if b.kind == "heading" and b.level == 1), "")
     title = " ".join(_sound(title).split()) or path.stem.replace("-", " ").replace("_", " ")
     if all(block.kind == "heading" for block in blocks):
@@ -51,11 +52,11 @@ def _read(path: PurePath, content: bytes) -> Read:
     kind = path.suffix.lower().removeprefix(".")
     try:
         with warnings.catch_warnings():
-            # Libraries warn of what they mend in a file; what they cannot mend they raise.
+            # Libraries warn of what they repair in a file; what they cannot repair they raise.
             warnings.simplefilter("ignore")
             kind = kind_of(path, content)
             return READERS[kind](content)
-    except (UnreadableError, SkippedError, EmptyError, MemoryError):
+    except (NoDocumentError, MemoryError):
         raise
     except MissingExtraError as error:
         raise UnreadableError(str(error)) from error
@@ -66,7 +67,26 @@ def _read(path: PurePath, content: bytes) -> Read:
 
 
 def _broken(kind: str, reason: str) -> UnreadableError:
-    return UnreadableError(f"not a readable {kind.upper()} file ({reason}): check that it was copied whole, or save it again")
+    return UnreadableError(
+        msg("not a readable {kind} file ({reason})", kind=kind.upper(), reason=reason),
+        msg("check that it was copied whole, or save it again"),
+    )
+
+
+def _archive(kind: str) -> SkippedError:
+    return SkippedError(msg("it is an archive ({kind})", kind=kind), msg("unpack it first"))
+
+
+_MEDIA = {
+    "image": pmsg("a kind of file", "an image"),
+    "video": pmsg("a kind of file", "a video"),
+    "audio": pmsg("a kind of file", "a sound"),
+}
+
+
+def _no_text(kind: str, media: str = "") -> SkippedError:
+    what = _MEDIA.get(media, pmsg("a kind of file", "a binary file"))
+    return SkippedError(msg("it is {what} ({kind}), and only text is indexed", what=what, kind=kind or "?"))
 
 
 def _sound(text: str) -> str:
@@ -85,8 +105,8 @@ def _with_attachments(read_letter: Callable[[bytes], Letter]) -> Callable[[bytes
             blocks.append(Block("heading", name, level=2))
             try:
                 inside = _read(PurePath(name), attached)[1]
-            except (UnreadableError, SkippedError, EmptyError) as error:
-                inside = [Block("note", f"its attachment {name} was not read: {error}")]
+            except NoDocumentError as error:
+                inside = [Block("note", msg("its attachment {name} was not read: {error}", name=_sound(name), error=error))]
             blocks += [replace(b, level=min(b.level + 2, 6)) if b.kind == "heading" else b for b in inside]
         return letter.subject, blocks
 
@@ -143,8 +163,8 @@ _NAMES = {
 _NO_TEXT = {"pdf", "docx", "pptx", "xlsx", "epub", "odt", "odp", "ods", "msg", "doc", "ppt", "rtf"}
 _ARCHIVES = {"zip", "tar", "gz", "bz2", "7z", "rar", "xz", "zst", "lz", "Z", "ar", "cab", "rpm", "deb"}
 _OLD = {
-    "WordDocument": "it is an old Word file (.doc): convert it first, save it as .docx",
-    "PowerPoint Document": "it is an old PowerPoint file (.ppt): convert it first, save it as .pptx",
+    "WordDocument": (msg("it is an old Word file (.doc)"), msg("save it as .docx first")),
+    "PowerPoint Document": (msg("it is an old PowerPoint file (.ppt)"), msg("save it as .pptx first")),
 }
 
 
@@ -166,9 +186,8 @@ def kind_of(path: PurePath, content: bytes) -> str:
     guess = filetype.guess(content)
     if guess is not None:
         if guess.extension in _ARCHIVES:
-            raise SkippedError(f"it is an archive ({guess.extension}): unpack it first")
-        what = {"image": "an image", "video": "a video", "audio": "a sound"}.get(guess.mime.partition("/")[0], "a binary file")
-        raise SkippedError(f"it is {what} ({guess.extension}), and only text is indexed")
+            raise _archive(guess.extension)
+        raise _no_text(guess.extension, guess.mime.partition("/")[0])
     return _kind_of_text(path, named, content)
 
 
@@ -185,25 +204,25 @@ def _kind_of_package(named: str, content: bytes) -> str:
         if declared.startswith(f"application/vnd.oasis.opendocument{word}"):
             return kind
     if any(name.endswith(".iwa") for name in names):
-        raise SkippedError("it is an Apple iWork file: convert it first, export it as .docx, .pptx or .xlsx")
+        raise SkippedError(msg("it is an Apple iWork file"), msg("export it as .docx, .pptx or .xlsx first"))
     if named in READERS:
-        raise _broken(named, "parts of it are missing")
-    raise SkippedError("it is an archive (zip): unpack it first")
+        raise _broken(named, msg("parts of it are missing"))
+    raise _archive("zip")
 
 
 def _kind_of_ole(content: bytes) -> str:
     """Return the kind of a file in the container of Office up to 2003, in which newer ones stand if they are encrypted."""
     with olefile.OleFileIO(io.BytesIO(content)) as container:
         if container.exists("EncryptedPackage"):
-            raise UnreadableError(LOCKED)
+            raise locked()
         if container.exists("__properties_version1.0"):
             return "msg"
         if container.exists("Workbook") or container.exists("Book"):
             return "xls"
-        for stream, reason in _OLD.items():
+        for stream, (happened, remedy) in _OLD.items():
             if container.exists(stream):
-                raise SkippedError(reason)
-    raise SkippedError("it is a binary file (ole), and only text is indexed")
+                raise SkippedError(happened, remedy)
+    raise _no_text("ole")
 
 
 def _kind_of_text(path: PurePath, named: str, content: bytes) -> str:
@@ -215,20 +234,20 @@ def _kind_of_text(path: PurePath, named: str, content: bytes) -> str:
         if kind or lexer:
             return kind or "code"
         if named in _NO_TEXT:
-            raise _broken(named, "it does not begin as one") from None
-        raise SkippedError("it is a binary file, and only text is indexed") from None
+            raise _broken(named, msg("it does not begin like one")) from None
+        raise _no_text(named) from None
     start = text[:4000].lstrip("\ufeff \t\r\n")
     if kind != "markdown" and (lexer is None or lexer.name in ("XML", "HTML")):
         if re.match(r"(?:<\?xml.*?\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", start, re.IGNORECASE | re.DOTALL):
             return "html"
         if re.match(r"(?:<\?xml.*?\?>\s*|<!.*?>\s*)*<svg\b", start, re.DOTALL):
-            raise SkippedError("it is an image (svg), and only text is indexed")
+            raise _no_text("svg", "image")
         if start.startswith("<?xml") or (lexer is not None and lexer.name == "XML"):
             return "xml"
     if kind in ("", "text") and re.match(r"(?:Received|Return-Path|Delivered-To|MIME-Version|Message-ID): ", start, re.I):
         return "eml"
     if named in _NO_TEXT:
-        raise _broken(named, "it does not begin as one")
+        raise _broken(named, msg("it does not begin like one"))
     if not kind and lexer is None and start[:1] in ("{", "["):
         with suppress(ValueError):
             json.loads(text)

@@ -17,7 +17,7 @@ from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.shapes.base import BaseShape
 from pptx.slide import Slide
 
-from ingest.readers.document import LOCKED, Block, Read, UnreadableError, grid, table_rows
+from ingest.readers.document import Block, Read, grid, locked, table_rows
 from ingest.readers.html import html_blocks
 from ingest.readers.package import open_package, parse_xml
 
@@ -166,7 +166,7 @@ def read_workbook(content: bytes) -> Read:
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
     except python_calamine.PasswordError as error:
-        raise UnreadableError(LOCKED) from error
+        raise locked() from error
     blocks: list[Block] = []
     for name in workbook.sheet_names:
         sheet = workbook.get_sheet_by_name(name)
@@ -241,7 +241,7 @@ def read_odf(content: bytes) -> Read:
     """OpenDocument text and presentations: by way of HTML; a slide is a page with its title as heading."""
     with open_package(content) as package:
         if b"encryption-data" in package.read("META-INF/manifest.xml"):
-            raise UnreadableError(LOCKED)
+            raise locked()
         root = parse_xml(package.read("content.xml"))
     slides = [element for element in root.iter() if _local(element) == "page"]
     blocks: list[Block] = []

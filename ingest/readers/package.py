@@ -6,6 +6,7 @@ import zipfile
 from lxml import etree
 
 from ingest.readers.document import UnreadableError
+from rag_app.words import msg
 
 # What a package may unpack to; a book with pictures is a tenth of it.
 MAX_UNPACKED = 500_000_000
@@ -19,7 +20,8 @@ def open_package(content: bytes) -> zipfile.ZipFile:
     if unpacked > MAX_UNPACKED:
         size, limit = unpacked // 1_000_000, MAX_UNPACKED // 1_000_000
         raise UnreadableError(
-            f"it unpacks to {size} MB, more than the {limit} MB that a document may: check where it comes from"
+            msg("it unpacks to {size} MB, more than the {limit} MB that a document may", size=size, limit=limit),
+            msg("check where it comes from"),
         )
     return package
 
@@ -33,4 +35,4 @@ def parse_xml(content: bytes) -> etree._Element:
     try:
         return etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
-        raise UnreadableError(f"not valid XML: {error}") from error
+        raise UnreadableError(msg("not valid XML ({reason})", reason=error), msg("fix it or export it again")) from error

@@ -12,8 +12,9 @@ from typing import Literal
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from ingest.readers.document import Block, EmptyError, Read, UnreadableError, table_rows
+from ingest.readers.document import Block, EmptyError, Read, UnreadableError, locked, table_rows
 from ingest.readers.pdf_tables import Table, ruled_tables
+from rag_app.words import msg
 
 # A line whose type is larger than the body's by this factor is a heading.
 LARGER = 1.05
@@ -47,8 +48,10 @@ def read_pdf(content: bytes) -> Read:
         pdf = pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:
         if "password" in str(error).lower():
-            raise UnreadableError("it needs a password: save it without one") from error
-        raise UnreadableError(f"not a readable PDF file ({error}): open it in a viewer and print it to a new PDF") from error
+            raise locked() from error
+        raise UnreadableError(
+            msg("not a readable PDF file ({reason})", reason=error), msg("open it in a viewer and print it to a new PDF")
+        ) from error
     try:
         title = pdf.get_metadata_value("Title")
         pages = []
@@ -62,7 +65,7 @@ def read_pdf(content: bytes) -> Read:
         pdf.close()
     lines = _without_running_lines(pages)
     if not lines:
-        raise EmptyError("it holds pictures of text and no text: run OCR on it first, e.g. `ocrmypdf IN OUT`")
+        raise EmptyError(msg("it holds pictures of text and no text"), msg("run OCR on it first, e.g. `ocrmypdf IN OUT`"))
     # Some programs write the name of the file or nothing that can be read.
     named = title if re.search(r"\w{2}", title) and not re.search(r"\.(docx?|indd|tex|pptx?|qxd)$", title) else ""
     return named, list(_blocks(lines))

@@ -13,6 +13,7 @@ from lxml import etree
 from ingest.readers.document import Block, Read, UnreadableError, table_rows
 from ingest.readers.encoding import decode
 from ingest.readers.package import parse_xml
+from rag_app.words import msg
 
 
 def read_text(content: bytes) -> Read:
@@ -50,7 +51,7 @@ def read_json(content: bytes) -> Read:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UnreadableError(f"not valid JSON: {error}") from error
+        raise UnreadableError(msg("not valid JSON ({reason})", reason=error), msg("fix it or export it again")) from error
     return "", list(_json_blocks(value, 2))
 
 
@@ -62,7 +63,9 @@ def read_jsonl(content: bytes) -> Read:
             try:
                 values.append(json.loads(line))
             except ValueError as error:
-                raise UnreadableError(f"line {number} is not valid JSON: {error}") from error
+                raise UnreadableError(
+                    msg("line {number} is not valid JSON ({reason})", number=number, reason=error), msg("fix that line")
+                ) from error
     return "", list(_json_blocks(values, 2))
 
 

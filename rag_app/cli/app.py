@@ -64,9 +64,16 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Answer a question from the documents, then show the ranking before and after reranking."""
-    from rag_app.pipeline import Pipeline, asked
+    from rag_app.pipeline import Pipeline
 
-    pipeline = Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages))
+    with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
+        answer(pipeline, question, rerank, show_all, as_json)
+
+
+def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: bool) -> None:
+    """Print the answer as it comes, then its sources and rankings."""
+    from rag_app.pipeline import asked
+
     # A chat model without a name is found out before anything is paid for.
     pipeline.settings.endpoint("CHAT")
     search = searched(pipeline, question, rerank)
@@ -108,8 +115,8 @@ def search(
     """Show the ranking before and after reranking; like ask, but stops before the chat model."""
     from rag_app.pipeline import Pipeline
 
-    pipeline = Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages))
-    result = searched(pipeline, question, rerank)
+    with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
+        result = searched(pipeline, question, rerank)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
     else:

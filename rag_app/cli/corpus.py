@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +18,15 @@ from rag_app import language
 from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable
 from rag_app.errors import RagError
 from rag_app.settings import Settings
+from rag_app.words import joined, msg, nmsg
 
+# States of files that are listed with their reason, and how.
+LISTED = {
+    "empty": (msg("empty"), "dim"),
+    "skipped": (msg("skipped"), "dim"),
+    "noted": (msg("noted"), "yellow"),
+    "failed": (msg("failed"), "red"),
+}
 Globs = list[str] | None
 IncludeOption = Annotated[
     Globs, typer.Option("--include", metavar="GLOB", help="Only files that match, as in .gitignore: '*.md'. Repeatable.")
@@ -55,23 +63,24 @@ def ingest(
     """
     from ingest import files, planning, sync
     from rag_app.endpoints.opening import open_embeddings
-    from rag_app.store.opening import is_there, open_store
+    from rag_app.store.from_settings import is_there, open_store
 
     settings = configure(collection=collection)
+    cutting, limits = sync.cutting_and_limits(settings)
     choice = files.Choice(tuple(include or ()), tuple(exclude or ()), hidden)
     # Looked at before anything is made or started.
     files.find(paths, choice=choice, gone_is_empty=force)
 
     def run() -> "sync.Report | planning.Plan":
         # A dry run makes no folder and starts no model.
-        there = is_there(settings) or not dry_run
-        store = open_store(settings, create=True) if there else None
-        found = planning.look_through(paths, store, choice, force=force)
-        if store is None or dry_run:
-            return planning.plan(found, store, prune=prune, force=force)
-        cutting, limits = sync.cutting_and_limits(settings)
-        with progress_bar() as progress:
-            return sync.ingest(found, store, open_embeddings(settings), cutting, limits, progress, prune=prune, force=force)
+        if dry_run and not is_there(settings):
+            return planning.plan(planning.look_through(paths, None, choice, force=force), None, prune=prune, force=force)
+        with open_store(settings, create=True) as store:
+            found = planning.look_through(paths, store, choice, force=force)
+            if dry_run:
+                return planning.plan(found, store, prune=prune, force=force)
+            with closing(open_embeddings(settings)) as embeddings, progress_bar() as progress:
+                return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=prune, force=force)
 
     report = run()
     show(report, settings, as_json)
@@ -86,7 +95,7 @@ def keep_watch(paths: Sequence[Path], run: Any, settings: Settings, as_json: boo
     import watchfiles
 
     names = ", ".join(str(path) for path in paths)
-    err.print(f"watching {printable(names)}; Ctrl-C ends it", style="dim")
+    err.print(printable(msg("watching {names}; Ctrl-C ends it", names=names)), style="dim")
     first = True
     for changes in watchfiles.watch(*paths, debounce=1000, rust_timeout=500, yield_on_timeout=True, raise_interrupt=True):
         # Once at the start too: something may have changed during the run before.
@@ -97,26 +106,25 @@ def keep_watch(paths: Sequence[Path], run: Any, settings: Settings, as_json: boo
             report = run()
         except RagError as error:
             # An endpoint that is down now may be up at the next change.
-            err.print(f"error: {printable(str(error))}", style="red")
+            err.print(printable(msg("error: {error}", error=error)), style="red")
         else:
             show(report, settings, as_json)
 
 
 def reindex(collection: CollectionOption = None, force: ForceOption = False, as_json: JsonOption = False) -> None:
-    """Make the collection anew from its documents' files, with the settings of now.
+    """Rebuild the collection from its documents' files, with the current settings.
 
     For another embedding model, prefix or chunk size. It is built beside the old collection, which answers questions until
-    the new one takes its place. One that was broken off is gone on with.
+    the new one takes its place. An interrupted one is resumed.
     """
     from ingest import sync
     from rag_app.endpoints.opening import open_embeddings
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
-    old = open_store(settings)
     cutting, limits = sync.cutting_and_limits(settings)
-    with progress_bar() as progress:
-        report = sync.reindex(old, open_embeddings(settings), cutting, limits, progress, force=force)
+    with open_store(settings) as old, closing(open_embeddings(settings)) as embeddings, progress_bar() as progress:
+        report = sync.reindex(old, embeddings, cutting, limits, progress, force=force)
     show(report, settings, as_json)
     if report.documents.failed:
         raise typer.Exit(1)
@@ -124,11 +132,11 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
 def documents(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
     """List the documents that are stored: chunks, language, when they were indexed; with --json from which folder too."""
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
-    store = open_store(settings)
-    stored = list(store.documents().values())
+    with open_store(settings) as store:
+        stored, recipe = list(store.documents().values()), store.recipe
     if as_json:
         fields = [
             {
@@ -142,25 +150,29 @@ def documents(collection: CollectionOption = None, as_json: JsonOption = False) 
             }
             for d in stored
         ]
-        typer.echo(
-            json.dumps({"collection": store.name, "recipe": store.recipe, "documents": fields}, indent=2, ensure_ascii=False)
-        )
+        listed = {"collection": settings.collection, "recipe": recipe, "documents": fields}
+        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
         return
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    table.add_column("chunks", justify="right", no_wrap=True)
-    table.add_column("language", no_wrap=True)
-    table.add_column("indexed", no_wrap=True)
-    table.add_column("document", overflow="fold", ratio=1)
+    table.add_column(printable(msg("chunks")), justify="right", no_wrap=True)
+    table.add_column(printable(msg("language")), no_wrap=True)
+    table.add_column(printable(msg("indexed")), no_wrap=True)
+    table.add_column(printable(msg("document")), overflow="fold", ratio=1)
     for d in stored:
         name = Text(printable(d.document))
         if not d.whole:
-            name.append("  (incomplete: run ingest again)", style="yellow")
+            name.append("  ").append(printable(msg("(incomplete: run ingest again)")), style="yellow")
         indexed = time.strftime("%Y-%m-%d %H:%M", time.localtime(d.version.when))
         table.add_row(str(d.chunks), language.name(d.language), indexed, name)
     Console(highlight=False, emoji=False).print(table)
-    out.print(f"{len(stored)} documents, {sum(d.chunks for d in stored)} chunks in {store.name}", style="bold")
-    for what, value in sorted(store.recipe.items()):
-        out.print(f"{what.replace('_', ' ')}: {printable(value) or '–'}", style="dim")
+    n_documents = nmsg("{n:,} document", "{n:,} documents", len(stored))
+    n_chunks = nmsg("{n:,} chunk", "{n:,} chunks", sum(d.chunks for d in stored))
+    counts = msg(
+        "{documents}, {chunks} in {collection}", documents=n_documents, chunks=n_chunks, collection=settings.collection
+    )
+    out.print(printable(counts), style="bold")
+    for what, value in sorted(recipe.items()):
+        out.print(printable(f"{what.replace('_', ' ')}: {value or '–'}"), style="dim")
 
 
 def forget(
@@ -175,16 +187,20 @@ def forget(
     The next ingest of their folder brings them back, unless .ragignore names them.
     """
     from ingest import sync
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
-    store = open_store(settings)
-    meant = sync.chosen(store, names)
-    if len(meant) > 1 and not yes and not typer.confirm(f"Forget {len(meant)} documents, {meant[0]} to {meant[-1]}?", err=True):
-        raise RagError("nothing was forgotten")
-    for document, chunks in sync.forget(store, meant).items():
-        out.print(f"forgotten: {printable(document)} ({chunks} chunks)")
-    err.print("note: the next ingest of their folder brings them back, unless a .ragignore names them", style="dim")
+    with open_store(settings) as store:
+        meant = sync.chosen(store, names)
+        question = msg("Forget {n} documents, {first} to {last}?", n=len(meant), first=meant[0], last=meant[-1])
+        if len(meant) > 1 and not yes and not typer.confirm(printable(question), err=True):
+            raise RagError(msg("nothing was forgotten"))
+        forgotten = sync.forget(store, meant)
+    for document, n in forgotten.items():
+        line = nmsg("forgotten: {document} ({n} chunk)", "forgotten: {document} ({n} chunks)", n, document=document)
+        out.print(printable(line))
+    note = msg("note: the next ingest of their folder brings them back, unless a .ragignore names them")
+    err.print(printable(note), style="dim")
 
 
 def reset(
@@ -193,15 +209,16 @@ def reset(
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
     from ingest import sync
-    from rag_app.store.opening import open_store
+    from rag_app.store.from_settings import open_store
 
     settings = configure(collection=collection)
-    store = open_store(settings)
-    n = store.count()
-    if not yes and not typer.confirm(f"Delete collection {store.name} in {store.place} with its {n} chunks?", err=True):
-        raise RagError("nothing was deleted")
-    sync.reset(store)
-    out.print(f"{store.name} is deleted: {n} chunks")
+    with open_store(settings) as store:
+        chunks = nmsg("{n} chunk", "{n} chunks", store.count())
+        question = msg("Delete collection {name} in {place} with {chunks}?", name=store.name, place=store.place, chunks=chunks)
+        if not yes and not typer.confirm(printable(question), err=True):
+            raise RagError(msg("nothing was deleted"))
+        sync.reset(store)
+    out.print(printable(msg("{name} is deleted: {chunks}", name=settings.collection, chunks=chunks)))
 
 
 def add_to(app: typer.Typer) -> None:
@@ -219,9 +236,9 @@ def show(result: Any, settings: Settings, as_json: bool) -> None:
     else:
         show_plan(result, settings)
     listed = result.documents if hasattr(result, "documents") else result
-    for state, style in (("empty", "dim"), ("skipped", "dim"), ("noted", "yellow"), ("failed", "red")):
+    for state, (name, style) in LISTED.items():
         for failure in getattr(listed, state, ()):
-            err.print(printable(f"{state}: {failure.path}: {failure.reason}"), style=style)
+            err.print(printable(joined(": ", (name, failure.path, failure.reason))), style=style)
     if hasattr(result, "languages") and settings.endpoint("EMBEDDING").builtin:
         warn_of_languages(result.languages)
 
@@ -229,15 +246,30 @@ def show(result: Any, settings: Settings, as_json: bool) -> None:
 def show_report(report: Any, settings: Settings) -> None:
     """Print the result of a run in two lines."""
     d, c = report.documents, report.chunks
-    out.print(
-        f"{settings.collection}: {d.added} documents added, {d.changed} changed, {d.unchanged} unchanged, {d.moved} moved, "
-        f"{d.removed} removed, {len(d.empty)} empty, {len(d.skipped)} skipped, {len(d.failed)} failed"
+    added = nmsg("{n} document added", "{n} documents added", d.added)
+    line = msg(
+        "{collection}: {added}, {changed} changed, {unchanged} unchanged, {moved} moved, {removed} removed, {empty} empty, "
+        "{skipped} skipped, {failed} failed",
+        collection=settings.collection,
+        added=added,
+        changed=d.changed,
+        unchanged=d.unchanged,
+        moved=d.moved,
+        removed=d.removed,
+        empty=len(d.empty),
+        skipped=len(d.skipped),
+        failed=len(d.failed),
     )
-    out.print(
-        f"{c.stored} chunks stored: {c.embedded} embedded in {report.embedding_requests} requests, {c.deleted} deleted, "
-        f"{report.seconds:.1f} s",
-        style="dim",
+    out.print(printable(line))
+    line = msg(
+        "{stored}: {embedded} embedded in {requests}, {deleted} deleted, {seconds:.1f} s",
+        stored=nmsg("{n} chunk stored", "{n} chunks stored", c.stored),
+        embedded=c.embedded,
+        requests=nmsg("{n} request", "{n} requests", report.embedding_requests),
+        deleted=c.deleted,
+        seconds=report.seconds,
     )
+    out.print(printable(line), style="dim")
 
 
 def show_plan(plan: Any, settings: Settings) -> None:
@@ -247,11 +279,14 @@ def show_plan(plan: Any, settings: Settings) -> None:
             out.print(printable(f"{mark} {document}"))
     for old, new in plan.moved:
         out.print(printable(f"> {old} → {new}"))
-    counts = ", ".join(
-        f"{len(getattr(plan, state))} {state}" for state in ("added", "changed", "moved", "removed", "unchanged")
+    line = msg(
+        "{collection}, if run: {added} added, {changed} changed, {moved} moved, {removed} removed, {unchanged} unchanged; "
+        "nothing was done",
+        collection=settings.collection,
+        **{state: len(getattr(plan, state)) for state in ("added", "changed", "moved", "removed", "unchanged")},
     )
-    out.print(f"{settings.collection}, if run: {counts}; nothing was done", style="bold")
-    err.print("note: a file may turn out empty, skipped or failed only when it is read", style="dim")
+    out.print(printable(line), style="bold")
+    err.print(printable(msg("note: a file may turn out empty, skipped or failed only when it is read")), style="dim")
 
 
 def warn_of_languages(languages: dict[str, int]) -> None:
@@ -260,11 +295,14 @@ def warn_of_languages(languages: dict[str, int]) -> None:
 
     total = sum(languages.values())
     for code, count in sync.foreign(languages).items():
-        err.print(
-            f"note: {count} of {total} documents are in {language.name(code)}, and the built-in models are English: "
+        note = msg(
+            "note: {count} of {total} documents are in {language}, and the built-in models are English: "
             "set RAG_BASE_URL to a gateway with multilingual models",
-            style="yellow",
+            count=count,
+            total=total,
+            language=language.name(code),
         )
+        err.print(printable(note), style="yellow")
 
 
 class Stored(ProgressColumn):
@@ -273,7 +311,8 @@ class Stored(ProgressColumn):
     def render(self, task: Task) -> Text:
         stored = task.fields["stored"]
         rate = stored / task.elapsed if task.elapsed else 0
-        return Text(f"{stored:,} chunks, {rate:.0f}/s" if stored else "", style="dim")
+        line = msg("{chunks}, {rate:.0f}/s", chunks=nmsg("{n:,} chunk", "{n:,} chunks", stored), rate=rate) if stored else ""
+        return Text(printable(line), style="dim")
 
 
 @contextmanager
@@ -284,15 +323,15 @@ def progress_bar() -> Iterator[Any]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Stored(), TimeLeft())
     with Progress(*columns, console=err) as bar:
-        task = bar.add_task("looking through the files", total=None, stored=0)
+        task = bar.add_task(printable(msg("scanning files")), total=None, stored=0)
 
         def planned(plan: Plan) -> None:
             work = len(plan.added) + len(plan.changed) + len(plan.moved)
-            bar.update(task, description="indexing", total=work, visible=work > 0)
+            bar.update(task, description=printable(msg("indexing")), total=work, visible=work > 0)
 
         def file(document: str, state: str, reason: str) -> None:
             if state == "removed":
-                bar.console.print(printable(f"removed: {document}"), style="dim")
+                bar.console.print(printable(msg("removed: {document}", document=document)), style="dim")
             elif state != "unchanged":
                 bar.advance(task)
 

@@ -275,9 +275,8 @@ def questions(
     settings = configure(collection=collection)
     drafts = Drafts(settings.eval_path)
     if names:
-        pipeline = Pipeline.open(settings)
-        documents = sync.chosen(pipeline.store, names)
-        with progress_bar("drafting") as told:
+        with Pipeline.open(settings) as pipeline, progress_bar("drafting") as told:
+            documents = sync.chosen(pipeline.store, names)
             made, refused = draft(pipeline, documents, n, drafts, lambda done, of: told(done, of, 0))
         err.print(f"{len(made)} questions drafted, into {drafts.path}", style="dim")
         for reason, count in refused.items():
@@ -328,7 +327,7 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def bench_of(settings: Settings, folder: Path | None, **options: Any) -> Iterator[Any]:
     """Make a bench with progress on stderr; what was kept by then stays if it is broken off."""
-    from ingest.records import store_records
+    from ingest.corpus_records import store_records
     from rag_app.evaluation.bench import Bench
 
     with progress_bar("embedding the corpus") as told:

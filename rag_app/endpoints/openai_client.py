@@ -65,7 +65,8 @@ def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[o
 def models(endpoint: Endpoint) -> list[str]:
     """Return the names of the models that the endpoint lists; an endpoint that lists none has none to tell."""
     try:
-        return [model.id for model in connect(endpoint).with_options(max_retries=0).models.list().data]
+        with connect(endpoint) as client:
+            return [model.id for model in client.with_options(max_retries=0).models.list().data]
     except (openai.OpenAIError, AttributeError, TypeError, ValueError):
         return []
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rag_app.evaluation.running import Asked, OnQuestion, ask_all, silent
 from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, name_of, read_beir
 from rag_app.labels.labels import Labels
 from rag_app.settings import PREFIX, Settings, load_settings
-from rag_app.store.opening import open_store
+from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
 
 # Stores records (id, title, text) in the collection of the settings, with a digest of their content; returns the ids stored.
@@ -108,9 +109,9 @@ def prepared(
     if not is_beir(folder):
         return settings, labelled(settings, folder)
     beir = read_beir(folder)
-    embeddings = open_embeddings(settings)
-    own = settings.model_copy(update={"collection": collection_of(beir.name, beir.digest, embeddings)})
-    stored = store_records(own, beir.records, beir.digest, embeddings, progress)
+    with closing(open_embeddings(settings)) as embeddings:
+        own = settings.model_copy(update={"collection": collection_of(beir.name, beir.digest, embeddings)})
+        stored = store_records(own, beir.records, beir.digest, embeddings, progress)
     return own, beir.questions.stored(stored, len(beir.records) - len(stored))
 
 
@@ -121,8 +122,8 @@ def labelled(settings: Settings, folder: Path) -> EvalSet:
             f"{folder} is no evaluation set: name a folder with queries.jsonl and qrels.jsonl (labelled questions), "
             "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
         )
-    store = open_store(settings)
-    return from_labels(Labels(folder), store, name_of(folder))
+    with open_store(settings) as store:
+        return from_labels(Labels(folder), store, name_of(folder))
 
 
 def only_questions(settings: Settings, folder: Path | None) -> EvalSet:
@@ -159,8 +160,8 @@ def system(
     # In BEIR layout there is a collection for each embedding model.
     if not remakes or "collection" in changed or (folder and is_beir(folder)):
         return own
-    old = open_store(own)
-    name = ingest_with_settings(old, own, open_embeddings(own), lambda done, of: on_file(done, of, 0))
+    with open_store(own) as old, closing(open_embeddings(own)) as embeddings:
+        name = ingest_with_settings(old, own, embeddings, lambda done, of: on_file(done, of, 0))
     return own.model_copy(update={"collection": name})
 
 

@@ -12,7 +12,7 @@ from rag_app.page.say import remembered, t
 from rag_app.page.visit import Choice, Mode, Turn, Visit, Widget, visit
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.store.records import LANGUAGE
+from rag_app.store.stored import LANGUAGE
 from rag_app.words import msg, nmsg
 
 MODES: dict[Mode, str] = {"one": msg("Single answer"), "both": msg("Side by side"), "blind": msg("Blind")}

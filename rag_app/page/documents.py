@@ -1,4 +1,4 @@
-"""The documents: what is stored, chunk by chunk; adding, deleting and embedding anew."""
+"""The documents: what is stored, chunk by chunk; adding, deleting and re-embedding."""
 
 import hashlib
 import time
@@ -19,9 +19,9 @@ from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.say import t
 from rag_app.page.visit import Widget, visit
 from rag_app.settings import Settings
-from rag_app.store.protocol import Store
-from rag_app.store.records import EmptyCollectionError, StoredDocument
-from rag_app.words import msg
+from rag_app.store.stored import EmptyCollectionError, StoredDocument
+from rag_app.words import joined as words_joined
+from rag_app.words import msg, nmsg
 
 STATES = {
     "waiting": msg("waiting"),
@@ -51,33 +51,33 @@ def page(controls: Any) -> None:
                 key=Widget.COLLECTION,
                 bind="query-params",
                 accept_new_options=True,
-                help=t("Type another name to begin a new collection."),
+                help=t("Type a new name to create a collection."),
             )
         try:
             settings = resources.of(collection)
         except SettingsError as error:
-            states.show(t("This name cannot be used"), str(error), t("Take another name for the collection."))
+            states.show(t("This name cannot be used"), t(error.message), t("Choose a different name."))
             return
         try:
-            store, stored = resources.store(settings.collection), resources.stored(settings.collection)
+            stored = resources.stored(settings.collection)
         except EmptyCollectionError:
-            store, stored = None, []
+            stored = []
         problem, visit().problem = visit().problem, None
         if problem:
             states.show_error(problem)
         add(settings)
         runs(settings)
-        if store is None or not stored:
+        if not stored:
             states.show(
-                t("Nothing is stored here yet"),
+                t("No documents yet"),
                 t("The collection {collection} has no documents.", collection=settings.collection),
                 t("Upload some above, or run rag-app ingest PATH."),
             )
             return
         chosen = choose(settings, stored)
-        act(settings, store, chosen)
+        act(settings, chosen)
         if len(chosen) == 1:
-            show_chunks(settings, store, chosen[0])
+            show_chunks(settings, chosen[0])
     except RagError as error:
         resources.outdated(error)
         states.show_error(error)
@@ -85,11 +85,11 @@ def page(controls: Any) -> None:
 
 def add(settings: Settings) -> None:
     """Take uploads, or a folder of the server."""
-    upload, folder = st.tabs([t("Upload"), t("A folder of the server")])
+    upload, folder = st.tabs([t("Upload"), t("Server folder")])
     with upload:
         # A new key empties it once its files are taken.
         files = st.file_uploader(
-            t("Files, or zips of them"),
+            t("Files or ZIP archives"),
             accept_multiple_files=True,
             key=f"files-{visit().uploads}",
             max_upload_size=settings.upload_mb,
@@ -98,16 +98,16 @@ def add(settings: Settings) -> None:
             received = uploads.receive(settings, [(file.name, file) for file in files])
             visit().uploads += 1
             where = uploads.root(settings) if received.kept else None
-            label = t("{n} files uploaded", n=len(received.kept))
+            label = nmsg("{n} file uploaded", "{n} files uploaded", len(received.kept))
             start(settings, label, lambda progress: jobs.ingest_folder(settings, where, progress), received.refused)
     with folder, st.form("folder", border=False):
         chosen = st.selectbox(
-            t("Folder below {path}", path=settings.server_path),
+            t("Folder under {path}", path=settings.server_path),
             uploads.server_folders(settings),
             accept_new_options=True,
             index=None,
         )
-        if st.form_submit_button(t("Ingest it into {collection}", collection=settings.collection)) and chosen:
+        if st.form_submit_button(t("Ingest into {collection}", collection=settings.collection)) and chosen:
             path = uploads.server_folder(settings, chosen)
             start(settings, str(path.name), lambda progress: jobs.ingest_folder(settings, path, progress))
 
@@ -139,30 +139,34 @@ def show_job(job: Job, settings: Settings, *, opened: bool) -> None:
     when = time.strftime("%H:%M", time.localtime(job.started))
     files = dict(job.files)
     over = sum(file.state not in ("waiting", "embedding") for file in files.values())
-    title = f"{when} · {plain(job.label)} · "
+    title = f"{when} · {plain(t(job.label))} · "
     if job.ended is None:
-        title += t("{n} of {of} files done", n=over, of=len(files)) if files else t("looking through the files")
+        done = nmsg("{done} of {n} file done", "{done} of {n} files done", len(files), done=over)
+        title += t(done) if files else t("scanning files")
     elif job.error:
-        title += t("broken off")
+        title += t("interrupted")
     else:
         title += t("done in {seconds:.1f} s", seconds=job.ended - job.started)
     with st.expander(title, expanded=opened, icon=":material/sync:" if job.ended is None else ":material/task_alt:"):
         if job.ended is None:
             share = over / len(files) if files else 0.0
-            st.progress(share, t("{n} of {of} files · {chunks} chunks stored", n=over, of=len(files), chunks=job.stored))
-            st.caption(t("It goes on if you close this page."))
+            of_files = nmsg("{done} of {n} file", "{done} of {n} files", len(files), done=over)
+            stored = nmsg("{n} chunk stored", "{n} chunks stored", job.stored)
+            st.progress(share, t(words_joined(" · ", (of_files, stored))))
+            st.caption(t("Continues if you close this page."))
         if job.error:
             states.show_error(job.error)
         if job.report:
             st.markdown(summary(job))
             if settings.endpoint("EMBEDDING").builtin:
                 for code, n in sync.foreign(job.report.languages).items():
-                    note = t(
+                    note = nmsg(
+                        "{n} document is in {language}, and the built-in models are English: set RAG_BASE_URL.",
                         "{n} documents are in {language}, and the built-in models are English: set RAG_BASE_URL.",
-                        n=n,
+                        n,
                         language=t(language.name(code)),
                     )
-                    states.note(note, "translate")
+                    states.note(t(note), "translate")
         if files:
             st.dataframe(
                 table(files),
@@ -173,7 +177,7 @@ def show_job(job: Job, settings: Settings, *, opened: bool) -> None:
                     t("file"): st.column_config.TextColumn(width="large"),
                 },
                 key=f"job-{job.id}",
-                alt=t("What came of each file"),
+                alt=t("File results"),
             )
 
 
@@ -189,7 +193,7 @@ def table(files: dict[str, FileState]) -> list[dict[str, Any]]:
                 t("state"): t(STATES[file.state]),
                 t("progress"): share,
                 t("chunks"): file.chunks,
-                t("reason"): visible(file.reason),
+                t("reason"): visible(t(file.reason)),
             }
         )
     return rows
@@ -198,17 +202,17 @@ def table(files: dict[str, FileState]) -> list[dict[str, Any]]:
 def summary(job: Job) -> str:
     """Return a run's result on one line."""
     counts = Counter(file.state for file in job.files.values())
-    parts = [f"{counts[state]} {t(name)}" for state, name in STATES.items() if counts[state]]
+    parts = [msg("{n} {state}", n=counts[state], state=name) for state, name in STATES.items() if counts[state]]
     if job.unchanged:
-        parts.append(t("{n} unchanged", n=job.unchanged))
-    return " · ".join(parts) or t("Nothing was to be done.")
+        parts.append(msg("{n} unchanged", n=job.unchanged))
+    return t(words_joined(" · ", parts)) if parts else t("Nothing to do.")
 
 
 def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocument]:
     """Show what is stored, and return the documents that are chosen."""
-    st.subheader(
-        t("{n} documents, {chunks} chunks", n=f"{len(stored):,}", chunks=f"{sum(d.chunks for d in stored):,}"), anchor=False
-    )
+    documents = nmsg("{n:,} document", "{n:,} documents", len(stored))
+    chunks = nmsg("{n:,} chunk", "{n:,} chunks", sum(d.chunks for d in stored))
+    st.subheader(t(words_joined(", ", (documents, chunks))), anchor=False)
     sought = st.text_input(
         t("Search"),
         key="search",
@@ -249,68 +253,72 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         alt=t("The documents that are stored"),
     )
     chosen = st.multiselect(
-        t("Chosen"),
+        t("Selected"),
         [d.document for d in stored],
         format_func=visible,
         key=Widget.SELECTED,
         bind="query-params",
-        placeholder=t("Pick rows above, or type here: one is shown chunk by chunk"),
+        placeholder=t("Pick rows above, or type here; select one to see its chunks"),
     )
     return [d for d in stored if d.document in chosen]
 
 
-def act(settings: Settings, store: Store, chosen: list[StoredDocument]) -> None:
+def act(settings: Settings, chosen: list[StoredDocument]) -> None:
     """Offer what can be done with the chosen documents, and with all."""
     names = [d.document for d in chosen]
     with st.container(horizontal=True):
         if st.button(t("Delete"), icon=":material/delete:", disabled=not chosen):
-            confirm_delete(settings, store, chosen)
-        if st.button(t("Embed again"), icon=":material/refresh:", disabled=not chosen):
-            label = t("{n} documents embedded again", n=len(names))
+            confirm_delete(settings, chosen)
+        if st.button(t("Re-embed"), icon=":material/refresh:", disabled=not chosen):
+            label = nmsg("{n} document re-embedded", "{n} documents re-embedded", len(names))
             start(settings, label, lambda progress: jobs.embed_again(settings, names, progress))
         if st.button(
-            t("Embed all again"),
+            t("Re-embed all"),
             icon=":material/restart_alt:",
-            help=t("For another embedding model or chunk size. The old collection answers until the new one is whole."),
+            help=t("For another embedding model or chunk size. The old collection answers until the new one is complete."),
         ):
-            start(settings, t("All embedded again"), lambda progress: jobs.reindex(settings, progress))
+            start(settings, msg("All re-embedded"), lambda progress: jobs.reindex(settings, progress))
 
 
-def confirm_delete(settings: Settings, store: Store, chosen: list[StoredDocument]) -> None:
+def confirm_delete(settings: Settings, chosen: list[StoredDocument]) -> None:
     """Ask before documents are deleted."""
 
     def delete() -> None:
         try:
-            sync.forget(store, [d.document for d in chosen])
+            with resources.store(settings.collection) as store:
+                sync.forget(store, [d.document for d in chosen])
             for d in chosen:
                 uploads.remove(settings, d.path)
             st.session_state[Widget.SELECTED] = []
         except (RagError, OSError) as error:
-            visit().problem = error if isinstance(error, RagError) else RagError(f"{error}: check its permissions")
+            if not isinstance(error, RagError):
+                error = RagError(msg("{reason}", reason=error), msg("check its permissions"))
+            visit().problem = error
 
     def ask() -> None:
         for d in chosen[:10]:
-            st.markdown(f"- {plain(d.document)}, {t('{n} chunks', n=d.chunks)}")
+            st.markdown(f"- {plain(d.document)}, {t(nmsg('{n} chunk', '{n} chunks', d.chunks))}")
         if len(chosen) > 10:
             st.markdown(t("and {n} more", n=len(chosen) - 10))
         st.caption(
             t("Uploaded files are deleted with their documents. Others stay where they are: the next ingest brings them back.")
         )
-        if st.button(t("Delete {n} documents", n=len(chosen)), type="primary", on_click=delete):
+        if st.button(t(nmsg("Delete {n} document", "Delete {n} documents", len(chosen))), type="primary", on_click=delete):
             st.rerun()
 
     st.dialog(t("Delete?"))(ask)()
 
 
-def show_chunks(settings: Settings, store: Store, document: StoredDocument) -> None:
+def show_chunks(settings: Settings, document: StoredDocument) -> None:
     """Show a document's chunks as they were cut."""
-    chunks = [chunk for chunk, _, _ in store.chunks_of(document.document)]
+    with resources.store(settings.collection) as store:
+        chunks = [chunk for chunk, _, _ in store.chunks_of(document.document)]
     st.subheader(plain(document.title), anchor=False)
     st.html(
         html(
             '<p class="quiet"><bdi>{path}</bdi> · {n} · {link}</p>',
             path=document.document,
-            n=t("{n} chunks", n=len(chunks)),
+            n=t(nmsg("{n} chunk", "{n} chunks", len(chunks))),
             link=open_link_to(settings.collection, document.document),
         )
     )
@@ -322,7 +330,7 @@ def show_chunks(settings: Settings, store: Store, document: StoredDocument) -> N
             n=chunk.position + 1,
             path=chunk.heading_path,
             page=", " + t("page {page}", page=chunk.page) if chunk.page else "",
-            size=t("characters {start} to {end}", start=f"{chunk.start:,}", end=f"{chunk.end:,}"),
+            size=t("characters {start:,} to {end:,}", start=chunk.start, end=chunk.end),
             text=chunk.text,
         )
         for chunk in chunks[(shown - 1) * CHUNKS_A_PAGE : shown * CHUNKS_A_PAGE]

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from ingest.records import store_records
+from ingest.corpus_records import store_records
 from rag_app.errors import RagError
 from rag_app.evaluation import measures, runs
 from rag_app.evaluation.bench import Bench

@@ -55,7 +55,7 @@ def label(settings: Settings) -> None:
         states.note(t("Those without a judgement come first."), "info")
         return
     question = known.strip()
-    pool = pooled(find(settings.collection, resources.store(settings.collection).revision, question))
+    pool = pooled(find(settings.collection, resources.revision(settings.collection), question))
     if not pool:
         states.note(t("Nothing was found."), "search_off")
         return

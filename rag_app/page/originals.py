@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from rag_app.errors import RagError
 from rag_app.page import resources
+from rag_app.store.from_settings import open_store
 from rag_app.words import msg
 
 # Shown in the browser; everything else is downloaded, since what it holds may be a program for a browser.
@@ -46,7 +47,8 @@ async def original(request: Request) -> Response:
 
 
 def _path(collection: str, document: str) -> Any:
-    stored = resources.store(collection).document(document)
+    with open_store(resources.of(collection)) as store:
+        stored = store.document(document)
     if stored is None:
         raise RagError(msg("{document} is not in collection {collection}", document=document, collection=collection))
     if not stored.path.is_file():

@@ -10,9 +10,10 @@ from rag_app.errors import RagError, SettingsError
 from rag_app.labels.labels import Labels
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
-from rag_app.store.opening import collections, open_store
+from rag_app.store.from_settings import collections, open_store
 from rag_app.store.protocol import Store
-from rag_app.store.records import RecipeError, StoredDocument
+from rag_app.store.recipe import RecipeError
+from rag_app.store.stored import StoredDocument
 
 ICON = Path(__file__).with_name("icon.svg")
 
@@ -39,16 +40,28 @@ def of(collection: str) -> Settings:
     return settings().with_collection(collection)
 
 
+class _SharedPipeline(Pipeline):
+    """A pipeline that is closed once the cache has dropped it and the last visit that uses it has ended."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 @st.cache_resource(show_spinner=False)
 def pipeline(collection: str) -> Pipeline:
     """Return the one pipeline of a collection that all sessions share."""
-    return Pipeline.open(of(collection))
+    return _SharedPipeline.open(of(collection))
 
 
 def store(collection: str) -> Store:
-    """Return a collection's store, for pages that ask no model."""
-    found = of(collection)
-    return open_store(found)
+    """Return a collection's store, for pages that ask no model; whoever takes it closes it."""
+    return open_store(of(collection))
+
+
+def revision(collection: str) -> str:
+    """Return the state of a collection, another after each change. EmptyCollectionError if it is not there."""
+    with store(collection) as found:
+        return found.revision
 
 
 @st.cache_resource(show_spinner=False)
@@ -58,13 +71,13 @@ def jobs() -> Jobs:
 
 
 def outdated(error: RagError) -> None:
-    """After an error that tells that the settings or the collection are others now, make what hangs on them anew."""
+    """After an error that means other settings or another collection, drop what depends on the old ones."""
     if isinstance(error, (SettingsError, RecipeError)):
         forget()
 
 
 def forget() -> None:
-    """Make settings and pipelines anew when they are next needed: .env is read again."""
+    """Drop settings and pipelines: .env is read again when they are next needed."""
     settings.clear()
     pipeline.clear()
 
@@ -78,12 +91,13 @@ def collection_names() -> list[str]:
 @st.cache_data(show_spinner=False, max_entries=20)
 def documents(collection: str, revision: str) -> list[StoredDocument]:
     """Return what is stored in a collection; `revision` is its state, which what is remembered hangs on."""
-    return list(store(collection).documents().values())
+    with store(collection) as found:
+        return list(found.documents().values())
 
 
 def stored(collection: str) -> list[StoredDocument]:
     """Return what is stored in a collection now. EmptyCollectionError if it is not there."""
-    return documents(collection, store(collection).revision)
+    return documents(collection, revision(collection))
 
 
 @st.cache_data(show_spinner=False, max_entries=20, ttl=60)

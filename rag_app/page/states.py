@@ -9,7 +9,7 @@ from rag_app.errors import RagError, SettingsError
 from rag_app.page.hostile import html, plain
 from rag_app.page.say import t
 from rag_app.page.visit import visit
-from rag_app.store.records import EmptyCollectionError
+from rag_app.store.stored import EmptyCollectionError
 from rag_app.words import msg
 
 FAILURES: dict[Kind, str] = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from rag_app.endpoints.embeddings import Vectors
-from rag_app.store.records import StoredDocument, Version
+from rag_app.store.stored import StoredDocument, Version
 from rag_app.types import Candidate, Chunk
 
 
@@ -56,11 +56,11 @@ class Store(Protocol):
         ...
 
     def replace(self, name: str) -> None:
-        """Take the name of another collection, which is deleted; broken off midway, `repair` completes it."""
+        """Take the name of another collection, which is deleted; interrupted midway, `repair` completes it."""
         ...
 
     def repair(self) -> None:
-        """Complete a `replace` that was broken off."""
+        """Complete an interrupted `replace`."""
         ...
 
     def drop(self) -> None:
@@ -106,3 +106,7 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of the database: its files or connections."""
         ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...

@@ -3,7 +3,7 @@
 from rag_app.settings import Settings
 from rag_app.store import chroma
 from rag_app.store.protocol import Store
-from rag_app.store.records import is_database
+from rag_app.store.stored import is_database
 
 
 def open_store(settings: Settings, *, create: bool = False) -> Store:

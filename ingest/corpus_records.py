@@ -8,10 +8,11 @@ from rag_app import language
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.opening import open_store
+from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
-from rag_app.store.records import Version
+from rag_app.store.stored import Version
 from rag_app.types import Chunk
+from rag_app.words import msg
 
 # Records that are embedded before they are stored: what a kill can cost.
 AT_ONCE = 256
@@ -29,16 +30,19 @@ def store_records(
     Empty ones are left out, as are those that the endpoint refuses: nothing finds them. RagError if the endpoint or Chroma
     fails; what was stored by then stays.
     """
-    store = open_store(settings, create=True)
     wanted = [record for record in records if record[2].strip()]
-    # Who only asks does not keep others from asking.
-    if len(store.documents()) < len(wanted):
-        with collection_lock(store):
-            stored = set(store.documents())
-            _embed([record for record in wanted if record[0] not in stored], store, digest, embeddings, progress)
-    stored = set(store.documents())
+    with open_store(settings, create=True) as store:
+        # Who only asks does not keep others from asking.
+        if len(store.documents()) < len(wanted):
+            with collection_lock(store):
+                stored = set(store.documents())
+                _embed([record for record in wanted if record[0] not in stored], store, digest, embeddings, progress)
+        stored = set(store.documents())
     if not stored:
-        raise RagError(f"no record of the corpus could be stored in {settings.collection}: look at `rag-app doctor`")
+        raise RagError(
+            msg("no record of the corpus could be stored in {collection}", collection=settings.collection),
+            msg("run `rag-app doctor`"),
+        )
     return stored
 
 

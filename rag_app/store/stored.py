@@ -8,6 +8,7 @@ from typing import Self
 
 from rag_app.errors import RagError
 from rag_app.settings import RESERVED
+from rag_app.words import msg
 
 # What a collection is called while it is made to replace another, and what that one is called then.
 REINDEX, REPLACED = RESERVED
@@ -62,11 +63,10 @@ class EmptyCollectionError(RagError):
     @classmethod
     def of(cls, collection: str, place: str) -> Self:
         """Return the error for a collection without chunks."""
-        return cls(f"collection {collection} in {place} is empty: run `rag-app ingest PATH` first")
-
-
-class RecipeError(RagError):
-    """The collection was made by another model or otherwise than the settings say."""
+        return cls(
+            msg("collection {collection} in {place} is empty", collection=collection, place=place),
+            msg("run `rag-app ingest PATH` first"),
+        )
 
 
 def is_database(folder: Path) -> bool:
