@@ -96,7 +96,7 @@ def test_only_json_goes_to_stdout_and_notices_to_stderr(ingested: Path) -> None:
 def test_ask_shows_the_answer_then_the_ranking_then_the_receipt(ingested: Path, wire: Wire) -> None:
     wire.on("/chat/completions", lambda body: chat("32 EUR [1], surely [8]."))
     text = run("ask", "dinner in France").stdout
-    order = ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "taken out of the answer: [8]", "Reranking "]
+    order = ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "Removed citation [8]", "Reranking "]
     order += ["after", "policies/travel.md › Dinner", "rerank applied · rr at", "5 of 5 scored", "embed "]
     at = [text.index(part, 0 if i == 0 else text.index(order[i - 1]) + 1) for i, part in enumerate(order)]
     assert at == sorted(at)

@@ -7,7 +7,6 @@ import streamlit as st
 from rag_app.errors import RagError
 from rag_app.page import resources, result, states
 from rag_app.page.asking import Choice, Mode, Turn, history_of, run
-from rag_app.page.evidence import effect
 from rag_app.page.hostile import plain, visible
 from rag_app.page.say import address, t, to_address
 from rag_app.pipeline import Pipeline
@@ -177,7 +176,7 @@ def show_earlier(turns: list[Turn]) -> None:
             with about:
                 result.show_answers(turn)
                 if turn.search:
-                    st.caption(plain(effect(turn.search)))
+                    st.caption(plain(t(turn.search.effect)))
                 st.button(t("Show with its rankings"), key=f"again-{turn.id}", on_click=_open, args=(turn.id,))
 
 

@@ -18,16 +18,8 @@ from rag_app.page.citations import answer_html
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
 from rag_app.pipeline import Pipeline, asked, together, with_side
-from rag_app.types import Ask, Search, seconds
-from rag_app.words import msg
+from rag_app.types import STAGES, Ask, Search, seconds
 
-STAGES = {
-    "rewrite": msg("rewrite"),
-    "embed": msg("embed"),
-    "retrieve": msg("retrieve"),
-    "rerank": msg("rerank"),
-    "answer": msg("answer"),
-}
 # Redrawn so often at most while an answer streams in.
 REDRAW_SECONDS = 0.06
 HISTORY = 3
@@ -144,7 +136,7 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
         wanted["without"] = pipeline.answer_without_rerank(search)
     if not wanted:
         return
-    line.html(stage_line(stages_of(search), "answer"))
+    line.html(stage_line(search.stages, "answer"))
     order = ["with", "without"] if turn.mode != "blind" or turn.left == "with" else ["without", "with"]
     shown = [side for side in order if side in wanted or (side == "with" and turn.ask)]
     columns = dict(zip(shown, st.columns(len(shown)) if len(shown) > 1 else [st.container()], strict=True))
@@ -174,13 +166,6 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
             turn.search, turn.side = with_side(turn.ask, turn.side), None
 
 
-def stages_of(search: Search) -> dict[str, float]:
-    """Return the milliseconds of each stage of a search."""
-    ms = {"rewrite": search.rewrite.ms} if search.rewrite else {}
-    ms |= {"embed": search.ms.embed, "retrieve": search.ms.retrieve, "rerank": search.ms.rerank}
-    return {**ms, "answer": search.ms.chat} if isinstance(search, Ask) else ms
-
-
 def stage_line(ms: dict[str, float], running: str = "") -> Markup:
     """Return the stages: those done with their times, the one that runs, and those to come."""
     items = []
@@ -188,7 +173,7 @@ def stage_line(ms: dict[str, float], running: str = "") -> Markup:
         if stage == "rewrite" and not (stage in ms or running == stage):
             continue
         state = "done" if stage in ms else "running" if stage == running else "waiting"
-        time_taken = seconds(ms[stage]) if stage in ms else "…" if state == "running" else ""
+        time_taken = t(seconds(ms[stage])) if stage in ms else "…" if state == "running" else ""
         items.append(html('<li class="{state}">{name} <b>{time}</b></li>', state=state, name=t(name), time=time_taken))
     return html('<ol class="stages" aria-label="{label}">{items}</ol>', label=t("Stages"), items=joined(items))
 

@@ -67,7 +67,7 @@ def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str
 
 
 def page_of(passage: Candidate) -> str:
-    return ", " + t("page {page}", page=passage.page) if passage.page else ""
+    return ", " + t(passage.page_label) if passage.page else ""
 
 
 def open_link(passage: Candidate, collection: str) -> Markup:

@@ -321,7 +321,7 @@ def show_chunks(settings: Settings, store: Store, document: StoredDocument) -> N
             '<li><p class="quiet">{n} · <bdi>{path}</bdi>{page} · {size}</p><div class="passage" dir="auto">{text}</div></li>',
             n=chunk.position + 1,
             path=chunk.heading_path,
-            page=", " + t("page {page}", page=chunk.page) if chunk.page else "",
+            page=", " + t(chunk.page_label) if chunk.page else "",
             size=t("characters {start} to {end}", start=f"{chunk.start:,}", end=f"{chunk.end:,}"),
             text=chunk.text,
         )

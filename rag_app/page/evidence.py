@@ -17,12 +17,6 @@ from rag_app.words import msg
 VIEWS = (msg("Movement"), msg("Lists"), msg("Passages as sent"), msg("All candidates"), msg("Details"))
 
 
-def effect(search: Search) -> str:
-    """Return what reranking did, in the session's language."""
-    sentence, counts = search.effect_in_parts
-    return t(sentence, **counts)
-
-
 @st.fragment
 def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
     """Show everything that led to the answer, one view at a time."""
@@ -33,7 +27,7 @@ def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
         if opened == "Movement":
             st.html(movement.legend(view))
             dark = st.context.theme.type == "dark"
-            st.altair_chart(movement.chart(view, cited, dark=dark), theme=None, alt=effect(view), key=f"movement-{turn.id}")
+            st.altair_chart(movement.chart(view, cited, dark=dark), theme=None, alt=t(view.effect), key=f"movement-{turn.id}")
         elif opened == "Lists":
             st.html(movement.lists(view, cited))
         elif opened == "Passages as sent":
@@ -111,7 +105,7 @@ def _details(pipeline: Pipeline, view: Search) -> None:
             '<td class="number">{tokens}</td></tr>',
             stage=stage,
             model=model,
-            ms=seconds(ms),
+            ms=t(seconds(ms)),
             tokens="–" if tokens is None else f"{tokens:,}",
         )
         for stage, model, ms, tokens in rows
@@ -127,7 +121,7 @@ def _details(pipeline: Pipeline, view: Search) -> None:
             time=t("time"),
             tokens=t("tokens in"),
             rows=joined(body),
-            line=view.rerank.line,
+            line=t(view.rerank.line),
             first=t("First words after {time}.", time=seconds(first)) if first is not None else "",
         )
     )

@@ -10,22 +10,16 @@ from rag_app import builtin, export
 from rag_app.labels import feedback
 from rag_app.labels.feedback import Better
 from rag_app.page import states
-from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line, stages_of
+from rag_app.page.asking import Choice, Mode, Turn, comparable, stage_line
 from rag_app.page.citations import answer_html
-from rag_app.page.evidence import effect, evidence
+from rag_app.page.evidence import evidence
 from rag_app.page.hostile import html, joined, plain
-from rag_app.page.say import t
+from rag_app.page.say import t, w
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
-from rag_app.types import Answer, Ask, Candidate, Search, seconds
+from rag_app.types import Answer, Ask, Candidate, Search
 from rag_app.words import msg
 
-STATUS = {
-    "applied": msg("applied"),
-    "partial": msg("partial"),
-    "skipped": msg("skipped"),
-    "fallback": msg("failed, retrieval order used"),
-}
 VOTES = {"with": msg("with reranking"), "without": msg("without reranking"), "neither": msg("no difference")}
 
 
@@ -36,7 +30,7 @@ def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
     if search and search.rewrite and search.rewrite.typed != search.question:
         states.note(t("Typed: “{typed}”. The chat model rewrote it to stand alone.", typed=search.rewrite.typed), "edit_note")
     if search:
-        st.html(stage_line(stages_of(search)))
+        st.html(stage_line(search.stages))
     if turn.error:
         states.show_error(turn.error)
     if search is None:
@@ -204,7 +198,7 @@ def _actions(pipeline: Pipeline, turn: Turn, ask: Ask, mode: Mode) -> None:
             )
             st.download_button(
                 t("To read, as Markdown"),
-                lambda: export.markdown(ask, cost(ask, pipeline.settings)),
+                lambda: export.markdown(ask, w(), cost(ask, pipeline.settings)),
                 f"{name}.md",
                 "text/markdown",
                 on_click="ignore",
@@ -283,26 +277,14 @@ def receipt(search: Search, pipeline: Pipeline) -> str:
     """Return what reranking did in one sentence, and its receipt; a failure is loud."""
     r = search.rerank
     price = cost(search, pipeline.settings)
-    facts: list[str] = [t(STATUS[r.status])]
-    if r.status in ("applied", "partial"):
-        facts += [r.model, r.endpoint, t("{scored} of {sent} scored", scored=r.scored, sent=r.sent), seconds(r.ms)]
-        if r.attempts > 1:
-            facts.append(t("{n} requests", n=r.attempts))
-        if r.truncated:
-            facts.append(t("{n} documents sent cut", n=r.truncated))
-    if r.tokens:
-        facts.append(t("{n} tokens", n=f"{r.tokens:,}"))
-    if price:
-        missing = t("{stages}: no tokens were reported", stages=", ".join(t(stage) for stage in price.unknown))
-        facts += [t("price {price}", price=price)] if price.known else []
-        facts += [t("price not known for {missing}", missing=missing)] if price.unknown else []
-    items = joined([html("<li><bdi>{fact}</bdi></li>", fact=fact) for fact in facts])
-    reason = html("<p><bdi>{reason}</bdi></p>", reason=r.reason) if r.reason else ""
-    warnings = joined([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=warning) for warning in r.warnings])
+    facts = [*r.facts, *([msg("{n:,} tokens", n=r.tokens)] if r.tokens else []), *(price.said if price else ())]
+    items = joined([html("<li><bdi>{fact}</bdi></li>", fact=t(fact)) for fact in facts])
+    reason = html("<p><bdi>{reason}</bdi></p>", reason=t(r.reason)) if r.reason else ""
+    warnings = joined([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=t(warning)) for warning in r.warnings])
     return html(
         '<div class="receipt {status}"><h3>{effect}</h3><ul>{items}</ul>{reason}{warnings}</div>',
         status=r.status,
-        effect=effect(search),
+        effect=t(search.effect),
         items=items,
         reason=reason,
         warnings=warnings,
