@@ -13,7 +13,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner, Result
 
-from rag_app.cli.app import app, printable
+from rag_app.cli.app import app
+from rag_app.cli.terminal import printable, w
 from rag_app.settings import Settings
 from tests.wire import Reply, Wire, chat, embeddings
 
@@ -22,11 +23,15 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
+def environment(**env: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **env}
+
+
 def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
     """Start the real command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "rag_app.cli.app", *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **env},
+        env=environment(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -115,6 +120,45 @@ def test_a_dead_chat_model_still_gives_the_rankings_in_json(ingested: Path, wire
     assert result.exit_code == 1 and "error: chat (chat at" in result.stderr
     found = json.loads(result.stdout)
     assert len(found["candidates"]) == 5 and "answer" not in found
+    assert found["error"].startswith("chat (chat at")
+
+
+class TestLanguage:
+    def test_the_terminal_speaks_the_language_of_its_environment(self, ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+        text = run("search", "dinner in France").stdout
+        assert "余弦相似度" in text and "重排得分" in text and "cosine" not in text
+        found = json.loads(run("search", "dinner in France", "--json").stdout)
+        assert found["retrieval_score"] == {"name": "cosine", "format": ".3f"}
+
+    @pytest.mark.parametrize(
+        ("env", "language"),
+        [
+            ({"LANG": "zh_CN.UTF-8"}, "zh"),
+            ({"LANG": "zh_CN.UTF-8", "LC_MESSAGES": "en_US.UTF-8"}, "en"),
+            ({"LC_MESSAGES": "en_US.UTF-8", "LC_ALL": "zh_CN.UTF-8"}, "zh"),
+            ({"LANG": "en_US.UTF-8", "LANGUAGE": "tlh:zh"}, "zh"),
+            ({"LC_ALL": "C", "LANGUAGE": "zh"}, "en"),
+            ({"LANG": "POSIX"}, "en"),
+        ],
+        ids=["LANG", "LC_MESSAGES first", "LC_ALL first", "LANGUAGE is a list", "C", "POSIX"],
+    )
+    def test_the_order_is_that_of_gettext(self, env: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        assert w().language == language
+
+    def test_english_does_without_babel(self) -> None:
+        code = "import sys; from rag_app.cli.terminal import printable as p; from rag_app.words import msg; "
+        code += "print(p(msg('{n:,}', n=1000)), 'babel' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+        assert done.stdout == "1,000 False\n"
+
+
+def test_an_error_is_a_record_on_stdout_with_json(settings: Settings) -> None:
+    result = run("ingest", "", "--json")
+    assert result.exit_code == 2 and "error: a path is empty: name a folder" in result.stderr
+    assert json.loads(result.stdout) == {"error": "a path is empty", "remedy": "name a folder, or . for this one", "values": {}}
 
 
 def test_json_holds_text_as_it_is(settings: Settings, corpus: Path) -> None:
@@ -325,7 +369,7 @@ def test_a_full_disk_is_named_and_the_next_run_completes_the_work(settings: Sett
 def test_python_m_ingest_is_the_same_command(settings: Settings, corpus: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ingest", "docs", "--json"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from rag_app import export
 from rag_app.cli import app, reports
+from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.evaluation import charts, html_report
 from rag_app.evaluation.answers import AnswerPair, AnswersReport, Scored
 from rag_app.evaluation.comparing import Comparison, Gate, System
@@ -25,6 +26,7 @@ from rag_app.page import labelling, movement, result
 from rag_app.page.report_view import measured_table
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
+from rag_app.store.opening import open_store
 from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Score, Search, SearchMs
 from rag_app.words import msg, words
 
@@ -439,6 +441,32 @@ class TestFiles:
             ("5", "4", "▼1", "–", "0.640", ""),
         ]
         assert [row["document"][0] for row in rows] == list("caebd")
+
+
+def test_another_score_is_shown_under_its_own_name_and_format_everywhere(
+    sample: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Keywords:
+        score = Score(name=msg("BM25"), format=".1f")
+        fingerprint = ("keywords",)
+
+        def retrieve(self, question: str, vector: Any, n: int, only: Any = ()) -> list[Candidate]:
+            return [candidate("a", 1, 12.34), candidate("b", 2, 5.67)]
+
+    parts = (open_store(sample), open_embeddings(sample), open_reranker(sample), lambda: open_chat(sample))
+    with Pipeline(*parts, settings=sample, retriever=Keywords()) as pipeline:
+        search = pipeline.search("dinner?", rerank=False, n_candidates=2, n_passages=1)
+    app.show(search, show_all=False)
+    terminal = capsys.readouterr().out
+    markdown = export.markdown(search, words("en"))
+    page = BeautifulSoup(str(movement.lists(search, set())), "lxml")
+    chart = str(movement.chart(search, set(), dark=False).to_dict())
+    assert [row["BM25"] for row in columns(terminal, "after", "before", "BM25", "document")] == ["12.3", "5.7"]
+    assert "| BM25 |" in markdown and "| 12.3 |" in markdown
+    assert [bar["aria-label"] for bar in page.select(".bar")] == ["BM25 12.3", "BM25 5.7"]
+    assert "'title': 'BM25'" in chart and "'format': '.1f'" in chart
+    assert not [shown for shown in (terminal, markdown, str(page), chart) if "cosine" in shown]
+    assert Search.model_validate_json(search.model_dump_json()).retrieval_score == Keywords.score
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
