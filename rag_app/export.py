@@ -5,32 +5,45 @@ from collections.abc import Sequence
 
 from rag_app import prompt
 from rag_app.price import Cost
-from rag_app.types import Answer, Ask, Candidate, Search, arrow, seconds
+from rag_app.types import FATES, Answer, Ask, Candidate, Search, arrow
+from rag_app.words import Words, joined, msg
 
 
-def markdown(search: Search, cost: Cost | None = None) -> str:
-    """Return a question, its answer, the passages as sent, both rankings and the receipt.
+def markdown(search: Search, words: Words, cost: Cost | None = None) -> str:
+    """Return a question, its answer, the passages as sent, both rankings and the receipt, said by `words`.
 
     What comes from documents and models stands in code fences or is escaped: it brings no links, pictures or HTML along.
     """
+
+    def said(text: str) -> str:
+        return escaped(words(text))
+
+    def answered(title: str, answer: Answer, passages: Sequence[Candidate]) -> list[str]:
+        cited = "\n".join(f"- [{c.marker}] {said(passages[c.marker - 1].place)}" for c in answer.citations)
+        notes = [cited, *map(said, (*answer.notes, answer.ending)), said(msg("Model: {model}", model=answer.model))]
+        return [f"## {words(title)}", fenced(answer.text), *filter(None, notes)]
+
     parts = [f"# {escaped(search.question)}"]
     if search.rewrite:
-        parts.append(f"Typed as: {escaped(search.rewrite.typed)}")
+        parts.append(said(msg("You asked “{typed}”. Rewritten as a standalone question.", typed=search.rewrite.typed)))
     if search.only:
-        parts.append(f"Looked for in: {escaped(', '.join(search.only))}")
+        parts.append(said(msg("Searched only in {names}", names=joined(", ", search.only))))
     if isinstance(search, Ask):
-        parts += _answer("Answer", search.answer, search.passages)
+        parts += answered(msg("Answer"), search.answer, search.passages)
         if other := search.without_rerank:
-            parts += _answer("Answer without reranking", other.answer, search.passages_without_rerank)
-    parts += ["## What reranking did", search.effect, escaped(search.rerank.line), _stages(search)]
-    if cost:
-        missing = f"not known for {', '.join(cost.unknown)}: no tokens were reported" if cost.unknown else ""
-        parts.append("Price: " + "; ".join(filter(None, [str(cost) if cost.known else "", missing])))
-    parts += [_table(search), "## Passages as sent"]
+            parts += answered(msg("Answer without reranking"), other.answer, search.passages_without_rerank)
+    parts += [
+        f"## {words(msg('Effect of reranking'))}",
+        words(search.effect),
+        said(search.rerank.line),
+        words(search.stage_line),
+    ]
+    parts += map(words, cost.said if cost else ())
+    parts += [_table(search, words), f"## {words(msg('Passages sent'))}"]
     for n, passage in enumerate(search.passages, 1):
-        parts += [f"### {n}. {escaped(place(passage))}", fenced(passage.sent)]
+        parts += [f"### {n}. {said(passage.place)}", fenced(passage.sent)]
     if search.passages:
-        parts += ["## The prompt"]
+        parts += [f"## {words(msg('Full prompt'))}"]
         for message in prompt.messages(search.question, search.passages):
             parts += [f"### {message['role']}", fenced(message["content"])]
     return "\n\n".join(parts) + "\n"
@@ -49,35 +62,12 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def place(candidate: Candidate) -> str:
-    """Return document, heading path and page of a chunk on one line."""
-    page = f", p. {candidate.page}" if candidate.page else ""
-    return f"{candidate.document}: {candidate.heading_path}{page}"
-
-
-def _answer(title: str, answer: Answer, passages: Sequence[Candidate]) -> list[str]:
-    cited = [f"- [{c.marker}] {escaped(place(passages[c.marker - 1]))}" for c in answer.citations]
-    note = {"length": "It stops at the model's token limit.", "cut_short": "It may be cut short: its stream broke off."}
-    notes = list(filter(None, ["\n".join(cited), note.get(answer.finish, "")]))
-    return [f"## {title}", fenced(answer.text), *notes, f"By {escaped(answer.model)}."]
-
-
-def _stages(search: Search) -> str:
-    ms = search.ms
-    stages = [f"embed {seconds(ms.embed)}", f"retrieve {seconds(ms.retrieve)}", f"rerank {seconds(ms.rerank)}"]
-    if search.rewrite:
-        stages.insert(0, f"rewrite {seconds(search.rewrite.ms)}")
-    if isinstance(search, Ask):
-        stages.append(f"answer {seconds(search.ms.chat)}")
-    return " ▸ ".join(stages)
-
-
-def _table(search: Search) -> str:
-    rows = ["| after | before | moved | rerank score | cosine | | document |", "|--:|--:|--:|--:|--:|---|---|"]
-    for after, c in enumerate(search.reranked, 1):
-        score = f"{c.rerank.score:.4g}" if c.rerank else "–"
-        fate = "" if c.fate == "unused" else c.fate
-        moved = arrow(c.retrieval.rank - after) or "="
-        where = escaped(place(c))
-        rows.append(f"| {after} | {c.retrieval.rank} | {moved} | {score} | {c.retrieval.score:.4f} | {fate} | {where} |")
-    return "\n".join(rows)
+def _table(search: Search, words: Words) -> str:
+    before, after = search.retrieval_score, search.rerank_score
+    headings = [msg("after"), msg("before"), msg("moved"), after.name, before.name, "", msg("document")]
+    rows = [list(map(words, headings)), ["--:"] * 5 + ["---"] * 2]
+    for rank, c in enumerate(search.reranked, 1):
+        scores = [words(after.shown(c.rerank)), words(before.shown(c.retrieval))]
+        moved = arrow(c.retrieval.rank - rank) or "="
+        rows.append([str(rank), str(c.retrieval.rank), moved, *scores, words(FATES[c.fate]), escaped(words(c.place))])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -15,12 +15,12 @@ from rag_app.endpoints.embeddings import Vectors
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.errors import RagError, SettingsError
-from rag_app.prompt import Message
 from rag_app.retrieval import Retriever, VectorRetriever, with_neighbours
 from rag_app.settings import Settings
 from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
 from rag_app.types import Answer, Ask, AskMs, Candidate, Receipt, Rewrite, Search, SearchMs, Side, Tokens, after_rerank
+from rag_app.words import Message, msg
 
 OnStage = Callable[[str, float], None]
 MAX_REWRITTEN = 400
@@ -58,11 +58,11 @@ class Reranks(Protocol):
 class Answers(Protocol):
     """Answers from passages."""
 
-    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
+    def answer(self, messages: Sequence[prompt.Message], passages: Sequence[Candidate]) -> Answering:
         """Return the answer as a stream; its markers count the passages."""
         ...
 
-    def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
+    def reply(self, messages: Sequence[prompt.Message]) -> tuple[str, Answering]:
         """Return what the model says to messages, and the time and tokens that it took."""
         ...
 
@@ -145,25 +145,29 @@ class Pipeline:
         # Bytes of a command line that are no text cannot be sent.
         question = question.encode("utf-8", "replace").decode()
         if not question.strip():
-            raise RagError("the question is empty: ask something")
+            raise RagError(msg("the question is empty"), msg("ask something"))
         n_candidates = n_candidates or self.settings.n_candidates
         n_passages = n_passages or self.settings.n_passages
         if n_passages > n_candidates:
             raise SettingsError(
-                f"{n_passages} passages cannot be chosen from {n_candidates} candidates: "
-                "ask for more candidates, or fewer passages"
+                msg(
+                    "{passages} passages cannot be chosen from {candidates} candidates",
+                    passages=n_passages,
+                    candidates=n_candidates,
+                ),
+                msg("ask for more candidates, or fewer passages"),
             )
         watch = Stopwatch(on_stage)
         vector, embed_tokens = self.embeddings.question(question)
         watch.lap("embed")
         candidates = self.retriever.retrieve(question, vector, n_candidates, only)
-        # It may have been made anew by another model since this pipeline was.
+        # Another model may have rebuilt the collection since this pipeline was opened.
         self.store.require(self.embeddings.recipe)
         watch.lap("retrieve")
         if not rerank:
-            receipt = Receipt(status="skipped", model=self.settings.rerank_model, reason="switched off for this question")
+            receipt = Receipt(status="skipped", model=self.settings.rerank_model, reason=msg("switched off for this question"))
         elif not candidates:
-            receipt = self.reranker.skipped("nothing was found")
+            receipt = self.reranker.skipped(msg("nothing was found"))
         elif reason := unsuited(self.reranker.endpoint, question, candidates):
             receipt = self.reranker.skipped(reason)
         else:
@@ -172,6 +176,7 @@ class Pipeline:
         return Search(
             question=question,
             candidates=self._chosen(candidates, n_passages),
+            retrieval_score=self.retriever.score,
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
             tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
@@ -254,10 +259,15 @@ def choose(candidates: Sequence[Candidate], n: int, min_score: float | None = No
 def nothing_relevant(search: Search, min_score: float | None) -> Answering:
     """Return the answer to a question that found nothing, or nothing that the reranker scored high enough."""
     best = search.reranked[0].rerank if search.candidates else None
-    text = "Nothing was found: no document that was looked in holds anything."
+    text = msg("Nothing was found: there is no content in the documents searched.")
     if best:
-        found = f"the best of {len(search.candidates)} candidates scored {best.score:.3f}"
-        text = f"Nothing relevant enough was found: {found}, and RAG_RERANK_MIN_SCORE asks for {min_score}."
+        text = msg(
+            "Nothing relevant enough was found: the best of {n} candidates scored {score:.3f}, and RAG_RERANK_MIN_SCORE asks "
+            "for {least}.",
+            n=len(search.candidates),
+            score=best.score,
+            least=min_score,
+        )
     return Answering([text], Answer(text=text, citations=(), finish="stop", model="none"))
 
 
@@ -283,22 +293,23 @@ def with_side(ask: Ask, answering: Answering) -> Ask:
     return ask.model_copy(update={"without_rerank": side})
 
 
-def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate]) -> str:
-    """Return why the built-in reranker would do harm here, or "" where it fits.
+def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate]) -> Message | None:
+    """Return why the built-in reranker would do harm here; None where it fits.
 
     It was trained on English. Measured on XQuAD it still helps on German, and makes a Chinese ranking worse: what is not
     in Latin letters is left in retrieval order.
     """
     if endpoint.model != builtin.RERANK_MODEL:
-        return ""
-    reads = f"the built-in {endpoint.model} reads English and makes such a ranking worse"
+        return None
+    reads = msg("the built-in {model} reads English and makes such a ranking worse", model=endpoint.model)
     if not language.is_latin(question):
-        return f"the question is in {language.name(language.detect(question))}, and {reads}"
+        spoken = language.name(language.detect(question))
+        return msg("the question is in {language}, and {reads}", language=spoken, reads=reads)
     foreign = [candidate for candidate in candidates if not language.is_latin(candidate.text)]
     if 2 * len(foreign) > len(candidates):
-        spoken, _ = Counter(candidate.language for candidate in foreign).most_common(1)[0]
-        return f"most candidates are in {language.name(spoken)}, and {reads}"
-    return ""
+        spoken = language.name(Counter(candidate.language for candidate in foreign).most_common(1)[0][0])
+        return msg("most candidates are in {language}, and {reads}", language=spoken, reads=reads)
+    return None
 
 
 class Stopwatch:

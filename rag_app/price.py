@@ -1,7 +1,8 @@
 """What a question cost, from the tokens that the endpoints reported and the prices in the settings."""
 
 from rag_app.settings import Settings
-from rag_app.types import Ask, Record, Search
+from rag_app.types import STAGES, Ask, Record, Search
+from rag_app.words import Message, Said, joined, msg
 
 
 class Cost(Record):
@@ -9,38 +10,53 @@ class Cost(Record):
 
     amount: float
     currency: str
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[Said, ...] = ()
 
     @property
     def known(self) -> bool:
         """Whether anything is in it."""
         return self.amount > 0 or not self.unknown
 
+    @property
+    def message(self) -> Message:
+        """The amount with its currency, two decimals or, below a hundredth, as many as it has up to six."""
+        digits = 2 if self.amount >= 0.01 else len(f"{self.amount:.6f}".rstrip("0").partition(".")[2])
+        return msg("{amount:.{digits}f} {currency}", amount=self.amount, digits=digits, currency=self.currency)
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """The price in words: what is known of it, and for which stages it is not."""
+        missing = msg("price not known for {stages}: no tokens were reported", stages=joined(", ", self.unknown))
+        return (
+            *((msg("price {price}", price=self.message),) if self.known else ()),
+            *((missing,) if self.unknown else ()),
+        )
+
     def __str__(self) -> str:
-        amount = f"{self.amount:.6f}".rstrip("0").rstrip(".") if self.amount < 0.01 else f"{self.amount:.2f}"
-        return f"{amount} {self.currency}"
+        return str(self.message)
 
 
 def cost(search: Search, settings: Settings) -> Cost | None:
     """Return what a question cost by RAG_PRICE_…; None if no price is set."""
     prices = [
-        ("embed", settings.price_embedding, search.tokens.embed),
-        ("rerank", settings.price_rerank, search.tokens.rerank if search.rerank.attempts else 0),
+        (STAGES["embed"], settings.price_embedding, search.tokens.embed),
+        (STAGES["rerank"], settings.price_rerank, search.tokens.rerank if search.rerank.attempts else 0),
     ]
     if search.rewrite:
         prices += [
-            ("rewrite", settings.price_prompt, search.rewrite.prompt_tokens),
-            ("rewrite", settings.price_answer, search.rewrite.answer_tokens),
+            (STAGES["rewrite"], settings.price_prompt, search.rewrite.prompt_tokens),
+            (STAGES["rewrite"], settings.price_answer, search.rewrite.answer_tokens),
         ]
     if isinstance(search, Ask) and search.answer.model != "none":
         prices += [
-            ("answer", settings.price_prompt, search.tokens.chat_prompt),
-            ("answer", settings.price_answer, search.tokens.chat_answer),
+            (STAGES["answer"], settings.price_prompt, search.tokens.chat_prompt),
+            (STAGES["answer"], settings.price_answer, search.tokens.chat_answer),
         ]
         if other := search.without_rerank:
+            without = msg("answer without reranking")
             prices += [
-                ("answer without reranking", settings.price_prompt, other.prompt_tokens),
-                ("answer without reranking", settings.price_answer, other.answer_tokens),
+                (without, settings.price_prompt, other.prompt_tokens),
+                (without, settings.price_answer, other.answer_tokens),
             ]
     set_ones = [(stage, price, tokens) for stage, price, tokens in prices if price is not None]
     if not set_ones and settings.price_rerank_requests is None:

@@ -5,11 +5,17 @@ from typing import Any, Protocol
 
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.store.protocol import Store
-from rag_app.types import Candidate, joined
+from rag_app.types import Candidate, Score, joined_text
+from rag_app.words import msg
 
 
 class Retriever(Protocol):
     """Finds candidates. `fingerprint` is what they depend on beside the arguments: whoever keeps them keeps it with them."""
+
+    @property
+    def score(self) -> Score:
+        """What the scores of its candidates are, as every surface shows them."""
+        ...
 
     @property
     def fingerprint(self) -> tuple[Any, ...]: ...
@@ -21,6 +27,8 @@ class Retriever(Protocol):
 
 class VectorRetriever:
     """Finds the chunks whose vectors are nearest to the question's; the score is the cosine similarity."""
+
+    score = Score(name=msg("cosine"))
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -48,6 +56,6 @@ def with_neighbours(store: Store, candidates: Sequence[Candidate], n: int) -> tu
             for chunk, other, _ in stored[c.document]
             if abs(chunk.position - c.position) <= n and other == version and not chunk.image and chunk.id not in passages
         ]
-        return joined([c, *(chunk for chunk in near if chunk.id != c.id)]) if near else ""
+        return joined_text([c, *(chunk for chunk in near if chunk.id != c.id)]) if near else ""
 
     return tuple(c.model_copy(update={"context": context(c)}) if c.id in chosen else c for c in candidates)

@@ -9,7 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rag_app.words import Said
+from rag_app import builtin
+from rag_app.words import Message, Said, joined, msg, nmsg
 
 SEPARATOR = " › "
 
@@ -47,8 +48,18 @@ class Chunk(Record):
         """Title and headings on one line."""
         return SEPARATOR.join(filter(None, (self.title, *self.headings)))
 
+    @property
+    def page_label(self) -> Message:
+        """The page as people name it; empty where the document has no pages."""
+        return msg("page {page}", page=self.page) if self.page else Message("")
 
-def joined(chunks: Sequence[Chunk]) -> str:
+    @property
+    def place(self) -> Message:
+        """Document, headings and page on one line."""
+        return joined(SEPARATOR, (*(" ".join(part.split()) for part in (self.document, *self.headings)), self.page_label))
+
+
+def joined_text(chunks: Sequence[Chunk]) -> str:
     """Return the text of chunks of one document, in order, with what overlaps once and headings where they change."""
     text, before = "", None
     for chunk in sorted(chunks, key=lambda chunk: chunk.position):
@@ -64,6 +75,27 @@ def joined(chunks: Sequence[Chunk]) -> str:
 
 
 Fate = Literal["promoted", "kept", "lost", "unused"]
+# What reranking did to a candidate, in the one word of a table.
+FATES: dict[Fate, Message] = {"promoted": msg("added"), "kept": msg("kept"), "lost": msg("dropped"), "unused": Message("")}
+# The stages of a question, in order.
+STAGES = {
+    "rewrite": msg("rewrite"),
+    "embed": msg("embed"),
+    "retrieve": msg("retrieve"),
+    "rerank": msg("rerank"),
+    "answer": msg("answer"),
+}
+
+
+class Score(Record):
+    """What the numbers of a ranking are: their name, and the format that shows them, as both Python and d3 read it."""
+
+    name: Said
+    format: str = ".3f"
+
+    def shown(self, ranking: "Ranking | None") -> Message:
+        """Return the score of a ranking as people read it; a dash where there is none."""
+        return Message(f"{{score:{self.format}}}", {"score": ranking.score}) if ranking else Message("–")
 
 
 class Ranking(Record):
@@ -74,7 +106,7 @@ class Ranking(Record):
 
 
 class Candidate(Chunk):
-    """A chunk as retrieved (score: cosine similarity) and, once reranked, as reranked (score: raw, in the model's own unit).
+    """A chunk as retrieved and, once reranked, as reranked; `Search` says what both scores are.
 
     `context` is a passage's text with its neighbours, where those go to the chat model too.
     """
@@ -103,7 +135,7 @@ class Receipt(Record):
 
     applied: every candidate was scored; partial: some were, the others follow in retrieval order; skipped: not asked, for
     the reason given; fallback: it failed, for the reason given, and retrieval order was used. `dropped` counts rows of the
-    reply that named no candidate or no number, `truncated` documents sent cut; `usage` is what the endpoint reported.
+    reply that named no candidate or no number, `truncated` documents sent shortened; `usage` is what the endpoint reported.
     """
 
     status: Literal["applied", "skipped", "fallback", "partial"]
@@ -121,19 +153,30 @@ class Receipt(Record):
     warnings: tuple[Said, ...] = ()
 
     @property
-    def line(self) -> str:
-        """The receipt as one line of text."""
-        where = f"{self.model} at {self.endpoint}"
+    def facts(self) -> tuple[Message, ...]:
+        """What happened, without the reason and the warnings: the status first, then models and counts."""
         if self.status == "skipped":
-            return f"rerank skipped: {self.reason}"
+            return (msg("rerank skipped"),)
         if self.status == "fallback":
-            return f"RERANK FAILED, retrieval order used: {self.reason}"
-        parts = [f"rerank {self.status}", where, f"{self.scored} of {self.sent} scored", seconds(self.ms)]
+            return (msg("RERANK FAILED, retrieval order used"),)
+        facts = [
+            msg("rerank applied") if self.status == "applied" else msg("rerank partial"),
+            msg("{model} at {endpoint}", model=self.model, endpoint=self.endpoint),
+            msg("{scored} of {sent} scored", scored=self.scored, sent=self.sent),
+            seconds(self.ms),
+        ]
         if self.attempts > 1:
-            parts.append(f"{self.attempts} requests")
+            facts.append(nmsg("{n} request", "{n} requests", self.attempts))
         if self.truncated:
-            parts.append(f"{self.truncated} documents sent cut")
-        return " · ".join([*parts, *filter(None, [self.reason]), *self.warnings])
+            facts.append(nmsg("{n} document truncated", "{n} documents truncated", self.truncated))
+        return tuple(facts)
+
+    @property
+    def line(self) -> Message:
+        """The receipt as one line of text."""
+        if self.status in ("skipped", "fallback"):
+            return joined(": ", (*self.facts, self.reason))
+        return joined(" · ", (*self.facts, self.reason, *self.warnings))
 
     @property
     def tokens(self) -> int | None:
@@ -181,11 +224,13 @@ class Search(Record):
     """A question and its candidates in retrieval order, each with both its places.
 
     `only` names the documents, or folders ending in "/", that it was limited to; `rewrite` what it was before the chat
-    model made it stand alone.
+    model made it stand alone. The scores say what the numbers of both rankings are.
     """
 
     question: str
     candidates: tuple[Candidate, ...]
+    retrieval_score: Score = Score(name=msg("retrieval score"))
+    rerank_score: Score = Score(name=msg("rerank score"))
     rerank: Receipt
     ms: SearchMs
     tokens: Tokens = Tokens()
@@ -208,43 +253,44 @@ class Search(Record):
         return tuple(c for c in self.candidates if c.passage_without_rerank)
 
     @property
-    def effect(self) -> str:
-        """What reranking did to this answer, in one sentence."""
-        sentence, counts = self.effect_in_parts
-        return sentence.format(**counts)
+    def stages(self) -> dict[str, float]:
+        """The milliseconds of each stage, in order, under its name in STAGES."""
+        rewrite = {"rewrite": self.rewrite.ms} if self.rewrite else {}
+        return {**rewrite, "embed": self.ms.embed, "retrieve": self.ms.retrieve, "rerank": self.ms.rerank}
 
     @property
-    def effect_in_parts(self) -> tuple[str, dict[str, int]]:
-        """That sentence, one of EFFECTS, and the counts for its places: for who says it in another language."""
-        promoted = sum(not c.passage_without_rerank for c in self.passages)
-        counts = {"promoted": promoted, "n": len(self.passages), "without": len(self.passages_without_rerank)}
+    def stage_line(self) -> Message:
+        """The stages with their times on one line."""
+        return joined(" ▸ ", (msg("{stage} {time}", stage=STAGES[name], time=seconds(ms)) for name, ms in self.stages.items()))
+
+    @property
+    def effect(self) -> Message:
+        """What reranking did to this answer, in one sentence."""
+        passages, without = self.passages, self.passages_without_rerank
+        n, promoted = len(passages), sum(not c.passage_without_rerank for c in passages)
         if not self.candidates:
-            effect = "nothing"
-        elif self.rerank.status in ("fallback", "skipped"):
-            effect = self.rerank.status
-        elif not self.passages:
-            effect = "none"
-        elif promoted:
-            effect = "promoted"
-        elif counts["n"] < counts["without"]:
-            effect = "fewer"
-        elif [c.id for c in self.passages] == [c.id for c in self.passages_without_rerank]:
-            effect = "same"
-        else:
-            effect = "order"
-        return EFFECTS[effect], counts
+            return msg("Nothing was found: there was nothing to rerank.")
+        if self.rerank.status == "fallback":
+            return msg("Reranking failed: the passages are in retrieval order.")
+        if self.rerank.status == "skipped":
+            return msg("Reranking was skipped: the passages are in retrieval order.")
+        if not passages:
+            return msg("Reranking found no candidate relevant enough.")
+        if promoted:
+            return nmsg(
+                "Reranking put the only passage into this answer.",
+                "Reranking put {promoted} of the {n} passages into this answer.",
+                n,
+                promoted=promoted,
+            )
+        if n < len(without):
+            return msg(
+                "Reranking kept {n} of {without} passages: the others are not relevant enough.", n=n, without=len(without)
+            )
+        if passages == without:
+            return msg("Reranking changed nothing: the same passages in the same order.")
+        return msg("Reranking kept the same passages and changed their order.")
 
-
-EFFECTS = {
-    "nothing": "Nothing was found: there was nothing to rerank.",
-    "fallback": "Reranking failed: the passages are in retrieval order.",
-    "skipped": "Reranking was skipped: the passages are in retrieval order.",
-    "none": "Reranking found no candidate relevant enough.",
-    "promoted": "Reranking put {promoted} of the {n} passages into this answer.",
-    "fewer": "Reranking kept {n} of {without} passages: the others are not relevant enough.",
-    "same": "Reranking changed nothing: the same passages in the same order.",
-    "order": "Reranking kept the same passages and changed their order.",
-}
 
 Finish = Literal["stop", "length", "cut_short"]
 
@@ -270,6 +316,33 @@ class Answer(Record):
     model: str
     dropped: tuple[int, ...] = ()
 
+    @property
+    def notes(self) -> tuple[Message, ...]:
+        """What a reader should know about the answer, each as one sentence; `ending` is not among them."""
+        notes = []
+        if self.model == builtin.CHAT_MODEL:
+            notes.append(msg("Built-in extractive model: it quotes from the passages or declines, no language model."))
+        if self.dropped:
+            markers = ", ".join(f"[{n}]" for n in self.dropped)
+            notes.append(
+                nmsg(
+                    "Removed citation {markers}: no such passage.",
+                    "Removed citations {markers}: no such passages.",
+                    len(self.dropped),
+                    markers=markers,
+                )
+            )
+        return tuple(notes)
+
+    @property
+    def ending(self) -> Message:
+        """How the answer ended, if the chat model did not end it; else empty."""
+        if self.finish == "length":
+            return msg("The answer stops at the model's token limit.")
+        return (
+            msg("The answer may be cut short: the response ended unexpectedly.") if self.finish == "cut_short" else Message("")
+        )
+
 
 class Side(Record):
     """Another answer to the same question, from the passages before reranking; its markers count those."""
@@ -287,6 +360,11 @@ class Ask(Search):
     ms: AskMs
     without_rerank: Side | None = None
 
+    @property
+    def stages(self) -> dict[str, float]:
+        """The milliseconds of each stage, in order, under its name in STAGES."""
+        return {**super().stages, "answer": self.ms.chat}
+
 
 def after_rerank(candidate: Candidate) -> tuple[bool, int]:
     """Sort key: reranked candidates by rerank rank, then the others by retrieval rank."""
@@ -300,6 +378,6 @@ def arrow(distance: int) -> str:
     return f"▲{distance}" if distance > 0 else f"▼{-distance}" if distance < 0 else ""
 
 
-def seconds(ms: float) -> str:
+def seconds(ms: float) -> Message:
     """Return milliseconds as a person reads them: `9 ms`, `1.4 s`."""
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+    return msg("{ms:.0f} ms", ms=ms) if ms < 1000 else msg("{s:.1f} s", s=ms / 1000)

@@ -9,7 +9,7 @@ import io
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -92,14 +92,27 @@ class Words(_English):
 
     def __init__(self, language: str) -> None:
         """`language` is a code of `languages()`."""
-        from babel import Locale, numbers  # Not needed for English, and slow to import.
-
         self.language = language
-        self.locale = Locale.parse(language)
-        self.name = str(self.locale.get_display_name())
         self._catalog = _catalog(language)
-        self._marks = {ord("."): numbers.get_decimal_symbol(self.locale), ord(","): numbers.get_group_symbol(self.locale)}
-        self._percent = numbers.format_percent(1, locale=self.locale).replace("100", "")
+        self._marks: dict[int, str] = {}
+        self._percent = "%"
+        if language != ENGLISH:
+            from babel import numbers  # Slow to import.
+
+            self._marks = {ord("."): numbers.get_decimal_symbol(self.locale), ord(","): numbers.get_group_symbol(self.locale)}
+            self._percent = numbers.format_percent(1, locale=self.locale).replace("100", "")
+
+    @cached_property
+    def locale(self) -> Any:
+        """What Babel knows of the language."""
+        from babel import Locale
+
+        return Locale.parse(self.language)
+
+    @property
+    def name(self) -> str:
+        """The language, in itself."""
+        return str(self.locale.get_display_name())
 
     def __call__(self, text: str, /, **values: Any) -> str:
         """Return a message, or a text with its values, in this language."""

@@ -36,10 +36,11 @@ def keep() -> Iterator[Callable[[C], C]]:
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No RAG_ variable, no .env: each test starts in an empty folder with the defaults."""
+    """No RAG_ variable, no .env, English: each test starts in an empty folder with the defaults."""
     for name in os.environ:
-        if name.upper().startswith("RAG_"):
+        if name.upper().startswith("RAG_") or name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES"):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("LANG", "C.UTF-8")
     monkeypatch.chdir(tmp_path)
 
 

@@ -51,11 +51,16 @@ def run(*args: str) -> Result:
     return CliRunner().invoke(app, [str(arg) for arg in args])
 
 
+def environment(**env: str) -> dict[str, str]:
+    """Return the environment of this process, with the source tree on its path, and more."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **env}
+
+
 def command(*args: str | Path, **env: str) -> "subprocess.Popen[str]":
     """Start the real command in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "rag_app.cli.app", *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        env=environment(**env),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

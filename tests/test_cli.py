@@ -13,9 +13,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from rag_app.cli.app import app, printable
+from rag_app.cli.app import app
+from rag_app.cli.terminal import printable, w
 from rag_app.settings import Settings
-from tests.helpers import command, run
+from tests.helpers import command, environment, run
 from tests.wire import Reply, Wire, chat, embeddings
 
 
@@ -82,7 +83,7 @@ def test_only_json_goes_to_stdout_and_notices_to_stderr(ingested: Path) -> None:
 def test_ask_shows_the_answer_then_the_ranking_then_the_receipt(ingested: Path, wire: Wire) -> None:
     wire.on("/chat/completions", lambda body: chat("32 EUR [1], surely [8]."))
     text = run("ask", "dinner in France").stdout
-    order = ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "taken out of the answer: [8]", "Reranking "]
+    order = ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "Removed citation [8]", "Reranking "]
     order += ["after", "policies/travel.md › Dinner", "rerank applied · rr at", "5 of 5 scored", "embed "]
     at = [text.index(part, 0 if i == 0 else text.index(order[i - 1]) + 1) for i, part in enumerate(order)]
     assert at == sorted(at)
@@ -101,6 +102,45 @@ def test_a_dead_chat_model_still_gives_the_rankings_in_json(ingested: Path, wire
     assert result.exit_code == 1 and "error: chat (chat at" in result.stderr
     found = json.loads(result.stdout)
     assert len(found["candidates"]) == 5 and "answer" not in found
+    assert found["error"].startswith("chat (chat at")
+
+
+class TestLanguage:
+    def test_the_terminal_speaks_the_language_of_its_environment(self, ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+        text = run("search", "dinner in France").stdout
+        assert "余弦相似度" in text and "重排得分" in text and "cosine" not in text
+        found = json.loads(run("search", "dinner in France", "--json").stdout)
+        assert found["retrieval_score"] == {"name": "cosine", "format": ".3f"}
+
+    @pytest.mark.parametrize(
+        ("env", "language"),
+        [
+            ({"LANG": "zh_CN.UTF-8"}, "zh"),
+            ({"LANG": "zh_CN.UTF-8", "LC_MESSAGES": "en_US.UTF-8"}, "en"),
+            ({"LC_MESSAGES": "en_US.UTF-8", "LC_ALL": "zh_CN.UTF-8"}, "zh"),
+            ({"LANG": "en_US.UTF-8", "LANGUAGE": "tlh:zh"}, "zh"),
+            ({"LC_ALL": "C", "LANGUAGE": "zh"}, "en"),
+            ({"LANG": "POSIX"}, "en"),
+        ],
+        ids=["LANG", "LC_MESSAGES first", "LC_ALL first", "LANGUAGE is a list", "C", "POSIX"],
+    )
+    def test_the_order_is_that_of_gettext(self, env: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        assert w().language == language
+
+    def test_english_does_without_babel(self) -> None:
+        code = "import sys; from rag_app.cli.terminal import printable as p; from rag_app.words import msg; "
+        code += "print(p(msg('{n:,}', n=1000)), 'babel' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+        assert done.stdout == "1,000 False\n"
+
+
+def test_an_error_is_a_record_on_stdout_with_json(settings: Settings) -> None:
+    result = run("ingest", "", "--json")
+    assert result.exit_code == 2 and "error: a path is empty: name a folder" in result.stderr
+    assert json.loads(result.stdout) == {"error": "a path is empty", "remedy": "name a folder, or . for this one", "values": {}}
 
 
 def test_json_holds_text_as_it_is(settings: Settings, corpus: Path) -> None:
@@ -311,7 +351,7 @@ def test_a_full_disk_is_named_and_the_next_run_completes_the_work(settings: Sett
 def test_python_m_ingest_is_the_same_command(settings: Settings, corpus: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "ingest", "docs", "--json"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

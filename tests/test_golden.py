@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from rag_app import export
 from rag_app.cli import app, reports
+from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.evaluation import charts, html_report
 from rag_app.evaluation.answers import AnswerPair, AnswersReport, Scored
 from rag_app.evaluation.comparing import Comparison, Gate, System
@@ -25,7 +26,9 @@ from rag_app.page import labelling, movement, result
 from rag_app.page.report_view import measured_table
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Search, SearchMs
+from rag_app.store.from_settings import open_store
+from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Score, Search, SearchMs
+from rag_app.words import msg, words
 
 
 def candidate(name: str, before: int, cosine: float, after: int = 0, score: float = 0.0, **fields: Any) -> Candidate:
@@ -56,6 +59,7 @@ ASK = Ask(
         candidate("d", 4, 0.64),
         candidate("e", 5, 0.55, 3, -0.5),
     ),
+    retrieval_score=Score(name=msg("cosine")),
     rerank=Receipt(
         status="partial", model="rr", endpoint="https://x.example/rerank", sent=5, scored=4, truncated=1, attempts=2, ms=250
     ),
@@ -66,10 +70,10 @@ ASK = Ask(
 )
 # after, before, moved (before - after), rerank score, cosine, fate.
 RANKED = [
-    ("c", "1", "3", "▲2", "4.125", "0.730", "promoted"),
+    ("c", "1", "3", "▲2", "4.125", "0.730", "added"),
     ("a", "2", "1", "▼1", "1.500", "0.910", "kept"),
     ("e", "3", "5", "▲2", "-0.500", "0.550", ""),
-    ("b", "4", "2", "▼2", "-3.250", "0.820", "lost"),
+    ("b", "4", "2", "▼2", "-3.250", "0.820", "dropped"),
     ("d", "5", "4", "▼1", "–", "0.640", ""),
 ]
 
@@ -235,20 +239,20 @@ class TestTerminal:
     def test_each_row_has_its_places_scores_and_fate(self, capsys: pytest.CaptureFixture[str]) -> None:
         app.show(ASK, show_all=False)
         text = capsys.readouterr().out
-        rows = columns(text, "after", "before", "moved", "rerank", "cosine", "document")
-        where = [f"{name}.md › Part {name}" + (" › p. 7" if name == "c" else "") for name, *_ in RANKED]
+        rows = columns(text, "after", "before", "moved", "rerank score", "cosine", "document")
+        where = [f"{name}.md › Part {name}" + (" › page 7" if name == "c" else "") for name, *_ in RANKED]
         expected = [(*row[1:], place) for row, place in zip(RANKED, where, strict=True)]
-        assert picked(rows, "after", "before", "moved", "rerank", "cosine", "", "document") == expected
+        assert picked(rows, "after", "before", "moved", "rerank score", "cosine", "", "document") == expected
         lines = text.splitlines()
         assert lines[0] == "Reranking put 1 of the 2 passages into this answer."
-        line = "rerank partial · rr at https://x.example/rerank · 4 of 5 scored · 250 ms · 2 requests · 1 documents sent cut"
+        line = "rerank partial · rr at https://x.example/rerank · 4 of 5 scored · 250 ms · 2 requests · 1 document truncated"
         assert line in lines
         assert "embed 10 ms ▸ retrieve 20 ms ▸ rerank 250 ms ▸ answer 1.2 s" in lines
 
     def test_each_marker_names_its_source(self, capsys: pytest.CaptureFixture[str]) -> None:
         app.show_sources(ASK)
         lines = capsys.readouterr().out.splitlines()
-        assert lines[:2] == ["[2] a.md › Part a", "taken out of the answer: [9], which no passage has"]
+        assert lines[:2] == ["[2] a.md › Part a", "Removed citation [9]: no such passage."]
 
     def test_a_report_shows_each_number_under_its_heading(self, capsys: pytest.CaptureFixture[str]) -> None:
         reports.show_report(REPORT, 3)
@@ -322,9 +326,9 @@ class TestPage:
         assert [row[before]["class"][1] for row in rows] == ["kept", "lost", "promoted", "unused", "unused"]
         assert [row[after]["class"][1] for row in rows] == ["promoted", "kept", "unused", "lost", "unused"]
         cosines = [row["cosine"].select_one(".bar")["aria-label"] for row in rows]
-        assert cosines == ["cosine 0.91", "cosine 0.82", "cosine 0.73", "cosine 0.64", "cosine 0.55"]
+        assert cosines == ["cosine 0.910", "cosine 0.820", "cosine 0.730", "cosine 0.640", "cosine 0.550"]
         scores = [bar["aria-label"] for row in rows for bar in row["rerank score"].select(".bar")]
-        assert scores == ["rerank score 4.125", "rerank score 1.5", "rerank score -0.5", "rerank score -3.25"]
+        assert scores == ["rerank score 4.125", "rerank score 1.500", "rerank score -0.500", "rerank score -3.250"]
         assert rows[4]["rerank score"].get_text() == "–"
         badges = [[badge.get_text() for badge in row[after].select(".badge")] for row in rows]
         assert badges == [["added by reranking"], ["cited"], [], ["dropped by reranking"], []]
@@ -344,7 +348,8 @@ class TestPage:
         page: Any = BeautifulSoup(result.receipt(ASK, pipeline), "lxml")
         assert page.div["class"] == ["receipt", "partial"]
         assert page.h3.get_text() == "Reranking put 1 of the 2 passages into this answer."
-        facts = ["partial", "rr", "https://x.example/rerank", "4 of 5 scored", "250 ms", "2 requests", "1 document truncated"]
+        facts = ["rerank partial", "rr at https://x.example/rerank", "4 of 5 scored", "250 ms", "2 requests"]
+        facts.append("1 document truncated")
         assert [item.get_text() for item in page.find_all("li")] == facts
 
     def test_the_measures_stand_under_their_headings(self) -> None:
@@ -425,17 +430,43 @@ class TestFiles:
         ]
 
     def test_the_markdown_table_has_each_candidate_with_both_its_places(self) -> None:
-        lines = [line for line in export.markdown(ASK).splitlines() if line.startswith("|")]
+        lines = [line for line in export.markdown(ASK, words("en")).splitlines() if line.startswith("|")]
         head, _, *cells = [[one.strip() for one in line.strip("|").split("|")] for line in lines]
         rows = [dict(zip(head, row, strict=True)) for row in cells]
         assert picked(rows, "after", "before", "moved", "rerank score", "cosine", "") == [
-            ("1", "3", "▲2", "4.125", "0.7300", "promoted"),
-            ("2", "1", "▼1", "1.5", "0.9100", "kept"),
-            ("3", "5", "▲2", "-0.5", "0.5500", ""),
-            ("4", "2", "▼2", "-3.25", "0.8200", "lost"),
-            ("5", "4", "▼1", "–", "0.6400", ""),
+            ("1", "3", "▲2", "4.125", "0.730", "added"),
+            ("2", "1", "▼1", "1.500", "0.910", "kept"),
+            ("3", "5", "▲2", "-0.500", "0.550", ""),
+            ("4", "2", "▼2", "-3.250", "0.820", "dropped"),
+            ("5", "4", "▼1", "–", "0.640", ""),
         ]
         assert [row["document"][0] for row in rows] == list("caebd")
+
+
+def test_another_score_is_shown_under_its_own_name_and_format_everywhere(
+    sample: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Keywords:
+        score = Score(name=msg("BM25"), format=".1f")
+        fingerprint = ("keywords",)
+
+        def retrieve(self, question: str, vector: Any, n: int, only: Any = ()) -> list[Candidate]:
+            return [candidate("a", 1, 12.34), candidate("b", 2, 5.67)]
+
+    parts = (open_store(sample), open_embeddings(sample), open_reranker(sample), lambda: open_chat(sample))
+    with Pipeline(*parts, settings=sample, retriever=Keywords()) as pipeline:
+        search = pipeline.search("dinner?", rerank=False, n_candidates=2, n_passages=1)
+    app.show(search, show_all=False)
+    terminal = capsys.readouterr().out
+    markdown = export.markdown(search, words("en"))
+    page = BeautifulSoup(str(movement.lists(search, set())), "lxml")
+    chart = str(movement.chart(search, set(), dark=False).to_dict())
+    assert [row["BM25"] for row in columns(terminal, "after", "before", "BM25", "document")] == ["12.3", "5.7"]
+    assert "| BM25 |" in markdown and "| 12.3 |" in markdown
+    assert [bar["aria-label"] for bar in page.select(".bar")] == ["BM25 12.3", "BM25 5.7"]
+    assert "'title': 'BM25'" in chart and "'format': '.1f'" in chart
+    assert not [shown for shown in (terminal, markdown, str(page), chart) if "cosine" in shown]
+    assert Search.model_validate_json(search.model_dump_json()).retrieval_score == Keywords.score
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

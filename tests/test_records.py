@@ -14,6 +14,7 @@ from rag_app.labels.labels import Labels
 from rag_app.price import cost
 from rag_app.settings import Settings
 from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Side, Tokens
+from rag_app.words import words
 
 
 def candidate(n: int, text: str = "", **fields: Any) -> Candidate:
@@ -196,12 +197,12 @@ class TestPrice:
 
 class TestExport:
     def test_it_holds_everything(self) -> None:
-        text = export.markdown(answered(only=("travel/",)))
+        text = export.markdown(answered(only=("travel/",)), words("en"))
         for part in (
             "# What\\?",
             "So [1].",
-            "Reranking put 1 of the 1 passages",
-            "| 1 | 2 | ▲1 | 3 |",
+            "Reranking put the only passage",
+            "| 1 | 2 | ▲1 | 3.000 |",
             "text 2",
             "<passage n=",
         ):
@@ -215,7 +216,7 @@ class TestExport:
             second={"text": evil},
             answer=Answer(text="[a](javascript:alert(1)) ```", citations=(), finish="stop", model="<img>"),
         )
-        text = export.markdown(ask)
+        text = export.markdown(ask, words("en"))
         # Outside of the fences every mark is escaped; a fence is longer than any run of backticks within.
         outside, fence = [], ""
         for line in text.splitlines():

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rag_app import builtin
 from rag_app.cli import corpus as commands
-from rag_app.cli import measuring as measuring
-from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, out, printable
+from rag_app.cli import measuring
+from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, t
 from rag_app.errors import RagError
-from rag_app.types import SEPARATOR, Ask, Candidate, Search, arrow, seconds
+from rag_app.types import FATES, STAGES, Ask, Search, arrow
+from rag_app.words import msg, nmsg
 
-# Blue, green, vermilion of Okabe & Ito: told apart by colour-blind people too.
+# Blue, green, vermilion of Okabe & Ito, which colour-blind people can distinguish too.
 COLOURS = {"promoted": "#0072B2", "kept": "#009E73", "lost": "#D55E00"}
 ROWS = 10
 
@@ -81,22 +81,22 @@ def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: 
     try:
         for piece in answering:
             if not as_json:
-                out.print(printable(piece), end="")
-    except RagError:
+                out.print(piece, end="")
+    except RagError as error:
         # The rankings were paid for and are worth seeing without an answer too.
-        if as_json:
-            typer.echo(search.model_dump_json(indent=2))
-        else:
+        if not as_json:
             out.print()
             show(search, show_all)
-        raise
+        fail(error, as_json=as_json, **search.model_dump(mode="json"))
     result = asked(search, answering)
     if as_json:
         typer.echo(result.model_dump_json(indent=2))
         return
     if answering.retracted:
-        out.print("\n\n— so far the model was thinking; its answer: —\n", style="yellow")
-        out.print(printable(result.answer.text), end="")
+        out.print("\n")
+        out.print(msg("— so far the model was thinking; its answer: —"), style="yellow")
+        out.print()
+        out.print(result.answer.text, end="")
     out.print("\n")
     show_sources(result)
     show(result, show_all)
@@ -133,19 +133,20 @@ def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> 
 
     settings = configure(collection=collection)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "part", "check"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("found, and what to do", overflow="fold")
+    for heading in ("", msg("part"), msg("check")):
+        table.add_column(t(heading), no_wrap=True)
+    table.add_column(t(msg("found, and what to do")), overflow="fold")
     findings = []
-    with err.status("asking") as status:
+    marks = {"ok": (msg("ok"), "green"), "warn": (msg("warn"), "yellow"), "fail": (msg("FAIL"), "bold red")}
+    with err.status(t(msg("asking"))) as status:
         for finding in examine(settings):
             findings.append(finding)
-            status.update(f"asking: {finding.part}")
-            mark, style = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}[finding.status]
+            status.update(t(msg("asking: {part}", part=finding.part)))
+            mark, style = marks[finding.status]
             text = Text(printable(finding.detail))
             if finding.remedy:
                 text.append(f"\n→ {printable(finding.remedy)}", style="bold")
-            table.add_row(Text(mark, style=style), finding.part, finding.check, text)
+            table.add_row(Text(t(mark), style=style), t(finding.part), t(finding.check), text)
     diagnosis = Diagnosis(healthy=all(f.status != "fail" for f in findings), findings=tuple(findings))
     if as_json:
         typer.echo(diagnosis.model_dump_json(indent=2))
@@ -160,6 +161,8 @@ def gateway(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8399,
 ) -> None:
     """Serve the built-in models alone, as /v1/embeddings, /v1/rerank and /v1/chat/completions."""
+    from rag_app import builtin
+
     builtin.require_builtin()
     from rag_app.builtin import server
 
@@ -168,9 +171,13 @@ def gateway(
 
 def searched(pipeline: Any, question: str, rerank: bool) -> Search:
     """Search, with a line on stderr that says which stage is running."""
-    following = {"embed": "retrieving", "retrieve": "reranking", "rerank": "answering"}
-    with err.status("embedding the question") as status:
-        result: Search = pipeline.search(question, rerank=rerank, on_stage=lambda stage, ms: status.update(following[stage]))
+    names = list(STAGES)
+    with err.status(t(STAGES["embed"])) as status:
+
+        def on_stage(stage: str, ms: float) -> None:
+            status.update(t(STAGES[names[names.index(stage) + 1]]))
+
+        result: Search = pipeline.search(question, rerank=rerank, on_stage=on_stage)
     return result
 
 
@@ -179,13 +186,13 @@ def show(result: Search, show_all: bool) -> None:
     out.print(result.effect, style="bold")
     n_passages = len(result.passages)
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    for heading in ("after", "before", "moved", "rerank", "cosine"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in (msg("after"), msg("before"), msg("moved"), result.rerank_score.name, result.retrieval_score.name):
+        table.add_column(t(heading), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("document", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column(t(msg("document")), no_wrap=True, overflow="ellipsis", ratio=1)
     hidden = 0
     for after, candidate in enumerate(result.reranked, 1):
-        fate = "" if candidate.fate == "unused" else candidate.fate
+        fate = t(FATES[candidate.fate])
         if after > ROWS and not fate and not show_all:
             hidden += 1
             continue
@@ -193,49 +200,30 @@ def show(result: Search, show_all: bool) -> None:
             str(after),
             str(candidate.retrieval.rank),
             arrow(candidate.retrieval.rank - after) or "=",
-            f"{candidate.rerank.score:.3f}" if candidate.rerank else "–",
-            f"{candidate.retrieval.score:.3f}",
+            t(result.rerank_score.shown(candidate.rerank)),
+            t(result.retrieval_score.shown(candidate.retrieval)),
             fate,
-            Text(printable(place(candidate)), style="" if fate else "dim"),
+            Text(printable(candidate.place), style="" if fate else "dim"),
             style=COLOURS.get(candidate.fate, ""),
             end_section=after == n_passages,
         )
     Console(highlight=False, emoji=False).print(table)
     if hidden:
-        out.print(f"… and {hidden} more candidates; --all shows them", style="dim")
-    loud = "bold red" if result.rerank.status == "fallback" else "dim"
-    out.print(printable(result.rerank.line), style=loud)
-    ms = result.ms
-    stages = [f"embed {seconds(ms.embed)}", f"retrieve {seconds(ms.retrieve)}", f"rerank {seconds(ms.rerank)}"]
-    if isinstance(result, Ask):
-        stages.append(f"answer {seconds(result.ms.chat)}")
-    out.print(" ▸ ".join(stages), style="dim")
+        out.print(
+            nmsg("… and {n} more candidate; --all shows it", "… and {n} more candidates; --all shows them", hidden), style="dim"
+        )
+    out.print(result.rerank.line, style="bold red" if result.rerank.status == "fallback" else "dim")
+    out.print(result.stage_line, style="dim")
 
 
 def show_sources(result: Ask) -> None:
     """Print what each marker of the answer points to, and what is to be known about the answer."""
     by_id = {passage.id: passage for passage in result.passages}
     for citation in result.answer.citations:
-        out.print(printable(f"[{citation.marker}] {place(by_id[citation.id])}"), style="dim")
-    notes = []
-    if result.answer.model == builtin.CHAT_MODEL:
-        notes.append("answered by the built-in extractive model: it quotes from the passages or declines, no language model")
-    if result.answer.dropped:
-        markers = ", ".join(f"[{n}]" for n in result.answer.dropped)
-        notes.append(f"taken out of the answer: {markers}, which no passage has")
-    if result.answer.finish == "length":
-        notes.append("the answer stops at the model's token limit")
-    if result.answer.finish == "cut_short":
-        notes.append("the answer is possibly cut short: its stream ended without saying why")
-    for note in notes:
+        out.print(msg("[{n}] {place}", n=citation.marker, place=by_id[citation.id].place), style="dim")
+    for note in filter(None, (*result.answer.notes, result.answer.ending)):
         out.print(note, style="dim")
     out.print()
-
-
-def place(candidate: Candidate) -> str:
-    """Return document, heading path and page of a chunk on one line."""
-    page = (f"p. {candidate.page}",) if candidate.page else ()
-    return " ".join(SEPARATOR.join((candidate.document, *candidate.headings, *page)).split())
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag_app import language
 from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, message_in
@@ -244,15 +245,7 @@ def _auth(scheme: str, key: str) -> dict[str, str]:
 
 
 def _cut(documents: list[Document], rows: range, tokens: int, tally: _Tally) -> list[Document]:
-    """Return documents cut to a budget of tokens, estimated: one a Chinese character, one for three others."""
-    cut = []
-    for row, document in zip(rows, documents, strict=True):
-        left = float(tokens)
-        for end, character in enumerate(document.text):
-            left -= 1 if character > "\u2e7f" else 1 / 3
-            if left < 0:
-                tally.truncated.add(row)
-                document = Document(document.text[:end], document.image)
-                break
-        cut.append(document)
+    """Return documents cut to a budget of tokens, estimated."""
+    cut = [Document(language.beginning(document.text, tokens), document.image) for document in documents]
+    tally.truncated.update(row for row, whole, part in zip(rows, documents, cut, strict=True) if part != whole)
     return cut

@@ -146,6 +146,7 @@ class RememberedRetriever:
     def __init__(self, retriever: Retriever, stages: Stages) -> None:
         self.retriever = retriever
         self.stages = stages
+        self.score = retriever.score
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:

@@ -302,12 +302,13 @@ def stages_of(asked: Sequence[Asked]) -> tuple[Stage, ...]:
 def separations(asked: Sequence[Asked]) -> tuple[Separation, ...]:
     """Return how the top scores, of retrieval and of reranking, tell unanswerable questions from others."""
     found = []
-    for score in ("cosine", "rerank"):
+    retrieval = next((str(a.search.retrieval_score.name) for a in asked if a.search), "")
+    for score in (retrieval, "rerank"):
         tops: dict[bool, list[float]] = {True: [], False: []}
         for a in asked:
             if a.search and a.search.candidates and (a.question.answerable or a.question.unanswerable):
-                first = a.search.candidates[0] if score == "cosine" else a.search.reranked[0]
-                if ranking := first.retrieval if score == "cosine" else first.rerank:
+                first = a.search.candidates[0] if score == retrieval else a.search.reranked[0]
+                if ranking := first.retrieval if score == retrieval else first.rerank:
                     tops[a.question.answerable].append(ranking.score)
         if separated := statistics.separation(score, tops[True], tops[False]):
             found.append(separated)

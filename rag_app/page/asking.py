@@ -15,16 +15,8 @@ from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
 from rag_app.page.visit import Turn
 from rag_app.pipeline import Pipeline, asked, together, with_side
-from rag_app.types import Ask, Search, seconds
-from rag_app.words import msg
+from rag_app.types import STAGES, Search, seconds
 
-STAGES = {
-    "rewrite": msg("rewrite"),
-    "embed": msg("embed"),
-    "retrieve": msg("retrieve"),
-    "rerank": msg("rerank"),
-    "answer": msg("answer"),
-}
 # The shortest time between two drawings of an answer that streams in.
 REDRAW_SECONDS = 0.06
 HISTORY = 3
@@ -90,7 +82,7 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
         wanted["without"] = pipeline.answer_without_rerank(search)
     if not wanted:
         return
-    line.html(stage_line(stages_of(search), "answer"))
+    line.html(stage_line(search.stages, "answer"))
     order = ["with", "without"] if turn.mode != "blind" or turn.left == "with" else ["without", "with"]
     shown = [side for side in order if side in wanted or (side == "with" and turn.ask)]
     columns = dict(zip(shown, st.columns(len(shown)) if len(shown) > 1 else [st.container()], strict=True))
@@ -118,13 +110,6 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
             turn.side = wanted["without"]
         if turn.ask and turn.side:
             turn.search, turn.side = with_side(turn.ask, turn.side), None
-
-
-def stages_of(search: Search) -> dict[str, float]:
-    """Return the milliseconds of each stage of a search."""
-    ms = {"rewrite": search.rewrite.ms} if search.rewrite else {}
-    ms |= {"embed": search.ms.embed, "retrieve": search.ms.retrieve, "rerank": search.ms.rerank}
-    return {**ms, "answer": search.ms.chat} if isinstance(search, Ask) else ms
 
 
 def stage_line(ms: dict[str, float], running: str = "") -> Markup:

@@ -69,7 +69,7 @@ def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str
 
 
 def page_of(passage: Candidate) -> Markup:
-    return html(" · {page}", page=t("page {page}", page=passage.page)) if passage.page else Markup("")
+    return html(" · {page}", page=t(passage.page_label)) if passage.page else Markup("")
 
 
 def open_link(passage: Candidate, collection: str) -> Markup:

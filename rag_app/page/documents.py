@@ -329,7 +329,7 @@ def show_chunks(settings: Settings, document: StoredDocument) -> None:
             '<li><p class="quiet">{n} · <bdi>{path}</bdi>{page} · {size}</p><div class="passage" dir="auto">{text}</div></li>',
             n=chunk.position + 1,
             path=chunk.heading_path,
-            page=", " + t("page {page}", page=chunk.page) if chunk.page else "",
+            page=", " + t(chunk.page_label) if chunk.page else "",
             size=t("characters {start:,} to {end:,}", start=chunk.start, end=chunk.end),
             text=chunk.text,
         )

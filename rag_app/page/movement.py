@@ -7,8 +7,8 @@ import altair as alt
 from markupsafe import Markup
 
 from rag_app.page.hostile import html, joined, visible
-from rag_app.page.say import t, w
-from rag_app.types import SEPARATOR, Candidate, Fate, Search, arrow
+from rag_app.page.say import t
+from rag_app.types import SEPARATOR, Candidate, Fate, Ranking, Score, Search, arrow
 from rag_app.words import msg
 
 # Blue, green and vermilion of Okabe & Ito, which colour-blind people can distinguish; grey for the rest. Light and dark.
@@ -53,8 +53,8 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
             alt.Tooltip("text:N", title=t("text")),
             alt.Tooltip("before:Q", title=t("rank before")),
             alt.Tooltip("after:Q", title=t("rank after")),
-            alt.Tooltip("cosine:Q", title=t("cosine"), format=".3f"),
-            alt.Tooltip("rerank:Q", title=t("rerank score"), format=".3f"),
+            alt.Tooltip("retrieval:Q", title=t(search.retrieval_score.name), format=search.retrieval_score.format),
+            alt.Tooltip("rerank:Q", title=t(search.rerank_score.name), format=search.rerank_score.format),
         ],
     )
     used = alt.datum.used
@@ -115,7 +115,7 @@ def _ends(c: Candidate, after: int, cited: bool) -> list[dict[str, object]]:
         "label": label(c),
         "document": visible(c.document),
         "text": visible(c.text[:300]),
-        "cosine": c.retrieval.score,
+        "retrieval": c.retrieval.score,
         "rerank": c.rerank.score if c.rerank else None,
         "before": before,
         "after": after,
@@ -141,8 +141,9 @@ def legend(search: Search) -> Markup:
 
 def lists(search: Search, cited: set[str]) -> Markup:
     """Return the two rankings as one table, aligned by rank, each score as a bar on its own scale."""
-    cosines = [c.retrieval.score for c in search.candidates]
-    reranks = [c.rerank.score for c in search.candidates if c.rerank]
+    retrieval, rerank = search.retrieval_score, search.rerank_score
+    retrieved = [c.retrieval for c in search.candidates]
+    reranked = [c.rerank for c in search.candidates if c.rerank]
     rows = []
     for rank, (before, after) in enumerate(zip(search.candidates, search.reranked, strict=True), 1):
         rows.append(
@@ -150,26 +151,26 @@ def lists(search: Search, cited: set[str]) -> Markup:
                 '<tr class="{edge}"><th scope="row">{rank}</th>{left}<td class="moved">{moved}</td>{right}</tr>',
                 edge="cut" if rank == len(search.passages) else "",
                 rank=rank,
-                left=_cell(before, _bar(before.retrieval.score, cosines, t("cosine")), Markup("")),
+                left=_cell(before, _bar(before.retrieval, retrieved, retrieval), Markup("")),
                 moved=arrow(after.retrieval.rank - rank) or "=",
                 right=_cell(
                     after,
-                    _bar(after.rerank.score if after.rerank else None, reranks, t("rerank score")),
+                    _bar(after.rerank, reranked, rerank),
                     _badges(after, after.id in cited),
                 ),
             )
         )
     return html(
         '<div class="scroll" tabindex="0" role="region" aria-label="{lists}"><table class="lists"><thead><tr>'
-        '<th scope="col">{rank}</th><th scope="col">{before}</th><th scope="col">{cosine}</th><th scope="col">▲▼</th>'
-        '<th scope="col">{after}</th><th scope="col">{score}</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        '<th scope="col">{rank}</th><th scope="col">{before}</th><th scope="col">{retrieval}</th><th scope="col">▲▼</th>'
+        '<th scope="col">{after}</th><th scope="col">{rerank}</th></tr></thead><tbody>{rows}</tbody></table></div>'
         '<p class="quiet">{note}</p>',
         lists=t("Lists"),
         rank=t("rank"),
         before=t("before reranking"),
-        cosine=t("cosine"),
+        retrieval=t(retrieval.name),
         after=t("after reranking"),
-        score=t("rerank score"),
+        rerank=t(rerank.name),
         rows=joined(rows),
         note=t("Scores use different scales and can't be compared; each bar runs from the lowest to the highest here."),
     )
@@ -194,16 +195,16 @@ def _badges(c: Candidate, cited: bool) -> Markup:
     return joined([*said, *([html('<span class="badge">{cited}</span>', cited=t("cited"))] if cited else [])])
 
 
-def _bar(score: float | None, scores: Sequence[float], name: str) -> Markup:
+def _bar(one: Ranking | None, all_of_it: Sequence[Ranking], score: Score) -> Markup:
     """Return a score as a bar between the lowest and the highest of its own kind."""
-    if score is None:
+    if one is None:
         return html('<span class="quiet">{none}</span>', none="–")
-    low, high = min(scores), max(scores)
-    share = (score - low) / (high - low) if high > low else 1.0
+    low, high = min(r.score for r in all_of_it), max(r.score for r in all_of_it)
+    share = (one.score - low) / (high - low) if high > low else 1.0
     return html(
         '<span class="bar" role="img" title="{name} {score}" aria-label="{name} {score}">'
         '<span style="width:{width:.0f}%"></span></span>',
-        name=name,
-        score=w().number(score, ".4g"),
+        name=t(score.name),
+        score=t(score.shown(one)),
         width=4 + 96 * share,
     )

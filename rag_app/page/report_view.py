@@ -18,10 +18,9 @@ from rag_app.page.hostile import html, joined, plain, visible
 from rag_app.page.say import t
 from rag_app.page.visit import visit
 from rag_app.types import arrow, seconds
-from rag_app.words import msg
+from rag_app.words import Message, msg
 
 STAGES = {"embed": msg("embed"), "retrieve": msg("retrieve"), "rerank": msg("rerank")}
-SCORES = {"cosine": msg("cosine of the first candidate"), "rerank": msg("highest rerank score")}
 # What the charts say.
 CHARTED = (
     msg("before"),
@@ -324,7 +323,9 @@ def time_and_cost(report: Report) -> None:
             t(
                 "By the {score}, an answerable question is above an unanswerable one {auc} of the time. At {threshold}, "
                 "{kept} of {n} answerable questions are kept and {refused} of {n_other} others turned away.",
-                score=t(SCORES[s.score]),
+                score=msg("highest rerank score")
+                if s.score == "rerank"
+                else msg("{score} of the first candidate", score=Message(s.score)),
                 auc=f"{s.auc:.0%}",
                 threshold=f"{s.threshold:.4g}",
                 kept=f"{s.kept:.0%}",

@@ -7,28 +7,22 @@ from typing import Literal
 
 import streamlit as st
 
-from rag_app import builtin, export
+from rag_app import export
 from rag_app.labels import feedback
 from rag_app.labels.feedback import Better
 from rag_app.page import states
-from rag_app.page.asking import comparable, stage_line, stages_of
+from rag_app.page.asking import comparable, stage_line
 from rag_app.page.citations import answer_html
 from rag_app.page.evidence import evidence
 from rag_app.page.hostile import html, plain
 from rag_app.page.hostile import joined as markup
-from rag_app.page.say import t
+from rag_app.page.say import t, w
 from rag_app.page.visit import Choice, Mode, Turn, visit
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
-from rag_app.types import Answer, Ask, Candidate, Search, seconds
-from rag_app.words import Message, joined, msg, nmsg
+from rag_app.types import Answer, Ask, Candidate, Search
+from rag_app.words import joined, msg, nmsg
 
-STATUS = {
-    "applied": msg("applied"),
-    "partial": msg("partial"),
-    "skipped": msg("skipped"),
-    "fallback": msg("failed, retrieval order used"),
-}
 VOTES = {"with": msg("with reranking"), "without": msg("without reranking"), "neither": msg("no difference")}
 INTERRUPTED = msg("Interrupted")
 # How an unfinished answer ended: title, what happened, what to do.
@@ -53,7 +47,7 @@ def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
     if search and search.rewrite and search.rewrite.typed != search.question:
         states.note(msg("You asked “{typed}”. Rewritten as a standalone question.", typed=search.rewrite.typed), "edit_note")
     if search:
-        st.html(stage_line(stages_of(search)))
+        st.html(stage_line(search.stages))
     if turn.error:
         states.show_error(turn.error)
     if search is None:
@@ -124,17 +118,8 @@ def _answer(turn: Turn, answer: Answer, passages: tuple[Candidate, ...], side: s
 
 def _notes(answer: Answer) -> None:
     """Say what a reader should know about an answer."""
-    if answer.model == builtin.CHAT_MODEL:
-        states.note(msg("Built-in extractive model: it quotes from the passages or declines, no language model."))
-    if answer.dropped:
-        markers = joined(", ", (f"[{n}]" for n in answer.dropped))
-        removed = nmsg(
-            "Removed citation {markers}: no such passage.",
-            "Removed citations {markers}: no such passages.",
-            len(answer.dropped),
-            markers=markers,
-        )
-        states.note(removed, "backspace")
+    for note in answer.notes:
+        states.note(note)
 
 
 def _state_of_answer(turn: Turn, search: Search) -> None:
@@ -199,10 +184,10 @@ def _actions(pipeline: Pipeline, turn: Turn, ask: Ask, mode: Mode) -> None:
                 args=(turn,),
             )
         with st.popover(t("Export"), icon=":material/download:"):
-            name, price = f"answer-{turn.id}", cost(ask, pipeline.settings)
+            name, words, price = f"answer-{turn.id}", w(), cost(ask, pipeline.settings)
             for label, make, ending, kind in (
                 (t("Full record (JSON)"), lambda: ask.model_dump_json(indent=2), "json", "application/json"),
-                (t("Readable copy (Markdown)"), lambda: export.markdown(ask, price), "md", "text/markdown"),
+                (t("Readable copy (Markdown)"), lambda: export.markdown(ask, words, price), "md", "text/markdown"),
             ):
                 st.download_button(label, make, f"{name}.{ending}", kind, on_click="ignore")
     if rating is not None:
@@ -279,20 +264,8 @@ def receipt(search: Search, pipeline: Pipeline) -> str:
     """Return what reranking did in one sentence, and its receipt; a failure is loud."""
     r = search.rerank
     price = cost(search, pipeline.settings)
-    facts: list[str] = [STATUS[r.status]]
-    if r.status in ("applied", "partial"):
-        facts += [r.model, r.endpoint, msg("{scored} of {sent} scored", scored=r.scored, sent=r.sent), seconds(r.ms)]
-        if r.attempts > 1:
-            facts.append(nmsg("{n} request", "{n} requests", r.attempts))
-        if r.truncated:
-            facts.append(nmsg("{n} document truncated", "{n} documents truncated", r.truncated))
-    if r.tokens:
-        facts.append(nmsg("{n:,} token", "{n:,} tokens", r.tokens))
-    if price and price.known:
-        facts.append(msg("price {price}", price=price))
-    if price and price.unknown:
-        stages = joined(", ", map(Message, price.unknown))
-        facts.append(msg("price unknown for {stages}: no tokens reported", stages=stages))
+    tokens = [nmsg("{n:,} token", "{n:,} tokens", r.tokens)] if r.tokens else []
+    facts = [*r.facts, *tokens, *(price.said if price else ())]
     items = markup([html("<li><bdi>{fact}</bdi></li>", fact=t(fact)) for fact in facts])
     reason = html("<p><bdi>{reason}</bdi></p>", reason=t(r.reason)) if r.reason else ""
     warnings = markup([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=t(warning)) for warning in r.warnings])
