@@ -1,6 +1,6 @@
 """The errors that a user sees: what happened, and what to do next."""
 
-from rag_app.words import Message, joined
+from rag_app.words import NOTHING, Message, joined
 
 
 class RagError(Exception):
@@ -11,7 +11,7 @@ class RagError(Exception):
 
     separator = ": "
 
-    def __init__(self, happened: str, remedy: str = "") -> None:
+    def __init__(self, happened: str, remedy: str = NOTHING) -> None:
         super().__init__(happened, remedy)
         self.happened = happened if isinstance(happened, Message) else Message(happened)
         self.remedy = remedy if isinstance(remedy, Message) else Message(remedy)

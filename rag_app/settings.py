@@ -354,7 +354,7 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         problems = error.errors(include_input=False, include_url=False)
-        found = [problem.get("ctx", {}).get("error") or SettingsError(problem["msg"]) for problem in problems]
+        found = [problem.get("ctx", {}).get("error") or SettingsError(Message(problem["msg"])) for problem in problems]
         names = ["".join(f"{PREFIX}{str(place).upper()}" for place in problem["loc"][:1]) for problem in problems]
         raise _named(found, names) from None
 

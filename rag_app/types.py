@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from rag_app import builtin
-from rag_app.words import Message, Said, joined, msg, nmsg
+from rag_app.words import NOTHING, Message, Said, joined, msg, nmsg
 
 SEPARATOR = " › "
 
@@ -51,7 +51,7 @@ class Chunk(Record):
     @property
     def page_label(self) -> Message:
         """The page as people name it; empty where the document has no pages."""
-        return msg("page {page}", page=self.page) if self.page else Message("")
+        return msg("page {page}", page=self.page) if self.page else NOTHING
 
     @property
     def place(self) -> Message:
@@ -76,7 +76,7 @@ def joined_text(chunks: Sequence[Chunk]) -> str:
 
 Fate = Literal["promoted", "kept", "lost", "unused"]
 # What reranking did to a candidate, in the one word of a table.
-FATES: dict[Fate, Message] = {"promoted": msg("added"), "kept": msg("kept"), "lost": msg("dropped"), "unused": Message("")}
+FATES: dict[Fate, Message] = {"promoted": msg("added"), "kept": msg("kept"), "lost": msg("dropped"), "unused": NOTHING}
 # The stages of a question, in order.
 STAGES = {
     "rewrite": msg("rewrite"),
@@ -339,9 +339,7 @@ class Answer(Record):
         """How the answer ended, if the chat model did not end it; else empty."""
         if self.finish == "length":
             return msg("The answer stops at the model's token limit.")
-        return (
-            msg("The answer may be cut short: the response ended unexpectedly.") if self.finish == "cut_short" else Message("")
-        )
+        return msg("The answer may be cut short: the response ended unexpectedly.") if self.finish == "cut_short" else NOTHING
 
 
 class Side(Record):

@@ -59,6 +59,9 @@ class Message(str):
         return {name: part for name, part in parts.items() if part or part == 0 or name == "text"}
 
 
+NOTHING = Message("")
+
+
 def msg(text: str, /, **values: Any) -> Message:
     """Return a sentence with values in its places, as `str.format` puts them."""
     return Message(text, values)

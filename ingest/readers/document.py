@@ -61,8 +61,6 @@ def locked() -> UnreadableError:
     return UnreadableError(msg("it needs a password"), msg("save it without one"))
 
 
-LOCKED = "it needs a password: save it without one"
-
 # What a reader returns: the title that the file states, or "", and the blocks.
 Read = tuple[str, list[Block]]
 

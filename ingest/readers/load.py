@@ -59,7 +59,7 @@ def _read(path: PurePath, content: bytes) -> Read:
     except (NoDocumentError, MemoryError):
         raise
     except MissingExtraError as error:
-        raise UnreadableError(str(error)) from error
+        raise UnreadableError(error.happened, error.remedy) from error
     except Exception as error:
         # A reader meets whatever a file holds; whatever it raises is this file's failure and no one else's.
         reason = " ".join(str(error).split())[:200] or type(error).__name__

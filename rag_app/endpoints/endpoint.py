@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from rag_app import builtin
 from rag_app.endpoints.failures import EndpointError, Kind, error_message, status_kind
-from rag_app.words import Message, joined, msg
+from rag_app.words import NOTHING, Message, joined, msg
 
 # As in the names of the settings, RAG_RERANK_URL and so on.
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
@@ -51,11 +51,11 @@ class Endpoint:
     def name(self) -> Message:
         return msg("{role} ({model} at {address})", role=self.role, model=self.model, address=self.address)
 
-    def error(self, kind: Kind, reason: str, remedy: str = "") -> EndpointError:
+    def error(self, kind: Kind, reason: Message, remedy: Message = NOTHING) -> EndpointError:
         """Return the one error for this endpoint: who, what, what to do next."""
         # Some servers repeat the key that they refuse.
         if (key := self.key.get_secret_value()) and key in reason:
-            reason = reason.replace(key, "…")
+            reason = Message(reason.replace(key, "…"))
         return EndpointError(joined(": ", (self.name, reason)), remedy or self.remedy(kind), kind, reason)
 
     def status_error(

@@ -5,7 +5,7 @@ import re
 from typing import Any, Literal
 
 from rag_app.errors import RagError
-from rag_app.words import msg
+from rag_app.words import Message, msg
 
 Kind = Literal[
     "unreachable", "timeout", "auth", "model", "url", "redirect", "rate", "quota", "too_many", "too_long",
@@ -29,7 +29,7 @@ class EndpointError(RagError):
 
     separator = "; "
 
-    def __init__(self, happened: str, remedy: str, kind: Kind, reason: str) -> None:
+    def __init__(self, happened: Message, remedy: Message, kind: Kind, reason: Message) -> None:
         super().__init__(happened, remedy)
         self.kind = kind
         self.reason = reason
@@ -62,7 +62,7 @@ def is_html(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
 
 
-def error_message(body: bytes, most: int = 300) -> str:
+def error_message(body: bytes, most: int = 300) -> Message:
     """Return what an error body says, whatever its shape, on one line of at most so many characters."""
     if is_html(body):
         return msg("a web page instead of JSON")
@@ -71,7 +71,7 @@ def error_message(body: bytes, most: int = 300) -> str:
         found = message_in(json.loads(text))
     except (ValueError, RecursionError):
         found = text
-    return " ".join(found.split())[:most]
+    return Message(" ".join(found.split())[:most])
 
 
 def message_in(value: Any) -> str:

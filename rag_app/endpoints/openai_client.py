@@ -12,6 +12,7 @@ from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.http import DIRECT, seconds_asked
 from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_WAIT, RETRIES
+from rag_app.words import Message
 
 # What the package tells of this machine and of itself is nobody's business, and costs time to send and to read.
 _TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
@@ -84,4 +85,4 @@ def _failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
         )
     if isinstance(error, openai.APIConnectionError):
         return endpoint.transport_error(error, timed_out=isinstance(error, openai.APITimeoutError))
-    return endpoint.error("reply", str(error) or type(error).__name__)
+    return endpoint.error("reply", Message(str(error) or type(error).__name__))

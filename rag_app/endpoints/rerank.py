@@ -21,7 +21,7 @@ from rag_app.endpoints.limits import BATCHES_AT_ONCE, CUT_TOKENS
 from rag_app.endpoints.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, usage_in
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Ranking, Receipt
-from rag_app.words import Message, joined, msg, nmsg
+from rag_app.words import NOTHING, Message, joined, msg, nmsg
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Reranker:
                 last=self.breaker.last_reason,
                 seconds=left,
             )
-            raise _CircuitOpenError(joined(": ", (self.endpoint.name, reason)), "", "unreachable", reason)
+            raise _CircuitOpenError(joined(": ", (self.endpoint.name, reason)), NOTHING, "unreachable", reason)
 
     def _scores(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
         """Return row → raw score, in row order, for the documents that got one; EndpointError if none did."""
