@@ -228,7 +228,7 @@ class TestJourneys:
         ]
         page.locator("input[type=file]").first.set_input_files(files)  # type: ignore[arg-type]
         page.get_by_role("button", name="Add to later").click()
-        page.get_by_text("It goes on if you close this page.").wait_for()
+        page.get_by_text("Continues if you close this page.").wait_for()
         page.context.close()
         until(lambda: len(ChromaStore(site.settings.chroma_path, "", "later", create=True).documents()) == 12)
         site.wire.on("/embeddings", embeddings)
