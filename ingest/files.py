@@ -65,10 +65,10 @@ def find(
                 continue
             raise RagError(
                 msg("no such file or folder: {path}", path=path),
-                msg("check the name (--force removes what is stored of one that is gone for good)"),
+                msg("check the name; if it was deleted for good, --force removes what is stored of it"),
             )
         if not (path.is_dir() or path.is_file()):
-            raise RagError(msg("{path} is neither a file nor a folder", path=path), msg("name one of these"))
+            raise RagError(msg("{path} is neither a file nor a folder", path=path), msg("give a file or a folder"))
         # The folder itself may be hidden or be reached over a link: it was named. What lies below it is not followed.
         top = _folder(path)
         outermost = next(root for root in outermost_first if top.is_relative_to(root))

@@ -112,7 +112,7 @@ class Jobs:
             log.exception("job %s failed", job.label)
             job.error = RagError(
                 msg("{run} failed: {kind}: {reason}", run=job.label, kind=type(error).__name__, reason=str(error)),
-                msg("see the log; nothing is half-written"),
+                msg("see the log; nothing was left half-written"),
             )
         finally:
             job.ended = time.time()
@@ -135,8 +135,8 @@ def embed_again(settings: Settings, documents: Sequence[str], progress: Progress
         chosen = [stored[name] for name in documents if name in stored]
         if gone := [d.document for d in chosen if not d.path.is_file()]:
             raise RagError(
-                msg("{document} cannot be embedded again, its file is gone", document=gone[0]),
-                msg("bring it back, or delete the document"),
+                msg("{document} cannot be re-embedded: its file is missing", document=gone[0]),
+                msg("restore the file, or delete the document"),
             )
         found = Found([File(d.path, d.version.root, d.document) for d in chosen], [d.path for d in chosen])
         return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=False, reembed=True)

@@ -25,7 +25,7 @@ class Failure(Record):
 
 def staying(reason: str, *, stored: bool) -> str:
     """Return why a file failed, and that what is stored of it stays, if there is something."""
-    return msg("{reason}; what was stored of it before stays", reason=reason) if stored else reason
+    return msg("{reason}; its stored version is kept", reason=reason) if stored else reason
 
 
 class Plan(Record):
@@ -172,9 +172,7 @@ def _collision(found: Found, known: dict[str, StoredDocument]) -> tuple[str, str
             return other.root, file.root
         if other.path != file.path:
             raise RagError(
-                msg(
-                    "{one} and {other} have the same name as text, {name}", one=other.path, other=file.path, name=file.document
-                ),
+                msg("{one} and {other} would both be named {name}", one=other.path, other=file.path, name=file.document),
                 msg("rename one of them"),
             )
         stored = known.get(file.document)

@@ -181,8 +181,8 @@ def reindex(
         gone = {file.document for file in files if not file.path.is_file()}
         if gone and not force:
             raise RagError(
-                msg("{names} can no longer be read, so the old collection stays", names=_names(gone)),
-                msg("bring it back, or run `rag-app reindex --force`"),
+                msg("{names} can no longer be read, so the old collection is kept", names=_names(gone)),
+                msg("restore it, or run `rag-app reindex --force`"),
             )
         if new.recipe != recipe(embeddings, cutting):
             new.drop()
@@ -191,7 +191,7 @@ def reindex(
         lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
         if (lost or not report.chunks.stored) and not force:
             raise RagError(
-                msg("{names} cannot be read now, so the old collection stays", names=_names(lost)),
+                msg("{names} cannot be read now, so the old collection is kept", names=_names(lost)),
                 msg("fix it, or drop it with `rag-app reindex --force`"),
             )
         new.replace(old.name)
@@ -213,12 +213,12 @@ def ingest_with_settings(
     known = old.documents()
     files = [File(document.path, document.version.root, name) for name, document in known.items()]
     if gone := {file.document for file in files if not file.path.is_file()}:
-        raise RagError(msg("{names} can no longer be read", names=_names(gone)), msg("bring it back, or `rag-app forget` it"))
+        raise RagError(msg("{names} can no longer be read", names=_names(gone)), msg("restore it, or `rag-app forget` it"))
     found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
     if changed := planning.plan(found, old, prune=False).changed:
         raise RagError(
             msg("{names} changed since it was ingested", names=_names(changed)),
-            msg("run `rag-app ingest` first, or the texts differ too"),
+            msg("run `rag-app ingest` first, so that only the setting differs"),
         )
     digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
     done: Counter[str] = Counter()
@@ -246,7 +246,7 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
     found: set[str] = set()
     for name in names:
         if not name.strip():
-            raise RagError(msg("a name is empty"), msg("name a document or a folder, as `rag-app documents` does"))
+            raise RagError(msg("a name is empty"), msg("give a document or a folder as `rag-app documents` lists it"))
         path = Path(name).expanduser().resolve()
         below = normalize("NFC", name).rstrip("/") + "/"
         matching = {
@@ -257,7 +257,7 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
         if not matching:
             raise RagError(
                 msg("{name} is not stored in {collection}", name=name, collection=store.name),
-                msg("see `rag-app documents` for what is"),
+                msg("run `rag-app documents` to list what is stored"),
             )
         found |= matching
     return sorted(found)

@@ -116,7 +116,7 @@ def server_folder(settings: Settings, name: str) -> Path:
         raise RagError(msg("there is no folder {name} in {path}", name=name, path=settings.server_path), msg("check the name"))
     if path == top or not all(_allowed(settings, folder) for folder in (path, *path.parents) if folder.is_relative_to(top)):
         raise RagError(
-            msg("{name} is hidden, or holds uploads, feedback or Chroma's files", name=name), msg("name a folder beside it")
+            msg("{name} is hidden, or holds uploads, feedback or Chroma's files", name=name), msg("choose a different folder")
         )
     return path
 
@@ -197,7 +197,7 @@ def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str], limit: int) -> str:
     """Return why a member of a zip is refused, or ""."""
     path = member.filename.replace("\\", "/")
     if path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path):
-        return msg("its path leads out of the ZIP")
+        return msg("its path points outside the ZIP")
     if (member.external_attr >> 16) & 0o170000 == 0o120000:
         return msg("it is a link")
     if member.flag_bits & 1:

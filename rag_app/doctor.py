@@ -114,13 +114,13 @@ def _embeddings(settings: Settings, opened: ExitStack, dimension: list[int]) -> 
     vectors = np.concatenate([batch.vectors for batch in client.passages(KNOWN)])
     cosines = (vectors @ asked) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked))
     if int(np.argmax(cosines)) == 0 and float(np.ptp(cosines)) > 1e-6:
-        yield "order", "ok", msg("a known question is nearest to its answer")
+        yield "order", "ok", msg("a known question finds its answer")
     else:
         shown = joined(", ", [f"{cosine:.3f}" for cosine in cosines])
         yield (
             "order",
             "fail",
-            msg("a known question is not nearest to its answer (cosines {cosines})", cosines=shown),
+            msg("a known question does not find its answer (cosines {cosines})", cosines=shown),
             msg("check RAG_EMBEDDING_MODEL and its prefixes RAG_EMBEDDING_QUESTION_PREFIX, RAG_EMBEDDING_PASSAGE_PREFIX"),
         )
     size = settings.embedding_batch_size
@@ -149,7 +149,7 @@ def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     answered = msg("{model} at {address}, {time}", model=endpoint.model, address=endpoint.address, time=seconds(receipt.ms))
     yield "answers", "ok", answered
     if client.dialect != settings.rerank_dialect and client.dialect == "tei":
-        yield "shape", "ok", msg("tei, recognised by its answer; RAG_RERANK_DIALECT=tei saves the first try")
+        yield "shape", "ok", msg("detected as TEI; RAG_RERANK_DIALECT=tei skips the detection")
     else:
         yield "shape", "ok", client.dialect
     scores = [c.rerank.score for c in reranked if c.rerank]
@@ -163,7 +163,7 @@ def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     elif reranked[-1].rerank and reranked[-1].rerank.rank == 1:
         yield "order", "ok", msg("a known answer comes first (scores {scores})", scores=shown)
     else:
-        remedy = msg("check that RAG_RERANK_MODEL is a reranker for this language; with it ranking gets worse")
+        remedy = msg("set RAG_RERANK_MODEL to a reranker for this language: this one makes ranking worse")
         yield "order", "fail", msg("a known answer does not come first (scores {scores})", scores=shown), remedy
     n = settings.n_candidates
     allowed = client.max_documents
@@ -190,7 +190,7 @@ def _chat(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
         list(answering)
     answer = answering.answer
     if answer is None:
-        raise client.endpoint.error("reply", msg("the answer did not come to its end"))
+        raise client.endpoint.error("reply", msg("the answer did not finish"))
     answered = msg(
         "{model} at {address}, time to first token {time}",
         model=answer.model,
@@ -200,9 +200,9 @@ def _chat(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     yield "answers", "ok", answered
     said, another = repr(answer.text[:80]), msg("try another RAG_CHAT_MODEL")
     if CODE_WORD not in answer.text.lower():
-        yield "order", "fail", msg("does not find an answer that its passages hold: {said}", said=said), another
+        yield "order", "fail", msg("misses an answer that is in its passages: {said}", said=said), another
     elif [citation.marker for citation in answer.citations] != [1]:
-        yield "citations", "warn", msg("answers without the right [1]: {said}", said=said), another
+        yield "citations", "warn", msg("answers without citing [1]: {said}", said=said), another
     else:
         yield "citations", "ok", msg("answers from its passage and cites it")
     if answer.finish != "stop":
@@ -254,8 +254,8 @@ def _address(settings: Settings, stage: Stage) -> Iterator[tuple[str, ...]]:
         yield (
             "address",
             "warn",
-            msg("{name} has its version twice", name=name),
-            msg("write {address}, which it is read as", address=settings.endpoint(stage).address),
+            msg("{name} repeats the version in its path", name=name),
+            msg("change it to {address}, the address that is used", address=settings.endpoint(stage).address),
         )
 
 

@@ -145,7 +145,7 @@ class Pipeline:
         # Bytes of a command line that are no text cannot be sent.
         question = question.encode("utf-8", "replace").decode()
         if not question.strip():
-            raise RagError(msg("the question is empty"), msg("ask something"))
+            raise RagError(msg("the question is empty"), msg("type a question"))
         n_candidates = n_candidates or self.settings.n_candidates
         n_passages = n_passages or self.settings.n_passages
         if n_passages > n_candidates:
@@ -301,7 +301,7 @@ def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate])
     """
     if endpoint.model != builtin.RERANK_MODEL:
         return None
-    reads = msg("the built-in {model} reads English and makes such a ranking worse", model=endpoint.model)
+    reads = msg("the built-in {model} only reads English and would make the ranking worse", model=endpoint.model)
     if not language.is_latin(question):
         spoken = language.name(language.detect(question))
         return msg("the question is in {language}, and {reads}", language=spoken, reads=reads)

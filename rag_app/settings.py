@@ -143,12 +143,12 @@ class Settings(BaseSettings):
                 complete = False
             if not complete:
                 raise WrongValueError(
-                    msg("not a whole URL"),
+                    msg("not a complete URL"),
                     msg("write it with its scheme, such as {example}", example="https://api.example.com/v1"),
                 )
             if "@" in parts.netloc or parts.query:
                 raise WrongValueError(
-                    msg("a user, password or query in it is not sent"), msg("use the settings that there are for keys")
+                    msg("it has a user, password or query, which are not sent"), msg("use the settings for API keys")
                 )
         return url
 
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     @classmethod
     def _not_builtin(cls, url: str) -> str:
         if url == "builtin":
-            raise WrongValueError(msg("it cannot be {value}", value=url), msg("leave it empty for the built-in one"))
+            raise WrongValueError(msg("{value} is not allowed", value=url), msg("leave it empty to use the built-in model"))
         return url
 
     @field_validator("collection")
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     def _is_a_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,490}[a-zA-Z0-9]", name):
             raise WrongValueError(
-                msg("not a name for a collection"),
+                msg("not a valid collection name"),
                 msg("use 3 to 492 letters, digits, dots, underscores and hyphens; start and end with a letter or digit"),
             )
         if ending := next((ending for ending in RESERVED if name.endswith(ending)), ""):
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         text = "".join(key.get_secret_value().split()) if key else ""
         text = text.removeprefix("Bearer") if text.startswith("Bearer") and len(text) > 6 else text
         if not text.isascii() or not text.isprintable():
-            raise WrongValueError(msg("the key has characters that no HTTP header carries"), msg("copy it again"))
+            raise WrongValueError(msg("the key has characters that an HTTP header cannot carry"), msg("copy it again"))
         return SecretStr(text)
 
     @field_validator("rerank_auth")
@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     def _is_a_header(cls, scheme: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9-]+", scheme):
             raise WrongValueError(
-                msg("not the name of a header"),
+                msg("not a valid header name"),
                 msg("use {bearer}, {raw} or a name such as {example}", bearer="bearer", raw="raw", example="x-api-key"),
             )
         return scheme.lower() if scheme.lower() in ("bearer", "raw") else scheme
@@ -220,7 +220,7 @@ class Settings(BaseSettings):
         if taken := {"model", "query", "documents", "texts", "passages"} & set(parameters):
             raise WrongValueError(
                 msg("{names} cannot be set here", names=joined(", ", sorted(taken))),
-                msg("leave it out: the program fills it in"),
+                msg("remove it: the program fills it in"),
             )
         return parameters
 
@@ -263,8 +263,9 @@ class Settings(BaseSettings):
                 raise SettingsError(
                     msg("{name}={model} needs an address", name=setting_name(stage, "MODEL"), model=model),
                     msg(
-                        "set RAG_BASE_URL or {url}, or leave it empty for the built-in {builtin}",
+                        "set RAG_BASE_URL or {url}, or leave {name} empty to use the built-in {builtin}",
                         url=setting_name(stage, "URL"),
+                        name=setting_name(stage, "MODEL"),
                         builtin=builtin_model,
                     ),
                 )
@@ -324,17 +325,17 @@ class Settings(BaseSettings):
                 )
             )
         if candidates > 50:
-            lines.append(msg("{n} candidates: more than 50 cost rerank time and seldom add a passage", n=candidates))
+            lines.append(msg("{n} candidates: more than 50 cost rerank time and rarely change the passages", n=candidates))
         if passages < 3:
             lines.append(
                 nmsg(
-                    "{n} passage: fewer than 3 lose the answer when the best one is ranked just below",
-                    "{n} passages: fewer than 3 lose the answer when the best one is ranked just below",
+                    "{n} passage: fewer than 3 lose the answer when the best one is ranked just below the cutoff",
+                    "{n} passages: fewer than 3 lose the answer when the best one is ranked just below the cutoff",
                     passages,
                 )
             )
         if passages > 5:
-            lines.append(msg("{n} passages: more than 5 lengthen the prompt with ever weaker passages", n=passages))
+            lines.append(msg("{n} passages: more than 5 lengthen the prompt with weaker passages", n=passages))
         return lines
 
 

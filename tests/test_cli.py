@@ -139,8 +139,12 @@ class TestLanguage:
 
 def test_an_error_is_a_record_on_stdout_with_json(settings: Settings) -> None:
     result = run("ingest", "", "--json")
-    assert result.exit_code == 2 and "error: a path is empty: name a folder" in result.stderr
-    assert json.loads(result.stdout) == {"error": "a path is empty", "remedy": "name a folder, or . for this one", "values": {}}
+    assert result.exit_code == 2 and "error: a path is empty: give a folder" in result.stderr
+    assert json.loads(result.stdout) == {
+        "error": "a path is empty",
+        "remedy": "give a folder, or . for the current one",
+        "values": {},
+    }
 
 
 def test_json_holds_text_as_it_is(settings: Settings, corpus: Path) -> None:
@@ -266,7 +270,7 @@ class TestWrongInput:
     def test_an_answer_that_is_not_json(self, ingested: Path, wire: Wire) -> None:
         wire.on("/embeddings", lambda body: Reply(b"<html>", kind="text/html"))
         self.fails(
-            run("search", "q"), 1, "the answer is not JSON but text/html: a web page instead of JSON", "check RAG_EMBEDDING_URL"
+            run("search", "q"), 1, "the reply is not JSON but text/html: a web page instead of JSON", "check RAG_EMBEDDING_URL"
         )
 
     def test_a_misspelt_setting(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +284,7 @@ class TestWrongInput:
 
     def test_an_address_without_a_scheme(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAG_BASE_URL", "localhost:8000")
-        self.fails(run("ask", "q"), 2, "RAG_BASE_URL: not a whole URL")
+        self.fails(run("ask", "q"), 2, "RAG_BASE_URL: not a complete URL")
 
     def test_a_dotenv_that_is_not_text(self, settings: Settings) -> None:
         Path(".env").write_bytes(b"\xff\xfeR\x00")
@@ -318,7 +322,7 @@ def test_ctrl_c_during_ingest_says_so_and_the_next_run_completes_it(settings: Se
         _, stderr = process.communicate(timeout=20)
     assert (
         process.returncode == 130
-        and "interrupted: nothing is half-written; run the same" in stderr
+        and "interrupted: nothing was left half-written; run the same" in stderr
         and "Traceback" not in stderr
     )
     wire.on("/embeddings", embeddings)

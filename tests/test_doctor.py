@@ -72,13 +72,13 @@ FAULTS: list[tuple[str, dict[str, Callable[[Any], Reply]], dict[str, Any], tuple
     ("no key", {"/embeddings": refuse_key}, {"api_key": ""}, ("embeddings", "fail", "Invalid token", "set RAG_API_KEY or RAG_EMBEDDING_API_KEY: no key is set")),
     ("an unknown model", {"/rerank": unknown_model}, {}, ("rerank", "fail", "does not exist", "check RAG_RERANK_MODEL: it has rr-large")),
     ("the same score for all", {"/rerank": constant}, {}, ("rerank", "fail", "every document gets the same score", "is a reranker")),
-    ("an order that is wrong", {"/rerank": backwards}, {}, ("rerank", "fail", "a known answer does not come first", "ranking gets worse")),
+    ("an order that is wrong", {"/rerank": backwards}, {}, ("rerank", "fail", "a known answer does not come first", "makes ranking worse")),
     ("a limit of documents", {"/rerank": at_most_eight}, {}, ("rerank", "warn", "fewer than 30", "set RAG_RERANK_MAX_DOCUMENTS=8")),
     (
         "embeddings without meaning",
         {"/embeddings": lambda body: Reply({"data": [{"index": i, "embedding": [1.0] * 64} for i in range(len(body["input"]))]})},
         {},
-        ("embeddings", "fail", "is not nearest to its answer", "RAG_EMBEDDING_QUESTION_PREFIX"),
+        ("embeddings", "fail", "does not find its answer", "RAG_EMBEDDING_QUESTION_PREFIX"),
     ),
     (
         "a limit of texts",
@@ -99,7 +99,7 @@ FAULTS: list[tuple[str, dict[str, Callable[[Any], Reply]], dict[str, Any], tuple
     ("another model than the collection's", {}, {"embedding_model": "new"}, ("chroma", "fail", "embedding model 'emb', not 'new'", "rag-app reindex")),
     ("an empty collection", {}, {"collection": "none"}, ("chroma", "warn", "none in data/chroma is empty", "run `rag-app ingest PATH`")),
     ("a chat model that does not read", {"/chat/completions": lambda body: chat("No idea [1].")}, {}, ("chat", "fail", "'No idea [1].'", "another")),
-    ("a chat model that does not cite", {"/chat/completions": lambda body: chat("It is kestrel.")}, {}, ("chat", "warn", "without the right [1]", "")),
+    ("a chat model that does not cite", {"/chat/completions": lambda body: chat("It is kestrel.")}, {}, ("chat", "warn", "without citing [1]", "")),
     ("a model without a name", {}, {"chat_model": ""}, ("chat", "fail", "RAG_CHAT_MODEL is not set", "")),
     ("an endpoint that is down", {}, {"chat_url": "http://127.0.0.1:9/v1"}, ("chat", "fail", "cannot be reached", "is it running? check RAG_CHAT_URL")),
 ]  # fmt: skip
@@ -148,14 +148,14 @@ def test_the_right_address_on_the_same_host_is_found(wire: Wire, path: str, answ
 def test_a_tei_behind_its_own_path_is_recognised(wire: Wire) -> None:
     wire.on("/rerank", tei)
     found = findings(rerank_url=wire.url.removesuffix("/v1") + "/rerank")
-    assert any(f.check == "shape" and f.detail.startswith("tei, recognised") for f in found)
+    assert any(f.check == "shape" and f.detail.startswith("detected as TEI") for f in found)
     assert [f for f in found if f.status != "ok"] == []
 
 
 def test_a_doubled_version_is_put_right_and_remarked_on(wire: Wire) -> None:
     found = trouble(base_url=wire.url + "/v1")
-    assert {f[:3] for f in found} >= {("rerank", "warn", "RAG_BASE_URL has its version twice")}
-    assert {f[1] for f in found} == {"warn"} and f"write {wire.url}, which it is read as" == found[0][3]
+    assert {f[:3] for f in found} >= {("rerank", "warn", "RAG_BASE_URL repeats the version in its path")}
+    assert {f[1] for f in found} == {"warn"} and f"change it to {wire.url}, the address that is used" == found[0][3]
 
 
 def test_a_failure_is_exit_code_1_with_the_remedy_beside_it(wire: Wire) -> None:

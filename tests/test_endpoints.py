@@ -44,11 +44,11 @@ class TestEmbeddings:
         [
             (Reply({"data": [{"index": 0, "embedding": [1.0]}] * 2}), "2 embeddings came back for 1 texts"),
             (Reply({"data": []}), "0 embeddings came back"),
-            (Reply({"data": [{"index": 0, "embedding": [float("nan")]}]}), "other than finite numbers"),
-            (Reply({"data": [{"index": 0, "embedding": []}]}), "other than finite numbers"),
+            (Reply({"data": [{"index": 0, "embedding": [float("nan")]}]}), "NaN or infinite values"),
+            (Reply({"data": [{"index": 0, "embedding": []}]}), "NaN or infinite values"),
             (Reply({"data": [{"index": 0, "embedding": ["a"]}]}), "not numbers"),
             (Reply({"data": [{"index": 0, "embedding": "!"}]}), "is not a list of embeddings"),
-            (Reply(b"<html>", kind="text/html"), "the answer is not JSON but text/html: a web page"),
+            (Reply(b"<html>", kind="text/html"), "the reply is not JSON but text/html: a web page"),
             (
                 Reply({"error": {"message": "bad key"}}, 401),
                 "401 Unauthorized: bad key; check RAG_EMBEDDING_API_KEY or RAG_API_KEY",

@@ -429,10 +429,10 @@ class TestSync:
         self.run()
         self.run(other)
         (self.corpus / "manual.pdf").write_bytes(b"%PDF-1.4 broken")
-        with pytest.raises(RagError, match=r"manual\.pdf cannot be read now, so the old collection stays"):
+        with pytest.raises(RagError, match=r"manual\.pdf cannot be read now, so the old collection is kept"):
             self.reindex()
         (self.corpus / "manual.pdf").unlink()
-        with pytest.raises(RagError, match=r"manual\.pdf can no longer be read, so the old collection stays"):
+        with pytest.raises(RagError, match=r"manual\.pdf can no longer be read, so the old collection is kept"):
             self.reindex()
         assert "manual.pdf" in self.store().documents()
         assert self.reindex(force=True).chunks.stored == self.store().count()
@@ -723,7 +723,7 @@ class TestSync:
         assert chosen(store, ["policies"]) == ["policies/travel.md"]
         assert chosen(store, [str(self.corpus / "notes.txt"), "Gro\u0308\u00dfe.md"]) == ["Gr\u00f6\u00dfe.md", "notes.txt"]
         for name, says in (
-            ("nowhere", "nowhere is not stored in test: see `rag-app documents` for what is"),
+            ("nowhere", "nowhere is not stored in test: run `rag-app documents` to list what is stored"),
             ("", "is empty"),
         ):
             with pytest.raises(RagError, match=says):

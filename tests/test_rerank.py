@@ -283,11 +283,11 @@ ODD: list[tuple[str, Reply, list[int | None] | None, str]] = [
     ("scores that are all the same leave retrieval order and are remarked on", results(row(1, 0), row(0, 0)), [1, 2], "every score is the same"),
     ("the mark of a failed text comes last", results(row(0, -1e6), row(1, -11.0)), [2, 1], ""),
     ("logits outside 0 to 1 are kept as they are", results(row(0, 6.83), row(1, 7.1)), [2, 1], ""),
-    ("results null is a failure", Reply({"results": None}), None, "the answer holds no results"),
-    ("no results are a failure", Reply({"results": []}), None, "the answer holds no results"),
-    ("a body of null is a failure", Reply(b"null"), None, "the answer holds no results"),
+    ("results null is a failure", Reply({"results": None}), None, "the reply has no results"),
+    ("no results are a failure", Reply({"results": []}), None, "the reply has no results"),
+    ("a body of null is a failure", Reply(b"null"), None, "the reply has no results"),
     ("an empty body is a failure", Reply(b""), None, "not JSON"),
-    ("a number is a failure", Reply(b"3"), None, "the answer holds no results"),
+    ("a number is a failure", Reply(b"3"), None, "the reply has no results"),
     ("rows that are no objects are a failure", Reply(["a", 1, None]), None, "no result has a valid index"),
     ("a web page is told as one, with the remedy", HTML, None, "not JSON but text/html: a web page instead of JSON; check RAG_RERANK_URL"),
     ("half a JSON is a failure", Reply(b'{"results": [{"ind'), None, "not JSON"),
@@ -429,7 +429,7 @@ class TestSettings:
         client = reranker(wire, breaker=Breaker(clock=lambda: now[0]))
         receipts = [client.rerank(QUESTION, candidates(*TEXTS))[1] for _ in range(4)]
         assert len(wire.sent) == 2 and {receipt.status for receipt in receipts} == {"fallback"}
-        assert "not tried: it failed 2 times in a row (400 Bad Request: down); tried again in 10 s" in receipts[3].reason
+        assert "skipped after 2 failures in a row (400 Bad Request: down); next try in 10 s" in receipts[3].reason
         assert receipts[3].attempts == 0
         now[0] += 10.1
         wire.on("/rerank", lambda body: Reply({"results": rows()}))

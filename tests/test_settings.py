@@ -84,17 +84,21 @@ def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.Mo
         ("RAG_QUUX_ZZZZZZ", "x", "RAG_QUUX_ZZZZZZ is not a setting: see .env.example"),
         ("RAG_N_PASSAGES", "31", "RAG_N_PASSAGES (31) is above RAG_N_CANDIDATES (30)"),
         ("RAG_N_CANDIDATES", "many", "RAG_N_CANDIDATES: Input should be a valid integer"),
-        ("RAG_BASE_URL", "api.example.com/v1", "RAG_BASE_URL: not a whole URL: write it with its scheme"),
-        ("RAG_CHAT_URL", "https://:99999", "RAG_CHAT_URL: not a whole URL"),
-        ("RAG_CHROMA_URL", "builtin", "RAG_CHROMA_URL: it cannot be builtin: leave it empty"),
-        ("RAG_BASE_URL", "https://bob:schlüssel@a.example/v1", "RAG_BASE_URL: a user, password or query in it is not sent"),
+        ("RAG_BASE_URL", "api.example.com/v1", "RAG_BASE_URL: not a complete URL: write it with its scheme"),
+        ("RAG_CHAT_URL", "https://:99999", "RAG_CHAT_URL: not a complete URL"),
+        ("RAG_CHROMA_URL", "builtin", "RAG_CHROMA_URL: builtin is not allowed: leave it empty"),
+        (
+            "RAG_BASE_URL",
+            "https://bob:schlüssel@a.example/v1",
+            "RAG_BASE_URL: it has a user, password or query",
+        ),
         ("RAG_CHROMA_PATH", "/etc/hostname", "RAG_CHROMA_PATH: /etc/hostname is a file: name a folder"),
         ("RAG_RERANK_PARAMETERS", "[1", "RAG_RERANK_PARAMETERS: not a JSON object: write it like"),
         ("RAG_RERANK_PARAMETERS", '{"query": 1}', "RAG_RERANK_PARAMETERS: query cannot be set here"),
         ("RAG_RERANK_DIALECT", "morse", "RAG_RERANK_DIALECT: Input should be 'auto'"),
-        ("RAG_RERANK_AUTH", "x: y", "RAG_RERANK_AUTH: not the name of a header: use bearer, raw or"),
-        ("RAG_COLLECTION", "!", "RAG_COLLECTION: not a name for a collection: use 3 to 492 letters"),
-        ("RAG_API_KEY", "sk-schlüssel", "RAG_API_KEY: the key has characters that no HTTP header carries"),
+        ("RAG_RERANK_AUTH", "x: y", "RAG_RERANK_AUTH: not a valid header name: use bearer, raw or"),
+        ("RAG_COLLECTION", "!", "RAG_COLLECTION: not a valid collection name: use 3 to 492 letters"),
+        ("RAG_API_KEY", "sk-schlüssel", "RAG_API_KEY: the key has characters that an HTTP header cannot carry"),
     ],
     ids=[
         "misspelt",
@@ -168,7 +172,7 @@ def test_a_setting_that_is_empty_in_the_environment_is_not_set_whatever_the_file
 
 
 def test_an_option_that_is_empty_is_not_taken_for_one_that_is_not_given() -> None:
-    with pytest.raises(SettingsError, match="RAG_COLLECTION: not a name"):
+    with pytest.raises(SettingsError, match="RAG_COLLECTION: not a valid collection name"):
         load_settings(collection="")
 
 
@@ -177,14 +181,14 @@ def test_several_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("RAG_RERANK_AUTH", "x: y")
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert caught.value.happened == "RAG_BASE_URL: not a whole URL; RAG_RERANK_AUTH: not the name of a header"
+    assert caught.value.happened == "RAG_BASE_URL: not a complete URL; RAG_RERANK_AUTH: not a valid header name"
     assert caught.value.remedy.startswith("write it with its scheme, such as https://api.example.com/v1; use bearer")
 
 
 def test_settings_for_another_collection_are_the_same_but_for_its_name() -> None:
     settings = load_settings(n_candidates=44)
     assert settings.with_collection("mine") == load_settings(n_candidates=44, collection="mine")
-    with pytest.raises(SettingsError, match="RAG_COLLECTION: not a name for a collection"):
+    with pytest.raises(SettingsError, match="RAG_COLLECTION: not a valid collection name"):
         settings.with_collection("!")
 
 

@@ -88,7 +88,7 @@ class TestReceive:
     def test_a_path_that_leads_out_of_its_zip_is_refused(self, settings: Settings, path: str) -> None:
         received = uploads.receive(settings, [("pack.zip", zipped({path: b"x", "good.md": b"y"}))])
         assert names(settings) == ["uploads/pack/good.md"]
-        assert [failure.reason for failure in received.refused] == ["its path leads out of the ZIP"]
+        assert [failure.reason for failure in received.refused] == ["its path points outside the ZIP"]
 
     def test_a_link_in_a_zip_is_refused(self, settings: Settings) -> None:
         content = io.BytesIO()
@@ -265,7 +265,7 @@ class TestJobs:
         start()
         (uploads.root(settings) / "uploads" / "a.md").unlink()
         job = ended(Jobs().start("handbook", "again", lambda p: jobs.embed_again(settings, ["uploads/a.md"], p)))
-        assert "its file is gone" in str(job.error)
+        assert "its file is missing" in str(job.error)
         assert list(documents(settings)) == ["uploads/a.md"]
 
     def test_a_reindex_takes_the_new_chunk_size(

@@ -78,7 +78,7 @@ def _decode_nul(content: bytes) -> str:
             text = content.replace(b"\0", b"").decode("utf-8-sig")
             if not _CONTROL.search(text):
                 return text
-    raise UnreadableError(msg("it holds NUL bytes, so it is not text"), msg("give it the suffix of its real type"))
+    raise UnreadableError(msg("it contains NUL bytes, so it is not text"), msg("give it the extension of its real type"))
 
 
 def _is_plain(character: str) -> bool:

@@ -15,7 +15,7 @@ def read_epub(content: bytes) -> Read:
     with open_package(content) as package:
         names = set(package.namelist())
         if names & {"META-INF/rights.xml", "META-INF/sinf.xml"}:
-            raise UnreadableError(msg("it is locked by copy protection"), msg("use a copy without"))
+            raise UnreadableError(msg("it is locked by copy protection"), msg("use an unprotected copy"))
         container = parse_xml(package.read("META-INF/container.xml"))
         opf = next(str(element.get("full-path")) for element in container.iter("{*}rootfile"))
         book = parse_xml(package.read(opf))

@@ -32,14 +32,14 @@ def read(path: Path, content: bytes) -> Document:
     UnreadableError, SkippedError and EmptyError say why there is none; nothing else is raised.
     """
     if not content.strip():
-        raise EmptyError(msg("it holds no text") if content else msg("it is empty: 0 bytes"))
+        raise EmptyError(msg("it has no text") if content else msg("it is empty: 0 bytes"))
     title, blocks = _read(path, content)
     notes = tuple(block.text for block in blocks if block.kind == "note")
     sound = (replace(block, text=_sound(block.text)) for block in blocks if block.kind != "note")
     blocks = [block for block in sound if block.text.strip()]
     if not blocks:
         front = content.lstrip()[:3] == b"---"
-        raise EmptyError(msg("it holds front matter and no text") if front else msg("it holds no text"))
+        raise EmptyError(msg("it has front matter but no text") if front else msg("it has no text"))
     title = title or next((b.text for b in blocks if b.kind == "heading" and b.level == 1), "")
     title = " ".join(_sound(title).split()) or path.stem.replace("-", " ").replace("_", " ")
     if all(block.kind == "heading" for block in blocks):
@@ -80,7 +80,7 @@ def _archive(kind: str) -> SkippedError:
 _MEDIA = {
     "image": pmsg("a kind of file", "an image"),
     "video": pmsg("a kind of file", "a video"),
-    "audio": pmsg("a kind of file", "a sound"),
+    "audio": pmsg("a kind of file", "an audio file"),
 }
 
 
@@ -234,7 +234,7 @@ def _kind_of_text(path: PurePath, named: str, content: bytes) -> str:
         if kind or lexer:
             return kind or "code"
         if named in _NO_TEXT:
-            raise _broken(named, msg("it does not begin like one")) from None
+            raise _broken(named, msg("it lacks the header of that format")) from None
         raise _no_text(named) from None
     start = text[:4000].lstrip("\ufeff \t\r\n")
     if kind != "markdown" and (lexer is None or lexer.name in ("XML", "HTML")):
@@ -247,7 +247,7 @@ def _kind_of_text(path: PurePath, named: str, content: bytes) -> str:
     if kind in ("", "text") and re.match(r"(?:Received|Return-Path|Delivered-To|MIME-Version|Message-ID): ", start, re.I):
         return "eml"
     if named in _NO_TEXT:
-        raise _broken(named, msg("it does not begin like one"))
+        raise _broken(named, msg("it lacks the header of that format"))
     if not kind and lexer is None and start[:1] in ("{", "["):
         with suppress(ValueError):
             json.loads(text)

@@ -20,7 +20,7 @@ def open_package(content: bytes) -> zipfile.ZipFile:
     if unpacked > MAX_UNPACKED:
         size, limit = unpacked // 1_000_000, MAX_UNPACKED // 1_000_000
         raise UnreadableError(
-            msg("it unpacks to {size} MB, more than the {limit} MB that a document may", size=size, limit=limit),
+            msg("it unpacks to {size} MB, over the limit of {limit} MB for a document", size=size, limit=limit),
             msg("check where it comes from"),
         )
     return package

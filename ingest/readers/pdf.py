@@ -65,7 +65,7 @@ def read_pdf(content: bytes) -> Read:
         pdf.close()
     lines = _without_running_lines(pages)
     if not lines:
-        raise EmptyError(msg("it holds pictures of text and no text"), msg("run OCR on it first, e.g. `ocrmypdf IN OUT`"))
+        raise EmptyError(msg("it has only images of text"), msg("run OCR on it first, e.g. `ocrmypdf IN OUT`"))
     # Some programs write the name of the file or nothing that can be read.
     named = title if re.search(r"\w{2}", title) and not re.search(r"\.(docx?|indd|tex|pptx?|qxd)$", title) else ""
     return named, list(_blocks(lines))

@@ -94,7 +94,7 @@ def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: 
         return
     if answering.retracted:
         out.print("\n")
-        out.print(msg("— so far the model was thinking; its answer: —"), style="yellow")
+        out.print(msg("— end of the model's thinking; its answer: —"), style="yellow")
         out.print()
         out.print(result.answer.text, end="")
     out.print("\n")
@@ -135,7 +135,7 @@ def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> 
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", msg("part"), msg("check")):
         table.add_column(t(heading), no_wrap=True)
-    table.add_column(t(msg("found, and what to do")), overflow="fold")
+    table.add_column(t(msg("finding, and what to do")), overflow="fold")
     findings = []
     marks = {"ok": (msg("ok"), "green"), "warn": (msg("warn"), "yellow"), "fail": (msg("FAIL"), "bold red")}
     with err.status(t(msg("asking"))) as status:

@@ -24,7 +24,7 @@ from rag_app.words import joined, msg, nmsg
 LISTED = {
     "empty": (msg("empty"), "dim"),
     "skipped": (msg("skipped"), "dim"),
-    "noted": (msg("noted"), "yellow"),
+    "noted": (msg("with notes"), "yellow"),
     "failed": (msg("failed"), "red"),
 }
 Globs = list[str] | None
@@ -280,8 +280,8 @@ def show_plan(plan: Any, settings: Settings) -> None:
     for old, new in plan.moved:
         out.print(printable(f"> {old} → {new}"))
     line = msg(
-        "{collection}, if run: {added} added, {changed} changed, {moved} moved, {removed} removed, {unchanged} unchanged; "
-        "nothing was done",
+        "{collection} (dry run): {added} added, {changed} changed, {moved} moved, {removed} removed, {unchanged} unchanged; "
+        "nothing was changed",
         collection=settings.collection,
         **{state: len(getattr(plan, state)) for state in ("added", "changed", "moved", "removed", "unchanged")},
     )

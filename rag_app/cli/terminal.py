@@ -74,7 +74,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             err.print()
             err.print(
-                msg("interrupted: nothing is half-written; run the same command again to complete it")
+                msg("interrupted: nothing was left half-written; run the same command again to finish")
                 if ctx.invoked_subcommand in GO_ON
                 else msg("interrupted"),
                 style="yellow",
@@ -99,7 +99,7 @@ def fail(error: RagError, *, as_json: bool, **known: object) -> NoReturn:
 def named_path(text: str) -> Path:
     """Return a path; an empty one, as of an unset variable, would be the working directory."""
     if not text.strip():
-        raise SettingsError(msg("a path is empty"), msg("name a folder, or . for this one"))
+        raise SettingsError(msg("a path is empty"), msg("give a folder, or . for the current one"))
     return Path(text).expanduser()
 
 

@@ -112,7 +112,7 @@ class Chat:
             ):
                 kind = events.response.headers.get("content-type", "")
                 if "html" in kind:
-                    raise endpoint.error("url", msg("answered {kind} instead of a stream", kind=kind))
+                    raise endpoint.error("url", msg("replied with {kind} instead of a stream", kind=kind))
                 if "application/json" in kind:
                     # A server that does not stream answers all at once.
                     yield from self._read(json.loads(events.response.read()), answering)
@@ -125,7 +125,7 @@ class Chat:
             if not started or error.kind not in ("unreachable", "timeout"):
                 raise
         except (ValueError, RecursionError) as error:
-            raise endpoint.error("reply", msg("the answer is not a JSON stream ({reason})", reason=error)) from error
+            raise endpoint.error("reply", msg("the reply is not a JSON stream ({reason})", reason=error)) from error
 
     def _read(self, event: Any, answering: Answering) -> Iterator[str]:
         if not isinstance(event, dict):

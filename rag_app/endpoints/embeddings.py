@@ -140,16 +140,16 @@ class Embeddings:
             vectors = [_numbers(row["embedding"]) for row in rows]
         except (ValueError, KeyError, TypeError):
             found = (message_in(reply) or str(reply))[:80]
-            raise self.endpoint.error("reply", msg("the answer is not a list of embeddings: {found}", found=found)) from None
+            raise self.endpoint.error("reply", msg("the reply is not a list of embeddings: {found}", found=found)) from None
         if indices != list(range(n)):
-            reason = msg("{found} embeddings came back for {n} texts, or not one for each", found=len(indices), n=n)
+            reason = msg("{found} embeddings came back for {n} texts, or their indices do not match", found=len(indices), n=n)
             raise self.endpoint.error("reply", reason)
         try:
             array = np.array(vectors, dtype=np.float32)
         except (ValueError, TypeError, OverflowError):
             raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers")) from None
         if array.ndim != 2 or array.shape[1] == 0 or not np.isfinite(array).all():
-            raise self.endpoint.error("reply", msg("the embeddings hold something other than finite numbers"))
+            raise self.endpoint.error("reply", msg("the embeddings contain NaN or infinite values"))
         usage = reply.get("usage")
         tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return array, tokens if isinstance(tokens, int) else None

@@ -83,7 +83,7 @@ class Connection:
                 if time.monotonic() > deadline:
                     raise httpx.ReadTimeout("the deadline passed while the answer came in")
                 if len(received) > MAX_REPLY:
-                    raise self.endpoint.error("reply", msg("the answer is longer than {n:,} bytes", n=MAX_REPLY))
+                    raise self.endpoint.error("reply", msg("the reply is longer than {n:,} bytes", n=MAX_REPLY))
         return response, bytes(received)
 
     def _decoded(self, response: httpx.Response, body: bytes) -> Any:
@@ -95,7 +95,7 @@ class Connection:
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "")
             reason = msg(
-                "the answer is not JSON but {kind}: {message}",
+                "the reply is not JSON but {kind}: {message}",
                 kind=kind or msg("no content type"),
                 message=error_message(body, 80),
             )

@@ -139,7 +139,7 @@ class Reranker:
     def _refuse_while_open(self) -> None:
         if (left := self.breaker.seconds_left) > 0:
             reason = msg(
-                "not tried: it failed {n} times in a row ({last}); tried again in {seconds:.0f} s",
+                "skipped after {n} failures in a row ({last}); next try in {seconds:.0f} s",
                 n=self.breaker.failures,
                 last=self.breaker.last_reason,
                 seconds=left,
@@ -170,7 +170,7 @@ class Reranker:
                 )
             )
         if len(scores) > 1 and len(set(scores.values())) == 1:
-            tally.warn(msg("every score is the same: the order is that of retrieval"))
+            tally.warn(msg("every score is the same: retrieval order was kept"))
         return scores
 
     def _in_batches(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
@@ -180,7 +180,7 @@ class Reranker:
             found = [self._batch(question, documents, batches[0], tally)]
         else:
             n = len(batches)
-            tally.warn(msg("scored in {n} batches: comparable only if the model scores each document by itself", n=n))
+            tally.warn(msg("scored in {n} batches: comparable only if the model scores each document independently", n=n))
             with ThreadPoolExecutor(BATCHES_AT_ONCE) as pool:
                 found = list(pool.map(lambda rows: self._batch(question, documents, rows, tally), batches))
         return {row: score for batch in found for row, score in sorted(batch.items())}
@@ -218,7 +218,7 @@ class Reranker:
         rows = rows_in(reply)
         if rows is None:
             message = " ".join(message_in(reply).split())[:300] if isinstance(reply, dict) else ""
-            raise self.endpoint.error("reply", joined(": ", (msg("the answer holds no results"), message)))
+            raise self.endpoint.error("reply", joined(": ", (msg("the reply has no results"), message)))
         scores: dict[int, float] = {}
         for row in rows:
             index, score = index_of(row, n), score_of(row)
@@ -227,7 +227,7 @@ class Reranker:
                     tally.dropped += 1
                 continue
             if index in scores:
-                tally.warn(msg("a document came back twice: its better score counts"))
+                tally.warn(msg("a document came back twice: its higher score was used"))
             scores[index] = max(score, scores.get(index, -math.inf))
         return scores
 

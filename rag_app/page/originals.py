@@ -54,7 +54,7 @@ def _path(collection: str, document: str) -> Any:
     if not stored.path.is_file():
         raise RagError(
             msg("the file of {document} is not where it was ingested from", document=document),
-            msg("bring it back, or ingest it again"),
+            msg("restore it, or ingest it again"),
         )
     return stored.path
 

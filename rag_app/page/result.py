@@ -30,7 +30,7 @@ UNFINISHED = {
     "length": (
         msg("The answer stops in the middle"),
         msg("The chat model reached its token limit."),
-        msg("Ask for less at once, or raise the limit at the endpoint."),
+        msg("Ask a narrower question, or raise the limit at the endpoint."),
     ),
     "cut_short": (
         msg("The answer may be incomplete"),
