@@ -1,6 +1,6 @@
 """The errors that a user sees: what happened, and what to do next."""
 
-from rag_app.words import NOTHING, Message, joined
+from rag_app.words import NOTHING, Message, msg
 
 
 class RagError(Exception):
@@ -8,8 +8,6 @@ class RagError(Exception):
 
     `happened` names the thing, `remedy` says what to do; both are messages that keep their values.
     """
-
-    separator = ": "
 
     def __init__(self, happened: str, remedy: str = NOTHING) -> None:
         super().__init__(happened, remedy)
@@ -19,7 +17,7 @@ class RagError(Exception):
     @property
     def message(self) -> Message:
         """What happened and what to do, on one line."""
-        return joined(self.separator, (self.happened, self.remedy))
+        return msg("{happened}: {remedy}", happened=self.happened, remedy=self.remedy) if self.remedy else self.happened
 
     def record(self) -> dict[str, object]:
         """The error as an object of JSON: both sentences, and the values in them."""

@@ -186,5 +186,5 @@ def test_axe_finds_no_serious_fault_and_a_narrow_window_does_not_scroll_sideways
 
 def test_the_verdict_speaks_chinese(site: Site, visit: Callable[..., Page]) -> None:
     page = visit("/evaluate?lang=zh")
-    page.get_by_role("button", name="测量", exact=True).click()
+    page.get_by_role("button", name="评测", exact=True).click()
     expect(page.locator(".verdict h3")).to_contain_text(re.compile("重排|看不出差别"), timeout=30_000)

@@ -27,12 +27,14 @@ _SPEAKS_OF: list[tuple[Kind, str]] = [
 class EndpointError(RagError):
     """A call that failed: `kind` says how, for those who try again, cut, halve or diagnose; `reason` leaves out who failed."""
 
-    separator = "; "
-
     def __init__(self, happened: Message, remedy: Message, kind: Kind, reason: Message) -> None:
         super().__init__(happened, remedy)
         self.kind = kind
         self.reason = reason
+
+    @property
+    def message(self) -> Message:
+        return msg("{happened}; {remedy}", happened=self.happened, remedy=self.remedy) if self.remedy else self.happened
 
 
 def status_kind(status: int, body: bytes) -> Kind:
