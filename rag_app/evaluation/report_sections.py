@@ -77,7 +77,8 @@ def of_report(report: Report, n_moved: int) -> Iterator[Section]:
         )
     if report.sweep:
         yield Heading(msg("How many candidates and passages"))
-        yield from of_sweep(report.sweep)
+        # Its failures are those of the report.
+        yield from of_sweep(report.sweep.model_copy(update={"failed": 0}))
     yield from _costs(report)
     if report.unanswerable:
         yield Heading(msg("Unanswerable questions"))
