@@ -17,11 +17,13 @@ from rag_app.evaluation.report import Report, report_of_runs
 from rag_app.evaluation.running import Asked, Counts, Failure
 from rag_app.evaluation.sets import EvalSet, Question
 from rag_app.evaluation.sweep import Cell, Sweep, depths, sweep
-from rag_app.evaluation.verdict import kind_of, shown_p, verdict
+from rag_app.evaluation.verdict import Verdict, kind_of, shown_p, verdict
 from rag_app.labels import jsonl
 from rag_app.labels.labels import DRAFTED, Labels
 from rag_app.settings import Settings, load_settings
 from rag_app.types import Answer, Candidate, Chunk, Citation, Ranking, Receipt, Search, SearchMs
+from rag_app.words import KEEP as WITH_VALUES
+from rag_app.words import words
 
 
 class TestWords:
@@ -182,13 +184,15 @@ NOTHING = {"low": -0.02, "p": 0.2, "difference": 0.03, "after": 0.63, "needed": 
 HELPS_SAID = "Reranking helps: nDCG@10 0.600 → 0.700, +0.100 (95% interval +0.020 to +0.180, p 0.010, 40 questions)."
 HURTS_SAID = "Reranking hurts: nDCG@10 0.600 → 0.500, -0.100 (95% interval -0.180 to -0.020, p 0.010, 40 questions)."
 NO_SAID = "No difference seen at this size: nDCG@10 0.600 → 0.6"
-FAILED = "Mend this and run it again, what was measured is kept: out of order"
-SKIPPED = "Take a reranker that fits these documents (RAG_RERANK_MODEL): no Chinese."
-FEW = "Label at least 1 more questions: on the page, or from drafts of `rag-app questions`."
-SWITCH_OFF = "Ask without it (--no-rerank; the switch on the page), or try another RAG_RERANK_MODEL."
-MISSED = "Retrieval misses 10% of the relevant chunks at 30 candidates: raise RAG_N_CANDIDATES"
+FAILED = "Fix this and rerun; finished questions are cached: out of order"
+SKIPPED = "Use a reranker that supports these documents (`RAG_RERANK_MODEL`): no Chinese"
+FEW = "Label at least 1 more question: on the page, or from drafts of `rag-app questions`."
+SWITCH_OFF = "Turn reranking off (`--no-rerank`, or the switch on the page), or try another `RAG_RERANK_MODEL`."
+MISSED = "Retrieval misses 10% of the relevant chunks at 30 candidates: before changing the reranker, increase"
+FEW_SAID = "Cannot tell whether reranking helps: only 19 questions measured; at least 20 needed."
+ROOM = "The best order of the same candidates scores 0.800: another"
 KEEP = "Keep it: the best order of the same candidates is hardly better."
-UNJUDGED = "Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements are of."
+UNJUDGED = "Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements refer to."
 
 
 class TestVerdict:
@@ -212,25 +216,39 @@ class TestVerdict:
                 {"skipped": 21},
                 1.0,
                 "cannot tell",
-                "Cannot tell whether reranking helps: it was not asked for 21 of 40",
+                "Cannot tell whether reranking helps: the reranker was not called for 21 of 40",
                 SKIPPED,
             ),
             ({}, {"skipped": 20}, 1.0, "helps", "Reranking helps", KEEP),
-            ({}, {"measured": 19}, 0.5, "cannot tell", "Cannot tell whether reranking helps: 19 measured questions are", FEW),
+            (
+                {},
+                {"measured": 19},
+                0.5,
+                "cannot tell",
+                FEW_SAID,
+                FEW,
+            ),
             ({}, {"measured": 20}, 1.0, "helps", "Reranking helps", KEEP),
             (HURTS, {}, 0.5, "hurts", HURTS_SAID, SWITCH_OFF),
-            ({"p": 0.05}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is at the edge"),
+            ({"p": 0.05}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is borderline"),
             ({"p": 0.0499}, {}, 1.0, "helps", "Reranking helps", KEEP),
-            ({"low": 0.0}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is at the edge"),
-            ({**HURTS, "high": 0.0}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is at the"),
-            ({**HURTS, "p": 0.06}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is at the edge"),
+            ({"low": 0.0}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is borderline"),
+            ({**HURTS, "high": 0.0}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is borderline"),
+            ({**HURTS, "p": 0.06}, {}, 1.0, "no difference", "No difference seen", "A difference of this size is borderline"),
             ({}, {}, 0.9, "helps", "Reranking helps", MISSED),
             (NOTHING, {}, 0.9, "no difference", NO_SAID, MISSED),
             ({}, {}, 0.91, "helps", "Reranking helps", KEEP),
             (NOTHING, {}, 1.0, "no difference", NO_SAID + "30, +0.030 (95% interval -0.020", "Label about 60 more questions"),
-            ({**NOTHING, "needed": 40}, {}, 1.0, "no difference", NO_SAID, "A difference of this size is at the edge"),
-            ({**NOTHING, "needed": None}, {}, 1.0, "no difference", NO_SAID, "The two orders score the same: the cheaper"),
-            ({"ceiling": 0.8}, {}, 1.0, "helps", "Reranking helps", "The best order of the same candidates has 0.800: another"),
+            ({**NOTHING, "needed": 40}, {}, 1.0, "no difference", NO_SAID, "A difference of this size is borderline"),
+            ({**NOTHING, "needed": None}, {}, 1.0, "no difference", NO_SAID, "Both orders score the same; skip reranking."),
+            (
+                {"ceiling": 0.8},
+                {},
+                1.0,
+                "helps",
+                "Reranking helps",
+                ROOM,
+            ),
             ({"ceiling": 0.79}, {}, 1.0, "helps", "Reranking helps", KEEP),
             ({"ceiling": None}, {}, None, "helps", "Reranking helps", KEEP),
         ],
@@ -281,19 +299,26 @@ class TestVerdict:
         said = verdict(measured(**NOTHING), 1.0, counted(), 30, (), ())
         assert said.sentence == (
             "No difference seen at this size: nDCG@10 0.600 → 0.630, +0.030 (95% interval -0.020 to +0.180, p 0.200, "
-            "40 questions); so many would show one of 0.090."
+            "40 questions); this many questions can detect 0.090."
         )
 
     def test_of_two_orders_alike_no_size_is_told(self) -> None:
         same = measured(after=0.6, difference=0, low=0, high=0, p=1, needed=None, detectable=None)
         said = verdict(same, 1.0, counted(), 30, (), ())
         assert said.sentence.endswith("+0.000 (95% interval +0.000 to +0.000, p 1.000, 40 questions).")
-        assert said.next == "The two orders score the same: the cheaper way is without reranking."
+        assert said.next == "Both orders score the same; skip reranking."
 
     def test_the_reason_is_the_first_that_is_given(self) -> None:
         # With braces, as errors of endpoints have them.
         several = [Failure(reason='{"error": {0}}', questions=9), Failure(reason="other", questions=1)]
-        assert verdict(None, None, counted(failed=40), 30, several, ()).next.endswith('is kept: {"error": {0}}')
+        assert verdict(None, None, counted(failed=40), 30, several, ()).next.endswith('are cached: {"error": {0}}')
+
+    def test_a_verdict_that_is_kept_is_said_in_another_language_later(self) -> None:
+        said = verdict(measured(), 1.0, counted(), 30, (), ())
+        kept = Verdict.model_validate_json(said.model_dump_json(context=WITH_VALUES))
+        change = "nDCG@10 0.600 → 0.700，+0.100（95% 区间 +0.020 至 +0.180，p 0.010，40 个问题）"
+        assert words("zh")(kept.sentence) == f"重排有帮助：{change}。" and words("zh")(kept.next).startswith("保持现状")
+        assert kept == said and Verdict.model_validate_json(said.model_dump_json()) == said
 
     @pytest.mark.parametrize(("p", "shown"), [(0.0002, "< 0.001"), (0.001, "0.001"), (0.0456, "0.046"), (1, "1.000")], ids=str)
     def test_a_p_is_shown_as_far_as_it_tells(self, p: float, shown: str) -> None:
@@ -465,7 +490,7 @@ class TestComparison:
 class TestGate:
     @pytest.mark.parametrize(
         ("at_least", "reasons"),
-        [(None, ()), (0.75, ()), (0.76, ("RR@10 is 0.750, below the 0.760 that is asked for",))],
+        [(None, ()), (0.75, ()), (0.76, ("RR@10 is 0.750, below the minimum of 0.760",))],
         ids=["nothing asked for", "reached", "below"],
     )
     def test_the_mean_is_to_reach_a_value(self, at_least: float | None, reasons: tuple[str, ...]) -> None:
@@ -526,8 +551,8 @@ class TestGate:
 
     def test_few_shared_questions_and_another_set_are_no_pass(self) -> None:
         found = gate(reported(0, n=20), reported(3, n=3), None, 0.02)
-        assert not found.passed and "only 3 questions are shared with the baseline, 20 are the least" in found.reasons[0]
-        with pytest.raises(RagError, match="the baseline is of the set other, not of set"):
+        assert not found.passed and "only 3 questions are shared with the baseline; at least 20 needed" in found.reasons[0]
+        with pytest.raises(RagError, match="the baseline is for the set other, not for set"):
             gate(reported(20), reported(20).model_copy(update={"set": "other"}), None, 0.02)
 
     def test_nothing_to_compare_is_no_pass(self) -> None:

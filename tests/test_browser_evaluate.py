@@ -57,7 +57,7 @@ def test_measure_read_the_verdict_and_open_a_question_from_its_bar(site: Site, v
     expect(page.locator(".verdict h3")).to_contain_text(re.compile(r"Reranking (helps|hurts)|No difference seen at this size"))
     expect(page.locator(".verdict .todo")).to_contain_text("→ ")
     expect(page.locator(".measures tbody tr").first).to_contain_text("nDCG@10")
-    for heading in ("Question by question", "How many candidates and passages", "Questions that nothing answers"):
+    for heading in ("Question by question", "How many candidates and passages", "Unanswerable questions"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     assert page.locator(".stHtml img, .stHtml script").count() == 0
     with page.expect_download() as download:
@@ -92,7 +92,7 @@ def test_a_question_is_opened_by_keyboard_and_failures_are_said(site: Site, visi
     page.keyboard.press("Enter")
     page.wait_for_timeout(500)
     measure(page)
-    expect(page.get_by_text("Failed, left out: 1 questions")).to_be_visible()
+    expect(page.get_by_text("Failed (excluded): 1 question")).to_be_visible()
     expect(page.get_by_text("23 measured")).to_be_visible()
     page.get_by_role("button", name="Show its rankings").last.press("Enter")
     page.locator(".receipt").wait_for()

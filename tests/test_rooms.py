@@ -1,12 +1,15 @@
 """The house: who may import whom, one module for one outside thing, and files that must agree."""
 
 import ast
+import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from rag_app import colours
+from rag_app.cli import app
 from rag_app.settings import Settings
 from tests.helpers import ROOT
 
@@ -18,6 +21,7 @@ LAYERS = [
         "rag_app.errors",
         "rag_app.extras",
         "rag_app.words",
+        "rag_app.colours",
         "rag_app.builtin",
         "rag_app.language",
         "rag_app.endpoints.failures",
@@ -150,6 +154,19 @@ def test_env_example_lists_every_setting_with_its_default_and_one_comment() -> N
         default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
         expected[f"RAG_{name.upper()}"] = ("" if default is None else str(default), f"# {field.description}")
     assert found == expected
+
+
+def test_the_colours_stand_in_one_place() -> None:
+    """The style sheets take theirs from it; the theme and the terminal, which cannot or do not, have the same."""
+    chosen = {colour for name in ("GAIN", "KEPT", "LOSS", "UNUSED", "SAME") for colour in getattr(colours, name)}
+    files = [p for p in (ROOT / "rag_app").rglob("*") if p.suffix in (".py", ".css", ".jinja") and p.name != "colours.py"]
+    found = {str(p.relative_to(ROOT)) for p in files for colour in chosen if colour.lower() in p.read_text("utf-8").lower()}
+    assert found <= {"rag_app/cli/app.py"}
+    assert {"promoted": colours.GAIN[0], "kept": colours.KEPT[0], "lost": colours.LOSS[0]} == app.COLOURS
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))["theme"]
+    for key, variable in {"primaryColor": "accent", "linkColor": "accent", "secondaryBackgroundColor": "tint"}.items():
+        assert f"--{variable}: light-dark({theme['light'][key]}, {theme['dark'][key]});" in colours.CSS
+    assert theme["dark"]["textColor"] == colours.INK[1]
 
 
 def test_the_lock_file_has_hashes_and_no_addresses() -> None:

@@ -22,6 +22,7 @@ from rag_app.evaluation.memory import RememberedChat, RememberingPipeline
 from rag_app.evaluation.running import GIVE_UP, Asked, OnQuestion, Stage, silent, stage
 from rag_app.evaluation.sets import Question
 from rag_app.types import Answer, Record
+from rag_app.words import msg
 
 # An answer with a token F1 like this states what is expected, as far as labels can tell: what a judge is held against.
 RIGHT_F1 = 0.5
@@ -83,13 +84,13 @@ class AnswersReport(Record):
 
 # What is measured: field, name, in the order shown.
 MEASURES = {
-    "exact": "exact match",
-    "f1": "token F1",
-    "answered": "answered (answerable)",
-    "refused_rightly": "declined (unanswerable)",
-    "citation_precision": "citation precision",
-    "citation_recall": "citation recall",
-    "judged": "right by the judge",
+    "exact": msg("exact match"),
+    "f1": msg("token F1"),
+    "answered": msg("answered (answerable)"),
+    "refused_rightly": msg("declined (unanswerable)"),
+    "citation_precision": msg("citation precision"),
+    "citation_recall": msg("citation recall"),
+    "judged": msg("right by the judge"),
 }
 
 
@@ -216,7 +217,7 @@ def _pair(pipeline: RememberingPipeline, asked: Asked, judge: Judge | None) -> t
         for _ in answering:
             pass
         if answering.answer is None or answering.answer.finish == "cut_short":
-            raise RagError("an answer was cut short: its stream ended without saying why; run it again")
+            raise RagError(msg("an answer was cut short: the response ended unexpectedly"), msg("run it again"))
         judged = judge.right(question, answering.answer.text) if judge and question.answers is not None else None
         unclear += bool(judge and question.answers is not None and judged is None)
         both.append(scored(question, answering.answer, judged))

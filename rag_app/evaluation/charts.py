@@ -1,29 +1,26 @@
 """The pictures of a report, as Altair charts: the same on the page and, drawn as SVG, in the HTML report."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
 
+from rag_app import colours
 from rag_app.evaluation.comparing import Comparison
 from rag_app.evaluation.differences import Measured
 from rag_app.evaluation.report import Report
+from rag_app.evaluation.report_sections import when
 from rag_app.evaluation.sweep import Sweep
+from rag_app.evaluation.sweep_sections import unit
+from rag_app.words import msg
 
-# Okabe & Ito: gains blue, losses vermilion, told apart by colour-blind people too; light and dark.
-GAIN, LOSS, SAME = ("#0072B2", "#56B4E9"), ("#D55E00", "#FF8A3D"), ("#8A8F98", "#8A8F98")
 SELECTED = "question"
-# Says a text of the interface in another language.
+# Says a message in a language.
 Say = Callable[[str], str]
 
 
-def _same(text: str) -> str:
-    return text
-
-
-def differences(report: Report, *, dark: bool = False, say: Say = _same, click: bool = False) -> Any:
-    """A bar for each question, sorted by its difference; with `click` one can be chosen (parameter `question`)."""
+def differences(report: Report, *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
+    """A bar for each question, sorted by its difference; a wide one, on the page, can be clicked (parameter `question`)."""
     name = report.measured[0].name
     order = sorted(report.outcomes, key=lambda o: (o.after[name] - o.before[name], o.id))
     rows = [
@@ -38,41 +35,41 @@ def differences(report: Report, *, dark: bool = False, say: Say = _same, click: 
         }
         for i, o in enumerate(order, 1)
     ]
-    gain, loss, same = (colours[dark] for colours in (GAIN, LOSS, SAME))
+    gain, loss, same = (colour[dark] for colour in (colours.GAIN, colours.LOSS, colours.SAME))
     chart = (
-        alt.Chart(alt.InlineData(values=rows), height=260, width="container" if click else 900)
+        alt.Chart(alt.InlineData(values=rows), height=260, width="container" if wide else 900)
         .mark_bar(aria=False)
         .encode(
             x=alt.X("place:O", axis=None, title=None),
-            y=alt.Y("difference:Q", title=f"{say('difference in')} {name}"),
+            y=alt.Y("difference:Q", title=say(msg("difference in {measure}", measure=name))),
             color=alt.Color("way:N", scale=alt.Scale(domain=["gain", "loss", "same"], range=[gain, loss, same]), legend=None),
             tooltip=[
-                alt.Tooltip("question:N", title=say("question")),
-                alt.Tooltip("before:Q", title=say("before"), format=".3f"),
-                alt.Tooltip("after:Q", title=say("after"), format=".3f"),
+                alt.Tooltip("question:N", title=say(msg("question"))),
+                alt.Tooltip("before:Q", title=say(msg("before")), format=".3f"),
+                alt.Tooltip("after:Q", title=say(msg("after")), format=".3f"),
             ],
         )
     )
-    return chart.add_params(alt.selection_point(name=SELECTED, fields=["id"])) if click else chart
+    return chart.add_params(alt.selection_point(name=SELECTED, fields=["id"])) if wide else chart
 
 
-def ceilings(measured: Sequence[Measured], *, dark: bool = False, say: Say = _same, wide: bool = False) -> Any:
+def ceilings(measured: Sequence[Measured], *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
     """For each measure a line from before to after, and a tick at the best order of the same candidates."""
     points = [
         {"measure": m.name, "which": say(which), "value": value}
         for m in measured
-        for which, value in (("before", m.before), ("after", m.after))
+        for which, value in ((msg("before"), m.before), (msg("after"), m.after))
     ]
     lines = [{"measure": m.name, "before": m.before, "after": m.after, "ceiling": m.ceiling} for m in measured]
     names = [m.name for m in measured]
-    gain, _, same = (colours[dark] for colours in (GAIN, LOSS, SAME))
+    before, after = colours.BEFORE[dark], colours.AFTER[dark]
     y = alt.Y("measure:N", sort=names, title=None)
     base = alt.Chart(alt.InlineData(values=lines)).encode(y=y)
-    rule = base.mark_rule(strokeWidth=3, color=same, aria=False).encode(
+    rule = base.mark_rule(strokeWidth=3, color=before, aria=False).encode(
         x=alt.X("before:Q", scale=alt.Scale(domain=[0, 1]), title=None), x2="after:Q"
     )
-    tick = base.mark_tick(thickness=3, size=18, color=same, aria=False).encode(
-        x="ceiling:Q", tooltip=[alt.Tooltip("ceiling:Q", title=say("ceiling"), format=".3f")]
+    tick = base.mark_tick(thickness=3, size=18, color=before, aria=False).encode(
+        x="ceiling:Q", tooltip=[alt.Tooltip("ceiling:Q", title=say(msg("ceiling")), format=".3f")]
     )
     dots = (
         alt.Chart(alt.InlineData(values=points))
@@ -82,7 +79,7 @@ def ceilings(measured: Sequence[Measured], *, dark: bool = False, say: Say = _sa
             x="value:Q",
             color=alt.Color(
                 "which:N",
-                scale=alt.Scale(domain=[say("before"), say("after")], range=[same, gain]),
+                scale=alt.Scale(domain=[say(msg("before")), say(msg("after"))], range=[before, after]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
             tooltip=["measure:N", "which:N", alt.Tooltip("value:Q", format=".3f")],
@@ -91,11 +88,11 @@ def ceilings(measured: Sequence[Measured], *, dark: bool = False, say: Say = _sa
     return alt.layer(rule, tick, dots).properties(height=36 * len(measured) + 20, width="container" if wide else 900)
 
 
-def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = _same, wide: bool = False) -> Any:
+def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
     """Candidates down, passages across; ≈ is within the noise of the best, ★ the cheapest of those."""
     rows = [
         {
-            "candidates": str(cell.candidates) if cell.candidates else say("not reranked"),
+            "candidates": str(cell.candidates) if cell.candidates else say(msg("not reranked")),
             "order": cell.candidates,
             "passages": cell.passages,
             "quality": cell.quality,
@@ -106,30 +103,27 @@ def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = _same, wide: bool =
     ]
     low, high = min(cell.quality for cell in sweep.cells), max(cell.quality for cell in sweep.cells)
     base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("passages:O", title=say("passages"), axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("candidates:N", sort=alt.EncodingSortField("order"), title=say("candidates")),
+        x=alt.X("passages:O", title=say(msg("passages")), axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("candidates:N", sort=alt.EncodingSortField("order"), title=say(msg("candidates"))),
     )
-    colours = ["#23272f", GAIN[1]] if dark else ["#f0f2f5", GAIN[0]]
-    # White on the darker half, in both looks.
-    middle = (low + high) / 2
-    letters = alt.condition(
-        f"datum.quality > {middle}", alt.value("#111111" if dark else "#ffffff"), alt.value("#ffffff" if dark else "#111111")
-    )
+    shades = [colours.PALE[dark], colours.GAIN[dark]]
+    full = f"datum.quality > {(low + high) / 2}"
+    letters = alt.condition(full, alt.value(colours.ON_FULL[dark]), alt.value(colours.ON_PALE[dark]))
     tooltip = [
         "candidates:N",
         "passages:O",
         alt.Tooltip("quality:Q", format=".3f"),
-        alt.Tooltip("cost:Q", title=say(sweep.unit)),
+        alt.Tooltip("cost:Q", title=say(unit(sweep))),
     ]
     squares = base.mark_rect(aria=False).encode(
-        color=alt.Color("quality:Q", scale=alt.Scale(domain=[low, high], range=colours), legend=None), tooltip=tooltip
+        color=alt.Color("quality:Q", scale=alt.Scale(domain=[low, high], range=shades), legend=None), tooltip=tooltip
     )
     texts = base.mark_text(aria=False).encode(text="said:N", color=letters, tooltip=tooltip)
     n = len({cell.candidates for cell in sweep.cells})
     return alt.layer(squares, texts).properties(height=36 * n + 20, width="container" if wide else 700)
 
 
-def systems(comparison: Comparison, *, dark: bool = False, say: Say = _same, wide: bool = False) -> Any:
+def systems(comparison: Comparison, *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
     """The difference of each system from the first, with its interval."""
     rows = [
         {"system": s.name, "difference": s.difference.difference, "low": s.difference.low, "high": s.difference.high}
@@ -137,28 +131,28 @@ def systems(comparison: Comparison, *, dark: bool = False, say: Say = _same, wid
         if s.difference
     ]
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("system:N", sort=None, title=None))
-    gain, _, same = (colours[dark] for colours in (GAIN, LOSS, SAME))
-    title = f"{say('difference in')} {comparison.measure}"
-    line = base.mark_rule(strokeWidth=3, color=same, aria=False).encode(x=alt.X("low:Q", title=title), x2="high:Q")
-    dot = base.mark_point(size=110, filled=True, opacity=1, color=gain, aria=False).encode(x="difference:Q")
-    zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(strokeDash=[4, 4], color=same, aria=False).encode(x="x:Q")
+    before, after = colours.BEFORE[dark], colours.AFTER[dark]
+    title = say(msg("difference in {measure}", measure=comparison.measure))
+    line = base.mark_rule(strokeWidth=3, color=before, aria=False).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    dot = base.mark_point(size=110, filled=True, opacity=1, color=after, aria=False).encode(x="difference:Q")
+    zero = alt.Chart(alt.InlineData(values=[{"x": 0}])).mark_rule(strokeDash=[4, 4], color=before, aria=False).encode(x="x:Q")
     return alt.layer(zero, line, dot).properties(height=36 * len(rows) + 20, width="container" if wide else 900)
 
 
-def over_time(reports: Sequence[Report], *, dark: bool = False, say: Say = _same, wide: bool = False) -> Any:
+def over_time(reports: Sequence[Report], *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
     """Before and after of the kept runs of one set, by the time they were made."""
     rows = [
         {
-            "when": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(report.when)),
+            "when": when(report.when),
             "which": say(which),
             "value": value,
             "model": report.system.get("rerank_model", ""),
             "n": report.counts.measured,
         }
         for report in reports
-        for which, value in (("before", report.measured[0].before), ("after", report.measured[0].after))
+        for which, value in ((msg("before"), report.measured[0].before), (msg("after"), report.measured[0].after))
     ]
-    gain, _, same = (colours[dark] for colours in (GAIN, LOSS, SAME))
+    before, after = colours.BEFORE[dark], colours.AFTER[dark]
     return (
         alt.Chart(alt.InlineData(values=rows), height=220, width="container" if wide else 900)
         .mark_line(point=True, aria=False)
@@ -167,9 +161,18 @@ def over_time(reports: Sequence[Report], *, dark: bool = False, say: Say = _same
             y=alt.Y("value:Q", title=reports[0].measured[0].name, scale=alt.Scale(zero=False)),
             color=alt.Color(
                 "which:N",
-                scale=alt.Scale(domain=[say("before"), say("after")], range=[same, gain]),
+                scale=alt.Scale(domain=[say(msg("before")), say(msg("after"))], range=[before, after]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
             tooltip=["when:N", "which:N", alt.Tooltip("value:Q", format=".3f"), "model:N", "n:Q"],
         )
     )
+
+
+DRAWN: dict[str, Callable[..., Any]] = {
+    "differences": differences,
+    "ceilings": ceilings,
+    "heat_map": heat_map,
+    "systems": systems,
+    "over_time": over_time,
+}

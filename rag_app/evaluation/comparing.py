@@ -8,6 +8,7 @@ from rag_app.evaluation.differences import Measured, compared, mean
 from rag_app.evaluation.report import Report
 from rag_app.evaluation.verdict import FEWEST, MOST_FAILED, kind_of
 from rag_app.types import Record
+from rag_app.words import Message, Said, joined, msg, nmsg
 
 # The measure that the gate is by.
 GATED = "nDCG@10"
@@ -26,7 +27,7 @@ class System(Record):
     rerank_p50: float | None
     failed: int
     difference: Measured | None
-    said: str
+    said: Said
 
 
 class Comparison(Record):
@@ -44,7 +45,7 @@ def comparison(names: Sequence[str], reports: Sequence[Report], measure: str) ->
     values = [{o.id: o.after[measure] for o in report.outcomes} for report in reports]
     shared = [question for question in values[0] if all(question in other for other in values)]
     if not shared:
-        raise RagError("no question was measured in every system: run `rag-app eval` for each, which says why")
+        raise RagError(msg("no question was measured in every system"), msg("run `rag-app eval` for each, which says why"))
     differences = [compared(measure, _at(values[0], shared), _at(other, shared)) for other in values[1:]]
     adjusted = statistics.holm([difference.p for difference in differences])
     told = [None, *(d.model_copy(update={"p": p}) for d, p in zip(differences, adjusted, strict=True))]
@@ -67,12 +68,12 @@ def comparison(names: Sequence[str], reports: Sequence[Report], measure: str) ->
     return Comparison(set=reports[0].set, measure=measure, n=len(shared), systems=tuple(systems), reports=tuple(reports))
 
 
-def _said(difference: Measured, first: Report, other: Report) -> str:
+def _said(difference: Measured, first: Report, other: Report) -> Message:
     """Return what a difference says, by the rules of the verdict."""
     failed = any(report.counts.failed > MOST_FAILED * report.counts.questions for report in (first, other))
     if difference.n < FEWEST or failed:
-        return "cannot tell"
-    return {"helps": "better", "hurts": "worse"}.get(kind_of(difference), "no difference seen")
+        return msg("cannot tell")
+    return {"helps": msg("better"), "hurts": msg("worse")}.get(kind_of(difference), msg("no difference seen"))
 
 
 def _at(values: Mapping[str, float], questions: Sequence[str]) -> list[float]:
@@ -83,7 +84,7 @@ class Gate(Record):
     """Whether a run passes: `reasons` say why not. `difference` is that from the baseline on the questions of both."""
 
     passed: bool
-    reasons: tuple[str, ...]
+    reasons: tuple[Said, ...]
     value: float
     difference: Measured | None
     n_new: int = 0
@@ -98,29 +99,55 @@ def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop:
     nothing to compare.
     """
     if not now.measured:
-        raise RagError(f"nothing was measured: {now.verdict.sentence} {now.verdict.next}")
+        raise RagError(msg("nothing was measured"), joined(" ", (now.verdict.sentence, now.verdict.next)))
     name = now.measured[0].name
-    reasons = []
+    reasons: list[Message] = []
     value = now.measured[0].after
     if now.counts.failed > MOST_FAILED * now.counts.questions:
-        reasons.append(f"{now.counts.failed} of {now.counts.questions} questions failed: {now.failures[0].reason}")
+        why = now.failures[0].reason
+        reasons.append(msg("{n:,} of {of:,} questions failed: {why}", n=now.counts.failed, of=now.counts.questions, why=why))
     if at_least is not None and value < at_least - 1e-9:
-        reasons.append(f"{name} is {value:.3f}, below the {at_least:.3f} that is asked for")
+        reasons.append(
+            msg("{measure} is {value:.3f}, below the minimum of {least:.3f}", measure=name, value=value, least=at_least)
+        )
     if baseline is None:
         return Gate(passed=not reasons, reasons=tuple(reasons), value=value, difference=None)
     if now.set != baseline.set:
-        raise RagError(f"the baseline is of the set {baseline.set}, not of {now.set}: store one of this set")
+        raise RagError(
+            msg("the baseline is for the set {set}, not for {this}", set=baseline.set, this=now.set),
+            msg("store one for this set"),
+        )
     before, after = ({o.id: o.after.get(name) for o in report.outcomes} for report in (baseline, now))
     shared = [(before[i], after[i]) for i in before if before[i] is not None and after.get(i) is not None]
     if not shared:
-        raise RagError(f"the baseline and this run share no question measured by {name}: store a new baseline")
+        raise RagError(
+            msg("the baseline and this run share no question measured by {measure}", measure=name), msg("store a new baseline")
+        )
     if len(shared) < FEWEST:
-        reasons.append(f"only {len(shared)} questions are shared with the baseline, {FEWEST} are the least: store a new one")
+        reasons.append(
+            nmsg(
+                "only {n} question is shared with the baseline; at least {least} needed: store a new baseline",
+                "only {n} questions are shared with the baseline; at least {least} needed: store a new baseline",
+                len(shared),
+                least=FEWEST,
+            )
+        )
     difference = compared(name, [b for b, _ in shared if b is not None], [a for _, a in shared if a is not None])
     if difference.difference < -max_drop and kind_of(difference) == "hurts":
         reasons.append(
-            f"{name} fell from {difference.before:.3f} to {difference.after:.3f} on {difference.n} questions, by more than "
-            f"{max_drop:.3f} and beyond noise (95% interval {difference.low:+.3f} to {difference.high:+.3f})"
+            nmsg(
+                "{measure} fell from {before:.3f} to {after:.3f} on {n:,} question, by more than {drop:.3f} and beyond noise "
+                "(95% interval {low:+.3f} to {high:+.3f})",
+                "{measure} fell from {before:.3f} to {after:.3f} on {n:,} questions, by more than {drop:.3f} and beyond noise "
+                "(95% interval {low:+.3f} to {high:+.3f})",
+                difference.n,
+                measure=name,
+                before=difference.before,
+                after=difference.after,
+                drop=max_drop,
+                low=difference.low,
+                high=difference.high,
+            )
         )
     return Gate(
         passed=not reasons,

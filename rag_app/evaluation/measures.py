@@ -12,6 +12,7 @@ import pytrec_eval
 
 from rag_app.errors import SettingsError
 from rag_app.evaluation.trec import Qrels, Run
+from rag_app.words import msg
 
 _NAMED = re.compile(r"(nDCG|RR|R|P|Success|AP)(?:@([1-9][0-9]{0,3}))?")
 _OF_TREC = {"nDCG": "ndcg_cut", "RR": "recip_rank", "R": "recall", "P": "P", "Success": "success", "AP": "map_cut"}
@@ -19,15 +20,16 @@ _WHOLE = {"nDCG": "ndcg", "RR": "recip_rank", "AP": "map"}
 
 
 def checked(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of measures, each once. SettingsError if one is none."""
+    """Return the names of measures, each once. SettingsError if one is not a measure."""
     for name in names:
         found = _NAMED.fullmatch(name)
         if not found or (not found[2] and found[1] not in _WHOLE):
             raise SettingsError(
-                f"{name!r} is no measure: write nDCG@10, RR@10, R@10, P@10, Success@10 or AP, with a cutoff of yours"
+                msg("{name!r} is not a measure", name=name),
+                msg("write nDCG@10, RR@10, R@10, P@10, Success@10 or AP, with any cutoff"),
             )
     if not names:
-        raise SettingsError("no measure is named: write nDCG@10, for example")
+        raise SettingsError(msg("no measure is named"), msg("write nDCG@10, for example"))
     return tuple(dict.fromkeys(names))
 
 

@@ -16,6 +16,7 @@ from rag_app.evaluation.verdict import Verdict, verdict
 from rag_app.price import rerank_cost
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Record
+from rag_app.words import msg
 
 # So much of a chunk's text stands in a report.
 _EXCERPT = 300
@@ -207,7 +208,7 @@ def report_of_runs(
     measured_questions = [q for q in evalset.questions if q.answerable and q.id in before and q.id in after]
     outcomes = [outcome_of(q, before[q.id], after[q.id], names) for q in measured_questions]
     missing = [q for q in evalset.questions if q.answerable and q not in measured_questions]
-    failed = grouped((q.id, "the question is not in the run") for q in missing)
+    failed = grouped((q.id, msg("the question is not in the run")) for q in missing)
     same = all(before[q.id].keys() == after[q.id].keys() for q in measured_questions)
     counts = Counts(
         questions=len(evalset.questions),
@@ -225,7 +226,8 @@ def report_of_runs(
     depth = max((len(before[q.id]) for q in measured_questions), default=0)
     said = verdict(measured[0] if measured else None, recall, counts, depth, failed, ())
     if len(runs) == 1:
-        said = Verdict(kind="cannot tell", sentence="One run alone says nothing of reranking.", next="Name a second --run.")
+        sentence, to_do = msg("A single run says nothing about reranking."), msg("Name a second `--run`.")
+        said = Verdict(kind="cannot tell", sentence=sentence, next=to_do)
     return Report(
         set=evalset.name,
         collection="",
@@ -277,15 +279,15 @@ def grouped(reasons: Iterable[tuple[str, str]]) -> tuple[Failure, ...]:
 
 
 def warnings(asked: Sequence[Asked]) -> Iterator[tuple[str, str]]:
-    """Yield (question id, what is to be known of its rerank): warnings, documents sent cut, candidates without a score."""
+    """Yield (question id, what is to be known of its rerank): warnings, truncated documents, candidates without a score."""
     for a in asked:
         if a.search and a.search.rerank.status in ("applied", "partial"):
             receipt = a.search.rerank
             yield from ((a.question.id, warning) for warning in receipt.warnings)
             if receipt.truncated:
-                yield a.question.id, "documents were sent cut"
+                yield a.question.id, msg("documents were truncated")
             if receipt.status == "partial":
-                yield a.question.id, "reranked in part: some candidates got no score and follow in retrieval order"
+                yield a.question.id, msg("partially reranked: candidates without a score follow in retrieval order")
 
 
 def stages_of(asked: Sequence[Asked]) -> tuple[Stage, ...]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from rag_app.errors import RagError
 from rag_app.evaluation.report import Report
+from rag_app.words import KEEP
 
 _NAMED = re.compile(r"\d{8}T\d{6}\.\d{3}-.*\.json")
 
@@ -20,7 +21,7 @@ def keep(folder: Path, report: Report) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")
-        partial.write_text(report.model_dump_json(), "utf-8")
+        partial.write_text(report.model_dump_json(context=KEEP), "utf-8")
         partial.replace(path)
     except OSError as error:
         raise RagError(f"{path} cannot be written ({error.strerror}): check RAG_RUNS_PATH and its permissions") from None

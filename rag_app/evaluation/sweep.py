@@ -10,6 +10,7 @@ from rag_app.evaluation.running import Asked
 from rag_app.evaluation.verdict import FEWEST, kind_of
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Record, Search, after_rerank
+from rag_app.words import msg
 
 # What is measured at the number of passages: R@4 where 4 passages go to the chat model.
 KINDS = ("R", "nDCG", "Success", "RR")
@@ -63,7 +64,7 @@ def sweep(
     """
     fine = [(a, a.search) for a in asked if a.search and not a.failure and a.question.answerable]
     if not fine:
-        raise RagError("no question was measured: run `rag-app eval`, which says why")
+        raise RagError(msg("no question was measured"), msg("run `rag-app eval`, which says why"))
     values: dict[tuple[int, int], list[float]] = {}
     costs: dict[tuple[int, int], float] = {}
     for k in (0, *sorted(set(candidates))):

@@ -5,10 +5,10 @@ half. Helps, or hurts: the 95% interval of the difference lies wholly on one sid
 (after Holm, where several systems are compared) is below 0.05. Otherwise no difference is seen at this size, and the size that
 so many questions would have shown is said with it.
 
-What to do next, the first of these that holds. Failures: mend them. Skipped: take a reranker that reads the language. Too few
+What to do next, the first of these that holds. Failures: fix them. Skipped: use a reranker that supports the language. Too few
 questions: label more. It hurts: switch it off. At least a tenth of the relevant chunks is not among the candidates: retrieval
-is what limits, not the reranker. No difference: label as many more as it takes. It helps, and the order is at least 0.1 below
-the best order of the candidates: a better reranker has room. Else: nothing.
+is the limit, not the reranker. No difference: label as many more as needed. It helps, and the order is at least 0.1 below the
+best order of the candidates: a better reranker may come closer. Else: nothing.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from typing import Literal
 from rag_app.evaluation.differences import Measured
 from rag_app.evaluation.running import Counts, Failure
 from rag_app.types import Record
+from rag_app.words import Message, Said, msg, nmsg
 
 FEWEST = 20
 MOST_FAILED = 0.1
@@ -30,41 +31,12 @@ _ROUNDED = 1e-9
 Kind = Literal["helps", "hurts", "no difference", "cannot tell"]
 
 
-CHANGE = "{measure} {before} → {after}, {change} (95% interval {low} to {high}, p {p}, {n} questions)"
-SENTENCES = {
-    "failed": "Cannot tell whether reranking helps: {failed} of {questions} questions failed.",
-    "unjudged": "Cannot tell whether reranking helps: no question has a judgement that is found in this collection.",
-    "skipped": "Cannot tell whether reranking helps: it was not asked for {skipped} of {n} questions.",
-    "few": "Cannot tell whether reranking helps: {n} measured questions are too few, {fewest} are the least.",
-    "helps": f"Reranking helps: {CHANGE}.",
-    "hurts": f"Reranking hurts: {CHANGE}.",
-    "same": f"No difference seen at this size: {CHANGE}.",
-    "no difference": f"No difference seen at this size: {CHANGE}; so many would show one of {{detectable}}.",
-}
-NEXT = {
-    "failed": "Mend this and run it again, what was measured is kept: {reason}",
-    "unjudged": "Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements are of.",
-    "skipped": "Take a reranker that fits these documents (RAG_RERANK_MODEL): {reason}.",
-    "few": "Label at least {more} more questions: on the page, or from drafts of `rag-app questions`.",
-    "hurts": "Ask without it (--no-rerank; the switch on the page), or try another RAG_RERANK_MODEL.",
-    "missed": "Retrieval misses {missed} of the relevant chunks at {candidates} candidates: raise RAG_N_CANDIDATES, or change "
-    "chunks or the embedding model, before the reranker.",
-    "same": "The two orders score the same: the cheaper way is without reranking.",
-    "no difference": "Label about {more} more questions to find a difference of this size; till then without is cheaper.",
-    "edge": "A difference of this size is at the edge of what these questions show: label some more.",
-    "room": "The best order of the same candidates has {ceiling}: another RAG_RERANK_MODEL has room (`rag-app compare` "
-    "measures it).",
-    "keep": "Keep it: the best order of the same candidates is hardly better. `rag-app sweep` finds the cheapest setting.",
-}
-
-
 class Verdict(Record):
-    """What a run says about reranking, and the next step; `parts` are the keys of both texts and the values in their places."""
+    """What a run says about reranking, and the next step."""
 
     kind: Kind
-    sentence: str
-    next: str
-    parts: tuple[str, str, dict[str, str]] = ("", "", {})
+    sentence: Said
+    next: Said
 
 
 def verdict(
@@ -76,32 +48,49 @@ def verdict(
     skipped: Sequence[Failure],
 ) -> Verdict:
     """Return the verdict on a measure; `recall` is that of the candidates."""
-    kind, said = _said(found, counts)
+    if counts.failed > MOST_FAILED * counts.questions:
+        return _cannot_tell(
+            msg(
+                "Cannot tell whether reranking helps: {failed:,} of {questions:,} questions failed.",
+                failed=counts.failed,
+                questions=counts.questions,
+            ),
+            msg("Fix this and rerun; finished questions are cached: {reason}", reason=failures[0].reason if failures else ""),
+        )
+    if found is None:
+        return _cannot_tell(
+            msg("Cannot tell whether reranking helps: no question has a matching judgement in this collection."),
+            msg("Judge candidates on the page (Evaluate, Label), or ingest the documents that the judgements refer to."),
+        )
+    if counts.measured - counts.skipped < LEAST_ASKED * counts.measured:
+        return _cannot_tell(
+            msg(
+                "Cannot tell whether reranking helps: the reranker was not called for {skipped:,} of {n:,} questions.",
+                skipped=counts.skipped,
+                n=counts.measured,
+            ),
+            msg(
+                "Use a reranker that supports these documents (`RAG_RERANK_MODEL`): {reason}",
+                reason=skipped[0].reason if skipped else "",
+            ),
+        )
+    if counts.measured < FEWEST:
+        return _cannot_tell(
+            nmsg(
+                "Cannot tell whether reranking helps: only {n} question measured; at least {fewest} needed.",
+                "Cannot tell whether reranking helps: only {n} questions measured; at least {fewest} needed.",
+                counts.measured,
+                fewest=FEWEST,
+            ),
+            nmsg(
+                "Label at least {n} more question: on the page, or from drafts of `rag-app questions`.",
+                "Label at least {n} more questions: on the page, or from drafts of `rag-app questions`.",
+                FEWEST - counts.measured,
+            ),
+        )
+    kind = kind_of(found)
     missed = 1 - (1.0 if recall is None else recall)
-    to_do = _next(kind, said, found, missed)
-    reasons = failures if to_do == "failed" else skipped
-    values = {
-        "failed": f"{counts.failed:,}",
-        "questions": f"{counts.questions:,}",
-        "skipped": f"{counts.skipped:,}",
-        "n": f"{counts.measured:,}",
-        "fewest": f"{FEWEST}",
-        "reason": reasons[0].reason if reasons else "",
-        "missed": f"{missed:.0%}",
-        "candidates": f"{n_candidates}",
-        "more": f"{_more(kind, found, counts):,}",
-    }
-    if found:
-        numbers = {"before": found.before, "after": found.after, "ceiling": found.ceiling, "detectable": found.detectable}
-        values |= {name: f"{number:.3f}" for name, number in numbers.items() if number is not None}
-        values |= {"change": f"{found.difference:+.3f}", "low": f"{found.low:+.3f}", "high": f"{found.high:+.3f}"}
-        values |= {"measure": found.name, "p": shown_p(found.p)}
-    return Verdict(
-        kind=kind,
-        sentence=SENTENCES[said].format(**values),
-        next=NEXT[to_do].format(**values),
-        parts=(said, to_do, values),
-    )
+    return Verdict(kind=kind, sentence=_sentence(kind, found), next=_next(kind, found, missed, n_candidates))
 
 
 def kind_of(found: Measured) -> Kind:
@@ -113,40 +102,72 @@ def kind_of(found: Measured) -> Kind:
     return "no difference"
 
 
-def _said(found: Measured | None, counts: Counts) -> tuple[Kind, str]:
-    """Return the kind of verdict, and which sentence says it."""
-    if counts.failed > MOST_FAILED * counts.questions:
-        return "cannot tell", "failed"
-    if found is None:
-        return "cannot tell", "unjudged"
-    if counts.measured - counts.skipped < LEAST_ASKED * counts.measured:
-        return "cannot tell", "skipped"
-    if counts.measured < FEWEST:
-        return "cannot tell", "few"
-    kind = kind_of(found)
-    return kind, "same" if kind == "no difference" and found.detectable is None else kind
+def _cannot_tell(sentence: Message, to_do: Message) -> Verdict:
+    return Verdict(kind="cannot tell", sentence=sentence, next=to_do)
 
 
-def _next(kind: Kind, said: str, found: Measured | None, missed: float) -> str:
-    """Return which text says what to do next."""
-    if kind == "cannot tell" or found is None:
-        return said
+def _sentence(kind: Kind, found: Measured) -> Message:
+    change = nmsg(
+        "{measure} {before:.3f} → {after:.3f}, {difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}, "
+        "p {p}, {n:,} question)",
+        "{measure} {before:.3f} → {after:.3f}, {difference:+.3f} (95% interval {low:+.3f} to {high:+.3f}, "
+        "p {p}, {n:,} questions)",
+        found.n,
+        measure=found.name,
+        before=found.before,
+        after=found.after,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p=shown_p(found.p),
+    )
+    if kind == "helps":
+        return msg("Reranking helps: {change}.", change=change)
     if kind == "hurts":
-        return "hurts"
+        return msg("Reranking hurts: {change}.", change=change)
+    if found.detectable is None:
+        return msg("No difference seen at this size: {change}.", change=change)
+    return msg(
+        "No difference seen at this size: {change}; this many questions can detect {detectable:.3f}.",
+        change=change,
+        detectable=found.detectable,
+    )
+
+
+def _next(kind: Kind, found: Measured, missed: float, n_candidates: int) -> Message:
+    if kind == "hurts":
+        return msg("Turn reranking off (`--no-rerank`, or the switch on the page), or try another `RAG_RERANK_MODEL`.")
     if missed >= MISSED - _ROUNDED:
-        return "missed"
+        return msg(
+            "Retrieval misses {missed:.0%} of the relevant chunks at {candidates:,} candidates: before changing the reranker, "
+            "increase `RAG_N_CANDIDATES`, or change the chunking or the embedding model.",
+            missed=missed,
+            candidates=n_candidates,
+        )
     if kind == "no difference":
-        return "same" if found.needed is None else "no difference" if found.needed > found.n else "edge"
-    return "room" if found.ceiling is not None and found.ceiling - found.after >= ROOM - _ROUNDED else "keep"
+        if found.needed is None:
+            return msg("Both orders score the same; skip reranking.")
+        if found.needed <= found.n:
+            return msg("A difference of this size is borderline for this many questions: label some more.")
+        return nmsg(
+            "Label about {n:,} more question to detect a difference of this size; until then, skipping reranking is cheaper.",
+            "Label about {n:,} more questions to detect a difference of this size; until then, skipping reranking is cheaper.",
+            found.needed - found.n,
+        )
+    if found.ceiling is not None and found.ceiling - found.after >= ROOM - _ROUNDED:
+        return msg(
+            "The best order of the same candidates scores {ceiling:.3f}: another `RAG_RERANK_MODEL` may come closer "
+            "(`rag-app compare` measures it).",
+            ceiling=found.ceiling,
+        )
+    return msg("Keep it: the best order of the same candidates is hardly better. `rag-app sweep` finds the cheapest setting.")
 
 
-def _more(kind: Kind, found: Measured | None, counts: Counts) -> int:
-    """Return how many more questions to label."""
-    if kind == "cannot tell" or found is None:
-        return max(0, FEWEST - counts.measured)
-    return max(0, (found.needed or 0) - found.n)
+def shown_p(p: float) -> Message:
+    """Return a p as it is shown; the test cannot resolve smaller ones than 0.001."""
+    return formatted(0.001, "< {x:.3f}") if p < 0.001 else formatted(p, "{x:.3f}")
 
 
-def shown_p(p: float) -> str:
-    """Return a p as it is written: the test cannot tell smaller ones apart."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def formatted(x: float, template: str = "{x:.3f}") -> Message:
+    """Return a number in a template with the place {x}; each language writes it with its own marks."""
+    return Message(template, {"x": x})

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from rag_app import colours
 from rag_app.extras import MissingExtraError
 from rag_app.page import ask, connections, documents, resources, states
 from rag_app.page.say import remembered, t
@@ -38,7 +39,7 @@ PAGES = {
 def main() -> None:
     title, icon = resources.title_and_icon()
     st.set_page_config(page_title=title, page_icon=icon, layout="wide")
-    st.html(CSS)
+    st.html(f"<style>{colours.CSS}\n{CSS.read_text('utf-8')}</style>")
     controls = st.sidebar.container()
     label = " · ".join(words(code)(LANGUAGE) for code in languages())
     options = {"auto": msg("Auto"), **{code: words(code).name for code in languages()}}

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 import altair as alt
 from markupsafe import Markup
 
+from rag_app import colours
 from rag_app.page.hostile import html, joined, visible
 from rag_app.page.say import t
 from rag_app.types import SEPARATOR, Candidate, Fate, Ranking, Score, Search, arrow
 from rag_app.words import msg
 
-# Blue, green and vermilion of Okabe & Ito, which colour-blind people can distinguish; grey for the rest. Light and dark.
-FATES: dict[Fate, tuple[str, str, str]] = {
-    "promoted": (msg("added by reranking"), "#0072B2", "#56B4E9"),
-    "kept": (msg("kept"), "#009E73", "#1FC79A"),
-    "lost": (msg("dropped by reranking"), "#D55E00", "#FF8A3D"),
-    "unused": (msg("unused"), "#B8BCC4", "#5B616C"),
+# What a fate is called, and its colour.
+FATES: dict[Fate, tuple[str, tuple[str, str]]] = {
+    "promoted": (msg("added by reranking"), colours.GAIN),
+    "kept": (msg("kept"), colours.KEPT),
+    "lost": (msg("dropped by reranking"), colours.LOSS),
+    "unused": (msg("unused"), colours.UNUSED),
 }
 # Fates that are said of a candidate.
 BADGES: tuple[Fate, ...] = ("promoted", "lost")
@@ -32,7 +33,7 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
     """Return the slope chart: rank before on the left, rank after on the right, one line a candidate."""
     rows = [row for after, c in enumerate(search.reranked, 1) for row in _ends(c, after, c.id in cited)]
     n = len(search.candidates)
-    ink, colours = ("#E8EAED", 2) if dark else ("#30343B", 1)
+    ink = colours.INK[dark]
     ranks = alt.Scale(domain=[n + 0.5, 0.5], nice=False)
     base = alt.Chart(_data(rows)).encode(
         # The lines take what the labels leave; the labels shorten first when it is narrow.
@@ -45,7 +46,7 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
         y=alt.Y("rank:Q", scale=ranks, axis=None),
         color=alt.Color(
             "fate:N",
-            scale=alt.Scale(domain=list(FATES), range=[fate[colours] for fate in FATES.values()]),
+            scale=alt.Scale(domain=list(FATES), range=[colour[dark] for _, colour in FATES.values()]),
             legend=None,
         ),
         tooltip=[
@@ -132,7 +133,7 @@ def legend(search: Search) -> Markup:
     counts = Counter(c.fate for c in search.candidates)
     items = [
         html('<li><span class="dot {fate}"></span>{name} <b>{n}</b></li>', fate=fate, name=t(name), n=counts[fate])
-        for fate, (name, _, _) in FATES.items()
+        for fate, (name, _) in FATES.items()
     ]
     items.append(html('<li><span class="dot around"></span>{name}</li>', name=t("cited")))
     items.append(html('<li><span class="dash"></span>{name}</li>', name=t("passage cutoff")))
