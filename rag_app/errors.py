@@ -9,10 +9,10 @@ class RagError(Exception):
     `happened` names the thing, `remedy` says what to do; both are messages that keep their values.
     """
 
-    def __init__(self, happened: str, remedy: str = NOTHING) -> None:
+    def __init__(self, happened: Message, remedy: Message = NOTHING) -> None:
         super().__init__(happened, remedy)
-        self.happened = happened if isinstance(happened, Message) else Message(happened)
-        self.remedy = remedy if isinstance(remedy, Message) else Message(remedy)
+        self.happened = happened
+        self.remedy = remedy
 
     @property
     def message(self) -> Message:

@@ -580,8 +580,8 @@ def chunk(name: str, text: str = "x" * 200) -> Chunk:
 TRAVEL = chunk("travel.md#0", "Dinner is paid\nup to 32 EUR in  France.")
 WANTED = {"question": "What may dinner cost?", "answer": "32 EUR", "quote": "paid up to 32 EUR"}
 DRAFT = Draft(document="travel.md", **WANTED)
-NOT_JSON = "whose reply was not the JSON that was asked for"
-LACKING = "without a question, an answer or a quote"
+NOT_JSON = "the reply was not the requested JSON"
+LACKING = "the question, answer or quote was missing"
 
 
 class TestDraftsRead:
@@ -617,8 +617,8 @@ class TestDraftsRead:
             (json.dumps({**WANTED, "question": ""}), LACKING),
             (json.dumps({**WANTED, "question": None}), LACKING),
             (json.dumps({**WANTED, "quote": ""}), LACKING),
-            (json.dumps({**WANTED, "quote": "paid up to 33 EUR"}), "whose quote does not stand in the passage"),
-            (json.dumps({**WANTED, "quote": "Paid up to 32 EUR"}), "whose quote does not stand in the passage"),
+            (json.dumps({**WANTED, "quote": "paid up to 33 EUR"}), "the quote is not in the passage"),
+            (json.dumps({**WANTED, "quote": "Paid up to 32 EUR"}), "the quote is not in the passage"),
         ],
         ids=[
             "empty",
@@ -700,7 +700,7 @@ class TestDrafts:
         kept.add(DRAFT)
         kept.add(other)
         kept.accept(DRAFT)
-        with pytest.raises(RagError, match="has this question already: drop the draft"):
+        with pytest.raises(RagError, match="already has this question: drop the draft"):
             kept.accept(other)
         assert kept.waiting() == [other] and len(Labels(tmp_path).judgements()) == 1
 
@@ -708,5 +708,5 @@ class TestDrafts:
     def test_a_line_that_is_no_draft_is_told(self, tmp_path: Path, row: dict[str, Any]) -> None:
         kept = Drafts(tmp_path)
         jsonl.append(kept.path, row)
-        with pytest.raises(RagError, match=r"drafts\.jsonl has a line that is no draft"):
+        with pytest.raises(RagError, match=r"drafts\.jsonl has a line that is not a draft"):
             kept.waiting()

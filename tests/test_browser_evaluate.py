@@ -51,7 +51,7 @@ def measure(page: Page) -> None:
 
 def test_measure_read_the_verdict_and_open_a_question_from_its_bar(site: Site, visit: Callable[..., Page]) -> None:
     page = visit("/evaluate")
-    page.get_by_text("Nothing was measured yet").wait_for()
+    page.get_by_text("No runs yet").wait_for()
     measure(page)
     assert site.wire.count("/rerank") == 25
     expect(page.locator(".verdict h3")).to_contain_text(re.compile(r"Reranking (helps|hurts)|No difference seen at this size"))
@@ -76,9 +76,12 @@ def test_measure_read_the_verdict_and_open_a_question_from_its_bar(site: Site, v
     # The bar at the right end is the question that gained most, from the line of 0 upwards.
     gained = page.get_by_test_id("stExpander").first.inner_text().split(" · ", 1)[1].strip()
     chart.click(position={"x": box["width"] - 8, "y": box["height"] * 0.25})
-    page.locator(".receipt").wait_for()
-    expect(page.get_by_role("heading", name=gained.split("<")[0].strip()).first).to_be_visible()
-    assert "/evaluate" not in page.url and len(site.wire.sent) > n
+    page.locator(".legend").wait_for()
+    expect(page.get_by_text(gained.split("<")[0].strip()).first).to_be_visible()
+    page.get_by_role("tab", name="Lists").click()
+    # As measured, and asking nobody.
+    expect(page.locator(".lists tbody tr")).to_have_count(20)
+    assert "/evaluate" in page.url and len(site.wire.sent) == n
 
 
 def test_a_question_is_opened_by_keyboard_and_failures_are_said(site: Site, visit: Callable[..., Page]) -> None:
@@ -94,22 +97,30 @@ def test_a_question_is_opened_by_keyboard_and_failures_are_said(site: Site, visi
     measure(page)
     expect(page.get_by_text("Failed (excluded): 1 question")).to_be_visible()
     expect(page.get_by_text("23 measured")).to_be_visible()
+    n = len(site.wire.sent)
     page.get_by_role("button", name="Show its rankings").last.press("Enter")
-    page.locator(".receipt").wait_for()
-    expect(page.get_by_role("slider", name="Candidates")).to_have_value("20")
+    page.get_by_role("tab", name="Lists").click()
+    expect(page.locator(".lists tbody tr")).to_have_count(10)
+    assert len(site.wire.sent) == n
 
 
-def test_a_run_whose_collection_is_gone_says_so(site: Site, visit: Callable[..., Page]) -> None:
+def test_rankings_of_a_run_whose_collection_is_gone_are_shown_and_what_was_not_kept_is_said(site: Site, visit: Callable[..., Page]) -> None:
     page = visit("/evaluate")
     measure(page)
     (path,) = (site.folder / "data" / "runs").glob("*.json")
     later = path.with_name("20990101T000000.000-data-eval.json")
-    later.write_text(path.read_text("utf-8").replace('"collection":"handbook"', '"collection":"gone"'), "utf-8")
+    run = path.read_text("utf-8").replace('"collection":"handbook"', '"collection":"gone"')
+    later.write_text(run, "utf-8")
     page = visit("/evaluate")
     page.locator(".verdict").wait_for()
     page.get_by_role("button", name="Show its rankings").last.click()
-    page.get_by_text("The collection gone of this run is not there any more.").wait_for()
-    assert "/evaluate" in page.url
+    page.locator(".legend").wait_for()
+    # A run of whose searches nothing is kept.
+    later.write_text(re.sub(r'"when":[0-9.e+]+', '"when":1.0', run), "utf-8")
+    page = visit("/evaluate")
+    page.locator(".verdict").wait_for()
+    page.get_by_role("button", name="Show its rankings").last.click()
+    page.get_by_text(re.compile("The rankings of question .* are not kept with this run")).wait_for()
 
 
 def test_answers_are_measured_and_shown_beside_what_was_expected(site: Site, visit: Callable[..., Page]) -> None:

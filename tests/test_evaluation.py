@@ -162,7 +162,7 @@ class TestEval:
         with open_store(bench.settings) as store:
             store.delete(["doc 1"])
             store.touch()
-        with pytest.raises(RagError, match="was changed while it was measured: run it again"):
+        with pytest.raises(RagError, match="changed during the run: run it again"):
             bench.ask(30)
 
     def test_what_is_kept_of_another_version_is_asked_for_again(self, beir: Path, wire: Wire) -> None:
@@ -268,10 +268,10 @@ class TestEval:
     @pytest.mark.parametrize(
         ("args", "code", "said"),
         [
-            (("nowhere",), 1, "nowhere is no evaluation set"),
+            (("nowhere",), 1, "nowhere is not an evaluation set"),
             (("set", "--metrics", "nDCG@x"), 2, "'nDCG@x' is not a measure"),
             (("set", "--run", "a.run"), 1, "a.run cannot be read"),
-            ((), 1, "data/eval is no evaluation set"),
+            ((), 1, "data/eval is not an evaluation set"),
         ],
         ids=["no folder", "no measure", "no run", "no labels"],
     )
@@ -402,7 +402,7 @@ class TestLabels:
         reply = {"question": "How early is a car booked?", "answer": "two days ahead", "quote": quote}
         wire.on("/chat/completions", lambda body: chat(f"Here it is:\n{json.dumps(reply)}"))
         result = run("questions", "long.md")
-        assert result.exit_code == 0 and "1 questions drafted" in result.stderr and "1 drafts wait" in result.stdout
+        assert result.exit_code == 0 and "1 question drafted" in result.stderr and "1 draft is waiting" in result.stdout
         before = report()["counts"]
         assert before["questions"] == 4
         drafts = Drafts(labels.folder)
@@ -503,11 +503,11 @@ class TestCompare:
     @pytest.mark.parametrize(
         ("systems", "said"),
         [
-            (("now", "chunk_size=300"), "chunk_size changes nothing on"),
-            (("now", "x" * 300), "is no system"),
+            (("now", "chunk_size=300"), "chunk_size has no effect on"),
+            (("now", "x" * 300), "is not a system"),
             (("now",), "one system alone cannot be compared"),
             (("now", "rerank_modell=x"), "did you mean rerank_model?"),
-            (("now", "what"), "'what' is no system"),
+            (("now", "what"), "'what' is not a system"),
             (("now", "n_passages=0"), "RAG_N_PASSAGES"),
         ],
         ids=["chunks of records", "long", "one", "misspelt", "no system", "impossible value"],
@@ -536,9 +536,9 @@ class TestGate:
     @pytest.mark.parametrize(
         ("args", "code", "said"),
         [
-            ((), 2, "nothing to hold the run against"),
+            ((), 2, "nothing to compare the run with"),
             (("--baseline", "none.json"), 1, "write it with `rag-app eval --json > none.json`"),
-            (("--baseline", "queries.json"), 1, "is no report of this version"),
+            (("--baseline", "queries.json"), 1, "is not a report of this version"),
         ],
         ids=["nothing", "no file", "no report"],
     )
@@ -590,4 +590,4 @@ def test_ctrl_c_says_that_the_next_run_goes_on(beir: Path, wire: Wire) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and "run the same command again to complete it" in err and "Traceback" not in err
+    assert process.returncode == 130 and "run the same command again to finish" in err and "Traceback" not in err

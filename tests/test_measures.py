@@ -105,7 +105,7 @@ class TestNames:
 
     @pytest.mark.parametrize("name", NO_MEASURES)
     def test_what_is_no_measure_is_refused(self, name: str) -> None:
-        with pytest.raises(SettingsError, match="is no measure: write nDCG@10, RR@10, R@10, P@10, Success@10 or AP"):
+        with pytest.raises(SettingsError, match="is not a measure: write nDCG@10, RR@10, R@10, P@10, Success@10 or AP"):
             measures.checked(["AP", name])
 
     def test_no_measure_at_all_is_refused(self) -> None:
@@ -188,7 +188,7 @@ class TestTrecFiles:
     def test_a_run_that_names_a_document_twice_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "a.run"
         path.write_text("q1 Q0 d1 1 3 t\nq1 Q0 d2 2 2 t\nq2 Q0 d1 1 2 t\n\nq1 Q0 d1 3 1 t\n")
-        with pytest.raises(RagError, match=r"a\.run, line 5 has document d1 a second time for query q1: mend or remove"):
+        with pytest.raises(RagError, match=r"a\.run, line 5 repeats document d1 for query q1: fix or remove"):
             read_run(path)
 
     def test_judgements_that_contradict_each_other_are_refused(self, tmp_path: Path) -> None:
@@ -205,11 +205,11 @@ class TestTrecFiles:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("q1 Q0 d1 1 2 t\nq1 Q0 d2 1 t\n", "line 2 has no six fields: query Q0 document rank score tag"),
+            ("q1 Q0 d1 1 2 t\nq1 Q0 d2 1 t\n", "line 2 does not have the six fields query Q0 document rank score tag"),
             ("q1 Q0 d1 1 high t\n", "line 1 has 'high' where a number belongs"),
             ("q1 Q0 d1 1 nan t\n", "line 1 has 'nan' where a finite number belongs"),
             ("q1 Q0 d1 1 -inf t\n", "line 1 has '-inf' where a finite number belongs"),
-            ("\n \n", "holds no line of a run"),
+            ("\n \n", "is an empty run"),
         ],
         ids=["five fields", "no number", "not a number", "infinite", "empty"],
     )
@@ -222,8 +222,8 @@ class TestTrecFiles:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            ("q1 d1 1\nq1 d1\n", "line 2 has no fields query, document and score"),
-            ("q1 0 d1 0.5\n", "line 1 has the grade 0.5, which is no whole number"),
+            ("q1 d1 1\nq1 d1\n", "line 2 does not have the fields query, document and score"),
+            ("q1 0 d1 0.5\n", "line 1 has the grade 0.5, which is not a whole number"),
             ("q1 0 d1 yes\n", "line 1 has 'yes' where a number belongs"),
         ],
         ids=["two fields", "half a grade", "no number"],
@@ -293,7 +293,7 @@ class TestTrecFiles:
 
     def test_a_run_that_cannot_be_written_leaves_what_was_there(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(RagError, match=r"a\.run cannot be written .*: name a folder that can"):
+        with pytest.raises(RagError, match=r"a\.run cannot be written .*: choose a writable folder"):
             write_run(tmp_path / "file" / "a.run", {"q": ["d"]}, "t")
         write_run(tmp_path / "a.run", {"q": ["d"]}, "t")
         with pytest.raises(UnicodeEncodeError):

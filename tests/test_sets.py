@@ -243,7 +243,7 @@ class TestLabels:
             assert {name for name in first if first[name] != third.get(name)} == {"q1"}
 
     def test_without_questions_it_says_where_they_come_from(self, store: Store, tmp_path: Path) -> None:
-        with pytest.raises(RagError, match=r"none holds no labelled questions: judge candidates .*`rag-app questions`"):
+        with pytest.raises(RagError, match=r"none has no labelled questions: judge candidates .*`rag-app questions`"):
             from_labels(Labels(tmp_path / "none"), store, "")
 
     def test_no_judgement_of_the_sample_is_lost(self, sample: Settings) -> None:
@@ -310,7 +310,7 @@ class TestBeir:
     @pytest.mark.parametrize(
         ("line", "said"),
         [
-            ('{"_id": "d 1", "text": "again"}', "line 4 has the _id d 1 a second time"),
+            ('{"_id": "d 1", "text": "again"}', "line 4 repeats the _id d 1"),
             ('{"_id": "d3"}', "line 4 needs _id and text"),
             ('{"_id": "d3", "text": null}', "line 4 needs _id and text"),
             ('{"_id": "", "text": "x"}', "line 4 needs _id and text"),
@@ -326,7 +326,7 @@ class TestBeir:
         (beir / "corpus.jsonl").write_text(f"{first}\n\n{second}\n{line}\n")
         if gz:
             zipped(beir)
-        with pytest.raises(RagError, match=rf"corpus\.jsonl(\.gz)?, {said}.*mend or remove the line"):
+        with pytest.raises(RagError, match=rf"corpus\.jsonl(\.gz)?, {said}.*fix or remove the line"):
             read_beir(beir)
 
     @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ class TestBeir:
         [
             ({"_id": "q9"}, "line 6 needs _id and text"),
             ({"text": "x"}, "line 6 needs _id and text"),
-            ({"_id": "q1", "text": "x"}, "an _id twice"),
+            ({"_id": "q1", "text": "x"}, "repeats an _id"),
         ],
         ids=["no text", "no _id", "_id twice"],
     )
@@ -358,7 +358,7 @@ class TestBeir:
             folder = beir / "none"
         # A set that lacks something is not taken for labelled questions.
         assert is_beir(folder) == bool(missing)
-        with pytest.raises(RagError, match=f"is no evaluation set: it needs corpus.* and has no {missing or 'corpus.jsonl'}"):
+        with pytest.raises(RagError, match=f"is not an evaluation set, {missing or 'corpus.jsonl'}.* missing: add corpus"):
             read_beir(folder)
 
     def test_qrels_lie_where_downloads_of_beir_have_them(self, beir: Path) -> None:
@@ -378,7 +378,7 @@ class TestBeir:
     @pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
     def test_a_folder_without_questions_or_records_is_refused(self, beir: Path, name: str) -> None:
         (beir / name).write_text("\n")
-        with pytest.raises(RagError, match="has no questions, or its corpus no records"):
+        with pytest.raises(RagError, match="has no questions or no records"):
             read_beir(beir)
 
     @pytest.mark.parametrize("how", ["no gzip", "cut off", "damaged", "no UTF-8"])

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rag_app import colours
 from rag_app.cli import corpus as commands
 from rag_app.cli import measuring
 from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, t
@@ -17,8 +18,7 @@ from rag_app.errors import RagError
 from rag_app.types import FATES, STAGES, Ask, Search, arrow
 from rag_app.words import msg, nmsg
 
-# Blue, green, vermilion of Okabe & Ito, which colour-blind people can distinguish too.
-COLOURS = {"promoted": "#0072B2", "kept": "#009E73", "lost": "#D55E00"}
+COLOURS = {"promoted": colours.GAIN[0], "kept": colours.KEPT[0], "lost": colours.LOSS[0]}
 ROWS = 10
 
 

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable
+from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable, w
 from rag_app.errors import RagError, SettingsError
 from rag_app.settings import Settings
+from rag_app.words import Message, joined, msg, nmsg
 
 FolderArgument = Annotated[
     Path | None,
@@ -26,14 +27,14 @@ FolderArgument = Annotated[
 CandidatesOption = Annotated[
     int | None, typer.Option(min=1, max=1000, help="Candidates to retrieve and rerank (RAG_N_CANDIDATES).")
 ]
-SampleOption = Annotated[int | None, typer.Option(min=1, help="Only so many questions, drawn by a fixed seed.")]
+SampleOption = Annotated[int | None, typer.Option(min=1, help="Only this many questions, drawn with a fixed seed.")]
 AtOnceOption = Annotated[
     int | None, typer.Option(min=1, max=64, help="Questions under way at once; default 4, and 1 for built-in models.")
 ]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="Ask the endpoints anew, whatever was kept.")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="Ignore cached results and call the endpoints again.")]
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write a report in one HTML file to hand around.", parser=named_path),
+    typer.Option("--html", metavar="FILE", help="Write the report to one HTML file, to share.", parser=named_path),
 ]
 
 
@@ -61,7 +62,10 @@ def evaluate(
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            "--run", metavar="FILE", help="Measure TREC runs, not the pipeline; twice: before, after.", parser=named_path
+            "--run",
+            metavar="FILE",
+            help="Measure TREC runs, not the pipeline; give it twice: before, after.",
+            parser=named_path,
         ),
     ] = None,
     qrels: Annotated[
@@ -72,14 +76,14 @@ def evaluate(
     moved: Annotated[int, typer.Option(min=0, help="Questions to show of those that gained and lost most.")] = 3,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure what reranking is worth on labelled questions, and say it in one sentence.
+    """Measure what reranking is worth on labelled questions, with the verdict in one sentence.
 
-    Every question goes through the pipeline as it serves them. Embeddings, candidates and scores are kept in RAG_RUNS_PATH, so
-    that a second run costs no call and one that was broken off goes on. The report is kept there too.
+    Every question goes through the pipeline as it serves them. Embeddings, candidates and scores are cached in RAG_RUNS_PATH,
+    so a second run costs no call and an interrupted one resumes. The report is kept there too.
     """
     from rag_app.cli import reports as showing
     from rag_app.evaluation import html_report as page
-    from rag_app.evaluation import report, runs, trec
+    from rag_app.evaluation import report, trec
     from rag_app.evaluation.bench import only_questions
 
     settings = configure(collection=collection)
@@ -87,27 +91,33 @@ def evaluate(
     if run:
         unused = {"--answers": with_answers, "--save-run": save_run, "--fresh": fresh, "--candidates": candidates}
         if named := [option for option, value in unused.items() if value]:
-            raise SettingsError(f"{', '.join(named)} has no meaning with --run, which asks nobody: leave it out")
+            raise SettingsError(
+                msg("{options} cannot be combined with --run, which calls no endpoint", options=joined(", ", named)),
+                msg("leave it out"),
+            )
         if len(run) > 2:
-            raise SettingsError(f"{len(run)} runs are named: one, or two to compare; `rag-app compare` takes more systems")
+            raise SettingsError(
+                nmsg("{n} run was named", "{n} runs were named", len(run)),
+                msg("name one, or two to compare; `rag-app compare` takes more systems"),
+            )
         read = [(path.name, trec.read_run(path)) for path in run]
         evalset = only_questions(settings, folder)
         evalset = (evalset.judged_by(trec.read_qrels(qrels)) if qrels else evalset).sample(sample)
         result = report.report_of_runs(evalset, read, names)
     else:
         if with_answers:
-            # A chat model or judge without a name or address is found out before anything is paid for.
+            # A chat model or judge without a name or address fails before anything is paid for.
             settings.endpoint("CHAT"), settings.judge
         with bench_of(settings, folder, fresh=fresh, at_once=at_once, qrels=qrels, sample=sample) as bench:
             n = candidates or settings.n_candidates
-            with progress_bar("asking") as told:
+            with progress_bar(msg("asking")) as told:
                 asked = bench.ask(n, told)
             answers = None
             if with_answers:
-                with progress_bar("answering, with and without reranking") as told:
+                with progress_bar(msg("answering, with and without reranking")) as told:
                     answers = bench.answers(asked, told)
             result = bench.report(asked, names, n, answers)
-        runs.keep(settings.runs_path, result)
+            bench.keep(result, asked)
         if save_run:
             write_trec(save_run, asked)
     if as_json:
@@ -115,7 +125,7 @@ def evaluate(
     else:
         showing.show_report(result, moved)
     if html:
-        page.write(html, page.of_report(result))
+        page.write(html, page.of_report(result, w()))
 
 
 def sweep(
@@ -144,10 +154,12 @@ def sweep(
 
     settings = configure(collection=collection)
     if metric not in KINDS:
-        raise SettingsError(f"{metric!r} is not one of {', '.join(KINDS)}")
+        raise SettingsError(
+            msg("{metric!r} is not a measure of a sweep", metric=metric), msg("use one of {names}", names=joined(", ", KINDS))
+        )
     of_candidates = numbers(candidates) if candidates else depths(settings.n_candidates)
     of_passages = numbers(passages)
-    with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar("asking") as told:
+    with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar(msg("asking")) as told:
         asked = bench.ask(max(settings.n_candidates, *of_candidates), told)
     result = swept(bench.evalset.name, asked, bench.settings, of_candidates, of_passages, metric)
     if as_json:
@@ -155,7 +167,7 @@ def sweep(
     else:
         showing.show_sweep(result)
     if html:
-        page.write(html, page.of_sweep(result))
+        page.write(html, page.of_sweep(result, w()))
 
 
 def compare(
@@ -193,16 +205,16 @@ def compare(
     from rag_app.evaluation.comparing import comparison
 
     if len(systems) < 2:
-        raise SettingsError("one system alone cannot be compared: name two, such as now none")
+        raise SettingsError(msg("one system alone cannot be compared"), msg("name two, such as now none"))
     (name,) = measures.checked([metric])
     settings = configure(collection=collection)
     reports = []
     for system in systems:
-        with progress_bar("ingesting with these settings") as told:
+        with progress_bar(msg("ingesting with these settings")) as told:
             own = settings_of(system, settings, folder, sync.ingest_with_settings, told)
         with bench_of(own, folder, fresh=fresh, at_once=at_once, sample=sample) as bench:
             n = candidates or own.n_candidates
-            with progress_bar(f"asking {printable(shown(system))}") as told:
+            with progress_bar(msg("asking {system}", system=shown(system))) as told:
                 reports.append(bench.report(bench.ask(n, told, rerank=system != "none"), [name], n))
     result = comparison([shown(system) for system in systems], reports, name)
     if as_json:
@@ -210,14 +222,14 @@ def compare(
     else:
         showing.show_comparison(result)
     if html:
-        page.write(html, page.of_comparison(result))
+        page.write(html, page.of_comparison(result, w()))
 
 
 def gate(
     folder: FolderArgument = None,
     min_ndcg: Annotated[float | None, typer.Option(min=0, max=1, help="nDCG@10 after reranking must reach this.")] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0, max=1, help="So far below the baseline is no matter, even beyond noise.")
+        float, typer.Option(min=0, max=1, help="A drop below the baseline of up to this much passes, even a significant one.")
     ] = 0.0,
     baseline: Annotated[
         Path | None,
@@ -230,7 +242,7 @@ def gate(
     fresh: FreshOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Exit with 1 if ranking is worse than it must be, or than a stored baseline beyond noise: for CI.
+    """Exit with 1 if ranking is worse than a limit, or significantly worse than a stored baseline: for CI.
 
     Store a baseline with: rag-app eval --json > baseline.json
     """
@@ -238,11 +250,14 @@ def gate(
     from rag_app.evaluation import comparing, runs
 
     if min_ndcg is None and baseline is None:
-        raise SettingsError("nothing to hold the run against: give --min-ndcg 0.7, or --baseline FILE of `rag-app eval --json`")
+        raise SettingsError(
+            msg("there is nothing to compare the run with"),
+            msg("give --min-ndcg 0.7, or --baseline FILE of `rag-app eval --json`"),
+        )
     settings = configure(collection=collection)
     stored = runs.read(baseline) if baseline else None
     n = candidates or settings.n_candidates
-    with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar("asking") as told:
+    with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar(msg("asking")) as told:
         now = bench.report(bench.ask(n, told), [comparing.GATED], n)
     result = comparing.gate(now, stored, min_ndcg, max_drop)
     if as_json:
@@ -264,8 +279,8 @@ def questions(
 ) -> None:
     """Draft test questions from documents with the chat model, for you to accept or drop.
 
-    A draft is kept in drafts.jsonl in RAG_EVAL_PATH and counts nowhere before you accept it: in a terminal, here, or on the
-    page Evaluate. Without DOCS, those that wait are gone through.
+    A draft is kept in drafts.jsonl in RAG_EVAL_PATH and counts once you accept it: in a terminal, here, or on the page
+    Evaluate. Without DOCS, you review the waiting drafts.
     """
     from ingest import sync
     from rag_app.cli import reports as showing
@@ -275,23 +290,34 @@ def questions(
     settings = configure(collection=collection)
     drafts = Drafts(settings.eval_path)
     if names:
-        with Pipeline.open(settings) as pipeline, progress_bar("drafting") as told:
+        with Pipeline.open(settings) as pipeline, progress_bar(msg("drafting")) as told:
             documents = sync.chosen(pipeline.store, names)
             made, refused = draft(pipeline, documents, n, drafts, lambda done, of: told(done, of, 0))
-        err.print(f"{len(made)} questions drafted, into {drafts.path}", style="dim")
+        err.print(
+            nmsg("{n} question drafted, in {file}", "{n} questions drafted, in {file}", len(made), file=drafts.path),
+            style="dim",
+        )
         for reason, count in refused.items():
-            err.print(printable(f"left out: {count} {reason}"), style="yellow")
+            err.print(
+                nmsg("left out: {n} draft: {reason}", "left out: {n} drafts: {reason}", count, reason=reason), style="yellow"
+            )
     waiting = drafts.waiting()
     if as_json:
         typer.echo(json.dumps({"drafts": [one.model_dump() for one in waiting]}, indent=2, ensure_ascii=False))
     elif not waiting:
-        out.print("no drafts are waiting: name documents to draft some from, as `rag-app documents` lists them")
+        out.print(msg("no drafts are waiting: name documents to draft from, as in `rag-app documents`"))
     elif sys.stdin.isatty():
         go_through(drafts, waiting)
     else:
         for one in waiting:
             showing.show_draft(one)
-        out.print(f"{len(waiting)} drafts wait: accept or drop them on the page Evaluate, or in a terminal: rag-app questions")
+        out.print(
+            nmsg(
+                "{n} draft is waiting: accept or drop it on the page Evaluate, or in a terminal with `rag-app questions`",
+                "{n} drafts are waiting: accept or drop them on the page Evaluate, or in a terminal with `rag-app questions`",
+                len(waiting),
+            )
+        )
 
 
 def go_through(drafts: Any, waiting: Sequence[Any]) -> None:
@@ -300,9 +326,11 @@ def go_through(drafts: Any, waiting: Sequence[Any]) -> None:
 
     accepted = dropped = 0
     for i, one in enumerate(waiting, 1):
-        out.print(f"\n{i} of {len(waiting)}", style="dim")
+        out.print()
+        out.print(msg("{n} of {of}", n=i, of=len(waiting)), style="dim")
         showing.show_draft(one)
-        said = typer.prompt("accept, drop, later or quit? [a/d/l/q]", default="l", show_default=False).strip().lower()[:1]
+        asked = printable(msg("accept, drop, later or quit? [a/d/l/q]"))
+        said = typer.prompt(asked, default="l", show_default=False).strip().lower()[:1]
         if said == "q":
             break
         if said == "a":
@@ -310,11 +338,15 @@ def go_through(drafts: Any, waiting: Sequence[Any]) -> None:
                 drafts.accept(one)
                 accepted += 1
             except RagError as error:
-                err.print(f"error: {printable(str(error))}", style="red")
+                err.print(msg("error: {error}", error=error), style="red")
         elif said == "d":
             drafts.drop(one)
             dropped += 1
-    out.print(f"{accepted} accepted, {dropped} dropped, {len(drafts.waiting())} wait", style="bold")
+    left = len(drafts.waiting())
+    out.print(
+        msg("{accepted} accepted, {dropped} dropped, {left} waiting", accepted=accepted, dropped=dropped, left=left),
+        style="bold",
+    )
 
 
 def add_to(app: typer.Typer) -> None:
@@ -326,20 +358,18 @@ def add_to(app: typer.Typer) -> None:
 
 @contextmanager
 def bench_of(settings: Settings, folder: Path | None, **options: Any) -> Iterator[Any]:
-    """Make a bench with progress on stderr; what was kept by then stays if it is broken off."""
+    """Open a bench with progress on stderr, and close it."""
     from ingest.corpus_records import store_records
     from rag_app.evaluation.bench import Bench
 
-    with progress_bar("embedding the corpus") as told:
+    with progress_bar(msg("embedding the corpus")) as told:
         bench = Bench(settings, folder, store_records, on_record=told, **options)
-    try:
+    with bench:
         yield bench
-    finally:
-        bench.close()
 
 
 def measures_of(metrics: str, settings: Settings) -> tuple[str, ...]:
-    """Return the measures that are asked for, or those that suit the settings."""
+    """Return the measures that are asked for, or the usual ones for the settings. SettingsError if one is unknown."""
     from rag_app.evaluation import measures
 
     asked = [name.strip() for name in metrics.split(",") if name.strip()]
@@ -347,10 +377,10 @@ def measures_of(metrics: str, settings: Settings) -> tuple[str, ...]:
 
 
 def numbers(text: str) -> list[int]:
-    """Return whole numbers from 1 that are written with commas between."""
+    """Return comma-separated whole numbers from 1 to 1000, sorted. SettingsError if there are others, or none."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts or not all(part.isdigit() and 0 < int(part) <= 1000 for part in parts):
-        raise SettingsError(f"{text!r} is no list of numbers from 1 to 1000: write 10,20,30")
+        raise SettingsError(msg("{text!r} is not a list of numbers from 1 to 1000", text=text), msg("write 10,20,30"))
     return sorted({int(part) for part in parts})
 
 
@@ -362,12 +392,12 @@ def write_trec(folder: Path, asked: Sequence[Any]) -> None:
     trec.write_run(folder / "before.run", {q.id: [c.id for c in s.candidates] for q, s in found}, "retrieved")
     trec.write_run(folder / "after.run", {q.id: [c.id for c in s.reranked] for q, s in found}, "reranked")
     trec.write_qrels(folder / "qrels.txt", {a.question.id: a.question.qrels for a in asked if a.question.qrels})
-    err.print(f"before.run, after.run and qrels.txt are in {folder}", style="dim")
+    err.print(msg("before.run, after.run and qrels.txt are in {folder}", folder=folder), style="dim")
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Any]:
-    """Show on stderr how much is done, the time left, and what failed; nothing while there is nothing to do."""
+def progress_bar(description: Message) -> Iterator[Any]:
+    """Show progress on stderr: how much is done, the time left, and what failed; hidden until told of something."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -376,10 +406,11 @@ def progress_bar(description: str) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(description, total=None, visible=False)
+        said = printable(description)
+        task = bar.add_task(said, total=None, visible=False)
 
         def told(done: int, of: int, failed: int) -> None:
-            more = f", {failed} failed" if failed else ""
-            bar.update(task, completed=done, total=of, visible=True, description=f"{description}{more}")
+            shown = printable(msg("{what}, {n} failed", what=description, n=failed)) if failed else said
+            bar.update(task, completed=done, total=of, visible=True, description=shown)
 
         yield told

@@ -5,9 +5,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dotenv import dotenv_values
 
@@ -15,7 +15,7 @@ from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError, SettingsError
-from rag_app.evaluation import trec
+from rag_app.evaluation import runs, trec
 from rag_app.evaluation.answers import AnswersReport, Judge, answer_all
 from rag_app.evaluation.memory import Memory, RememberedChat, RememberingPipeline
 from rag_app.evaluation.report import Report, report
@@ -25,15 +25,16 @@ from rag_app.labels.labels import Labels
 from rag_app.settings import PREFIX, Settings, load_settings
 from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
+from rag_app.words import msg
 
 # Stores records (id, title, text) in the collection of the settings, with a digest of their content; returns the ids stored.
 StoreRecords = Callable[[Settings, Sequence[tuple[str, str, str]], str, Embeddings, Callable[[int, int], None]], set[str]]
-# Ingests the files of a collection with other settings into one of its own; returns its name.
+# Ingests the files of a collection with other settings into a new collection; returns its name.
 IngestWithSettings = Callable[[Store, Settings, Embeddings, Callable[[int, int], None]], str]
 
 
 class Bench:
-    """Everything that one run needs; a folder in BEIR layout is ingested when it is made."""
+    """Everything that one run needs, to be closed after it; a folder in BEIR layout is ingested when the bench is made."""
 
     def __init__(
         self,
@@ -54,28 +55,39 @@ class Bench:
         self.sample = sample if len(self.evalset.questions) < len(evalset.questions) else None
         # The built-in models share this machine: two questions at once would each take twice as long.
         self.at_once = at_once or (1 if settings.endpoint("RERANK").builtin else 4)
-        self.pipeline = RememberingPipeline(self.settings, Memory(settings.runs_path, fresh=fresh))
         self.judge: Judge | None = None
-        self.state = evalset.state or self.pipeline.store.revision
+        with ExitStack() as opened:
+            self.memory = opened.enter_context(Memory(settings.runs_path, fresh=fresh))
+            self.pipeline = opened.enter_context(closing(RememberingPipeline(self.settings, self.memory)))
+            self.state = evalset.state or self.pipeline.store.revision
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the pipeline, its memory and the judge's connections."""
-        self.pipeline.close()
-        if self.judge:
-            self.judge.close()
+        self._opened.close()
 
     def ask(self, n_candidates: int, on_question: OnQuestion = silent, *, rerank: bool = True) -> list[Asked]:
         """Return every question with its search. RagError if the collection was changed meanwhile."""
         asked = ask_all(self.pipeline, self.evalset.questions, n_candidates, self.at_once, on_question, rerank=rerank)
         if self.pipeline.store.revision != self.state:
-            raise RagError(f"collection {self.settings.collection} was changed while it was measured: run it again")
+            raise RagError(
+                msg("collection {collection} changed during the run", collection=self.settings.collection),
+                msg("run it again"),
+            )
         return asked
 
     def answers(self, asked: Sequence[Asked], on_question: OnQuestion = silent) -> AnswersReport:
         """Return what the answers are worth, judged by RAG_JUDGE_MODEL too if there is one."""
         endpoint = self.settings.judge
         if endpoint and not self.judge:
-            self.judge = Judge(endpoint.model, RememberedChat(Chat(endpoint), self.pipeline.stages))
+            chat = RememberedChat(Chat(endpoint), self.pipeline.stages)
+            self.judge = self._opened.enter_context(closing(Judge(endpoint.model, chat)))
         return answer_all(self.pipeline, asked, self.at_once, self.judge, on_question)
 
     def report(
@@ -86,9 +98,14 @@ class Bench:
             self.evalset, asked, self.settings, names, n_candidates, self.at_once, sample=self.sample, answers=answers
         )
 
+    def keep(self, report: Report, asked: Sequence[Asked]) -> Path:
+        """Keep a report and the searches that it was made from; return its file. RagError if they cannot be written."""
+        runs.keep_searches(self.memory, report, {a.question.id: a.search for a in asked if a.search})
+        return runs.keep(self.settings.runs_path, report)
+
 
 def collection_of(name: str, digest: str, embeddings: Embeddings) -> str:
-    """Return the collection for a corpus of this content embedded so: another one for other content or another model."""
+    """Return the name of the collection for a corpus with this content (`digest`) and these embeddings."""
     recipe = sorted(embeddings.recipe.items())
     slug = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:80] or "set"
     return f"eval-{slug}-{hashlib.sha256(f'{digest}{recipe}'.encode()).hexdigest()[:8]}"
@@ -119,8 +136,11 @@ def labelled(settings: Settings, folder: Path) -> EvalSet:
     """Return labelled questions, judged by the chunks of the collection in the settings. RagError if there are none."""
     if not (folder / "queries.jsonl").is_file() or not (folder / "qrels.jsonl").is_file():
         raise RagError(
-            f"{folder} is no evaluation set: name a folder with queries.jsonl and qrels.jsonl (labelled questions), "
-            "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
+            msg("{folder} is not an evaluation set", folder=folder),
+            msg(
+                "name a folder with queries.jsonl and qrels.jsonl (labelled questions), "
+                "or with corpus.jsonl, queries.jsonl and qrels.tsv (BEIR)"
+            ),
         )
     with open_store(settings) as store:
         return from_labels(Labels(folder), store, name_of(folder))
@@ -152,10 +172,14 @@ def system(
     remakes = sorted(name for name in changed if name.startswith(("chunk_", "embedding_")))
     chunks = [name for name in remakes if name.startswith("chunk_")]
     if chunks and folder and is_beir(folder):
-        raise SettingsError(f"{chunks[0]} changes nothing on {folder}: there a chunk is a record")
+        raise SettingsError(
+            msg("{name} has no effect on {folder}, where each record is a chunk", name=chunks[0], folder=folder),
+            msg("leave it out"),
+        )
     if chunks and "collection" in changed:
         raise SettingsError(
-            f"{chunks[0]} changes nothing in collection {own.collection}, which is there: leave one of them out"
+            msg("{name} has no effect on the existing collection {collection}", name=chunks[0], collection=own.collection),
+            msg("leave one of them out"),
         )
     # In BEIR layout there is a collection for each embedding model.
     if not remakes or "collection" in changed or (folder and is_beir(folder)):
@@ -166,7 +190,7 @@ def system(
 
 
 def shown(spec: str) -> str:
-    """Return a system as it may be shown: without the values of keys, and of parameters, which may hold one."""
+    """Return a system without its secrets: the values of keys, and of parameters, which may hold one, become …"""
     if not _PAIR.match(spec) or _is_file(spec):
         return spec
     pairs = [part.partition("=") for part in _BETWEEN.split(spec)]
@@ -193,24 +217,35 @@ def _changes(spec: str) -> dict[str, Any]:
         try:
             found = dotenv_values(spec, encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{spec} cannot be read ({error}): save it as UTF-8 text") from None
+            raise SettingsError(
+                msg("{path} cannot be read ({reason})", path=spec, reason=error), msg("save it as UTF-8 text")
+            ) from None
         # Other programs have theirs there too.
         values = {name: value or "" for name, value in found.items() if name.upper().startswith(PREFIX)}
     elif _PAIR.match(spec):
         values = {name.strip(): value.strip() for name, _, value in (part.partition("=") for part in _BETWEEN.split(spec))}
     else:
-        raise SettingsError(f"{spec!r} is no system: write now, none, NAME=VALUE such as rerank_model=…, or name a .env file")
+        raise SettingsError(
+            msg("{system!r} is not a system", system=spec),
+            msg("write now, none, NAME=VALUE such as rerank_model=…, or name a .env file"),
+        )
     changed: dict[str, Any] = {}
     for name, value in values.items():
         field = name.lower().removeprefix(PREFIX.lower())
         if field not in Settings.model_fields:
             near = difflib.get_close_matches(field, Settings.model_fields, 1)
-            raise SettingsError(f"{field} is not a setting: " + (f"did you mean {near[0]}?" if near else "see .env.example"))
+            raise SettingsError(
+                msg("{name} is not a setting", name=field),
+                msg("did you mean {name}?", name=near[0]) if near else msg("see .env.example for all settings"),
+            )
         # Empty is the default, as in .env.
         changed[field] = value if value else Settings.model_fields[field].default
         if field == "rerank_parameters" and value:
             try:
                 changed[field] = json.loads(value)
             except ValueError:
-                raise SettingsError(f'{field} is not a JSON object: write it like {{"return_documents": false}}') from None
+                raise SettingsError(
+                    msg("{name} is not a JSON object", name=field),
+                    msg("write it like {example}", example='{"return_documents": false}'),
+                ) from None
     return changed

@@ -1,4 +1,4 @@
-"""Draft questions: a chat model writes them, a person accepts or drops them; before that they count nowhere."""
+"""Draft questions: a chat model writes them; they count once a person accepts them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from rag_app.labels import jsonl
 from rag_app.labels.labels import Labels
 from rag_app.pipeline import Pipeline
 from rag_app.types import Chunk, Record
+from rag_app.words import Message, msg
 
 # A shorter chunk seldom holds an answer.
 _LEAST = 200
@@ -38,31 +39,31 @@ class Drafts:
         return self.folder / "drafts.jsonl"
 
     def waiting(self) -> list[Draft]:
-        """Return the drafts that nobody has accepted or dropped, the oldest first."""
+        """Return the drafts that nobody has accepted or dropped, oldest first. RagError if a line is not a draft."""
         return [self._draft(row) for row in jsonl.read(self.path) if not row.get("dropped")]
 
     def add(self, draft: Draft) -> bool:
-        """Add a draft; False if it is there already."""
+        """Add a draft; False if the file has it already."""
         if any(_same(row, draft) for row in jsonl.read(self.path)):
             return False
         jsonl.append(self.path, draft.model_dump())
         return True
 
     def accept(self, draft: Draft, question: str = "", answer: str = "") -> None:
-        """Make a draft a labelled question, with words that a person mended if there are some."""
+        """Make a draft a labelled question, with the person's wording where given. RagError if the question exists."""
         said = question.strip() or draft.question, answer.strip() or draft.answer
         Labels(self.folder).add(*said, draft.document, draft.quote)
         jsonl.change(self.path, lambda rows: [row for row in rows if not _same(row, draft)])
 
     def drop(self, draft: Draft) -> None:
-        """Let a draft not be offered again."""
+        """Mark a draft as dropped, so that it is not drafted again."""
         jsonl.change(self.path, lambda rows: [row | {"dropped": True} if _same(row, draft) else row for row in rows])
 
     def _draft(self, row: jsonl.Row) -> Draft:
         try:
             return Draft(**{name: row[name] for name in Draft.model_fields})
         except (KeyError, ValueError):
-            raise RagError(f"{self.path} has a line that is no draft: remove it") from None
+            raise RagError(msg("{file} has a line that is not a draft", file=self.path), msg("remove the line")) from None
 
 
 def _same(row: jsonl.Row, draft: Draft) -> bool:
@@ -71,27 +72,29 @@ def _same(row: jsonl.Row, draft: Draft) -> bool:
 
 def draft(
     pipeline: Pipeline, documents: Sequence[str], n: int, drafts: Drafts, on_chunk: Callable[[int, int], None]
-) -> tuple[list[Draft], dict[str, int]]:
-    """Draft up to n questions, one a chunk, spread over the documents; return those added, and why others were left out.
+) -> tuple[list[Draft], dict[Message, int]]:
+    """Draft up to n questions, one a chunk, spread over the documents; return those added, and how many each reason excluded.
 
-    RagError if the chat model is the built-in one, which only quotes, or cannot be asked; what was drafted by then stays.
+    RagError if the chat model is the built-in one, which only quotes, or if it fails; earlier drafts are kept.
     """
     if not pipeline.rewrites:
-        raise RagError("the built-in chat model only quotes and cannot draft questions: set RAG_CHAT_URL and RAG_CHAT_MODEL")
+        raise RagError(
+            msg("the built-in chat model only quotes and cannot draft questions"), msg("set RAG_CHAT_URL and RAG_CHAT_MODEL")
+        )
     chunks = spread([[chunk for chunk, _, _ in pipeline.store.chunks_of(name)] for name in documents], n)
     if not chunks:
-        raise RagError(f"no chunk of these documents has {_LEAST} characters: name longer ones")
-    added, refused = [], Counter[str]()
+        raise RagError(msg("no chunk of these documents has {n} characters", n=_LEAST), msg("name longer documents"))
+    added, refused = [], Counter[Message]()
     for i, chunk in enumerate(chunks):
         on_chunk(i, len(chunks))
         reply, _ = pipeline.chat.reply(prompt.drafting(chunk.heading_path, chunk.text))
         found = read(reply, chunk)
-        if isinstance(found, str):
+        if isinstance(found, Message):
             refused[found] += 1
         elif drafts.add(found):
             added.append(found)
         else:
-            refused["that are there already or were dropped"] += 1
+            refused[msg("already drafted or dropped")] += 1
     return added, dict(refused)
 
 
@@ -109,18 +112,18 @@ def _bits_turned(i: int, n: int) -> int:
     return int(f"{i:0{width}b}"[::-1], 2)
 
 
-def read(reply: str, chunk: Chunk) -> Draft | str:
-    """Return a draft, or why a reply is none: its quote must stand in the chunk, letter by letter but for white space."""
+def read(reply: str, chunk: Chunk) -> Draft | Message:
+    """Return the draft in a reply, or why there is none: the quote must be in the chunk, white space aside."""
     start, end = reply.find("{"), reply.rfind("}")
     try:
         found = orjson.loads(reply[start : end + 1])
         question, answer, quote = (_said(found[name]) for name in ("question", "answer", "quote"))
     except (ValueError, KeyError, TypeError):
-        return "whose reply was not the JSON that was asked for"
+        return msg("the reply was not the requested JSON")
     if not question or not answer or not quote:
-        return "without a question, an answer or a quote"
+        return msg("the question, answer or quote was missing")
     if "".join(quote.split()) not in "".join(chunk.text.split()):
-        return "whose quote does not stand in the passage"
+        return msg("the quote is not in the passage")
     return Draft(question=question, answer=answer, document=chunk.document, quote=quote)
 
 

@@ -90,23 +90,25 @@ def drawn(section: Section, say: Words) -> Markup:
 
 def said(text: str, say: Words) -> Markup:
     """Return a message as HTML: `code` as code, texts that are not ours isolated and without control characters."""
-    line = re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(say(_isolated(text)))))
+    line = re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(say(_isolated(text, say)))))
     for mark, tag in ((_START, "<bdi>"), (_END, "</bdi>"), (_TICK, "`"), ("\n", "<br>")):
         line = line.replace(mark, tag)
     return Markup(line)  # noqa: S704
 
 
-def _isolated(text: str) -> Message:
+def _isolated(text: str, say: Words) -> Message:
     """Return a message whose texts that are not ours stand between marks."""
     message = text if isinstance(text, Message) else Message(text)
-    values = {name: _value(value) if isinstance(value, str) else value for name, value in message.values.items()}
+    values = {name: _value(value, say) if isinstance(value, str) else value for name, value in message.values.items()}
     return Message(message.template, values, many=message.many, n=message.n, context=message.context)
 
 
-def _value(value: str) -> str:
-    if isinstance(value, Message):
-        return _isolated(value)
-    shown = "".join(c for c in value if c.isprintable() or c in "\n\u200c\u200d")
+def _value(value: str, say: Words) -> str:
+    if isinstance(value, Message) and value.values:
+        return _isolated(value, say)
+    # A message without values may be a text of ours, and may be what an endpoint said.
+    text = say(value) if isinstance(value, Message) else value
+    shown = "".join(c for c in text if c.isprintable() or c in "\n\u200c\u200d")
     return f"{_START}{shown.replace('`', _TICK)}{_END}"
 
 

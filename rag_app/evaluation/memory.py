@@ -5,9 +5,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import orjson
@@ -23,27 +23,29 @@ from rag_app.retrieval import Retriever, VectorRetriever
 from rag_app.settings import Settings
 from rag_app.store.from_settings import open_store
 from rag_app.types import Answer, Candidate, Ranking, Receipt, Search, SearchMs
+from rag_app.words import KEEP, msg
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-# Raise it when a stage gives something else for the same: what was kept before is not taken then.
+# Raise it when a stage gives another result for the same input: what was kept before is then ignored.
 FORMAT = 3
 
 
 class Memory:
-    """One SQLite file of what stages gave, with the milliseconds that it took; whole after a kill.
+    """One SQLite file of what stages gave, with the milliseconds that it took; intact after a kill.
 
-    With `fresh`, what was kept before this moment is not taken.
+    With `fresh`, what was kept before this moment is ignored.
     """
 
     def __init__(self, folder: Path, *, fresh: bool = False) -> None:
+        """RagError if the file cannot be made or is not a database."""
         self.since = time.time() if fresh else 0.0
         self.path = folder / "memory.sqlite3"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None)
             self._file.execute("PRAGMA journal_mode=WAL")
-            # What a power cut takes is asked for again.
+            # What a power cut loses is requested again.
             self._file.execute("PRAGMA synchronous=NORMAL")
             self._file.execute("CREATE TABLE IF NOT EXISTS kept (key BLOB PRIMARY KEY, value BLOB, ms REAL, at REAL)")
         except (sqlite3.Error, OSError) as error:
@@ -56,9 +58,35 @@ class Memory:
         return (orjson.loads(rows[0][0]), rows[0][1]) if rows else None
 
     def keep(self, key: bytes, value: Any, ms: float) -> None:
-        """Keep a value of numbers, text, arrays and records."""
-        packed = orjson.dumps(value, default=lambda record: record.model_dump(mode="json"), option=orjson.OPT_SERIALIZE_NUMPY)
-        self._run("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (key, packed, ms, time.time()))
+        """Keep a value of numbers, text, arrays and records, and the milliseconds that it took to get."""
+        self._run("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", (key, _packed(value), ms, time.time()))
+
+    def keep_searches(self, run: Sequence[Any], searches: Mapping[str, Search]) -> None:
+        """Keep what a run measured: searches by the ids of their questions. Runs that found the same share it."""
+        keys = {}
+        for question, search in searches.items():
+            packed = _packed(search)
+            key = hashlib.sha256(packed).digest()
+            self._run("INSERT OR IGNORE INTO kept VALUES (?, ?, 0, ?)", (key, packed, time.time()))
+            keys[question] = key.hex()
+        self.keep(_key("run", run), keys, 0.0)
+
+    def search_of(self, run: Sequence[Any], question: str) -> Search:
+        """Return the search of a question as a run measured it, by the question's id; no endpoint or store is used.
+
+        RagError if it is not kept, as of a run by an older version, or cannot be read.
+        """
+        keys, _ = self.recall(_key("run", run)) or ({}, 0.0)
+        kept = self.recall(bytes.fromhex(keys[question])) if question in keys else None
+        try:
+            if kept:
+                return Search.model_validate(kept[0])
+        except ValueError:
+            log.debug("a search that is kept cannot be read: it is of another version")
+        raise RagError(
+            msg("The rankings of question {id} are not kept with this run", id=question),
+            msg("run the evaluation again to see them"),
+        )
 
     def _run(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
         try:
@@ -68,10 +96,19 @@ class Memory:
             raise self._error(error) from None
 
     def _error(self, error: Exception) -> RagError:
-        return RagError(f"{self.path} cannot be used ({error}): make room or remove it; what it held is asked for again")
+        return RagError(
+            msg("{path} cannot be used ({reason})", path=self.path, reason=error),
+            msg("free some disk space or remove it; what it held is then requested again"),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Let go of the file; what is asked at this moment is not kept."""
+        """Close the file; results that arrive later are not kept."""
         # SQLite must not be closed under another thread's statement.
         with self._lock:
             self._file.close()
@@ -101,14 +138,14 @@ class Stages:
         worth: Callable[[T], bool] = lambda found: True,
     ) -> T:
         """Return what is kept of a stage for `of`, as it is read, or what asking gives, which is kept if it is worth it."""
-        key = hashlib.sha256(orjson.dumps([FORMAT, stage, *of], option=orjson.OPT_SORT_KEYS)).digest()
+        key = _key(stage, of)
         try:
             if kept := self.memory.recall(key):
                 value = read(kept[0])
                 self.laps[stage] = kept[1]
                 return value
         except (ValueError, TypeError, LookupError):
-            # Of another version: asked for again, and replaced.
+            # Of another version: requested again, and replaced.
             log.debug("what is kept of %s cannot be read", stage)
         with self._counting:
             self.n_calls += 1
@@ -172,7 +209,7 @@ class RememberedReranker:
 
     def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
         def ask() -> tuple[list[Ranking | None], Receipt]:
-            # Every question is tried: two that fail say nothing of the next.
+            # Every question is tried: two failures say nothing about the next question.
             self.reranker.breaker.reset()
             reranked, receipt = self.reranker.rerank(question, candidates)
             return [c.rerank for c in reranked], receipt
@@ -195,7 +232,7 @@ class RememberedReranker:
 
 
 class RememberedChat:
-    """A chat model that looks into the memory first. An answer that was cut short is not kept."""
+    """A chat model that looks into the memory first. An answer whose stream ended early is not kept."""
 
     def __init__(self, chat: Chat, stages: Stages) -> None:
         self.chat = chat
@@ -211,7 +248,7 @@ class RememberedChat:
         def read(kept: Any) -> tuple[Answer | None, tuple[int | None, int | None]]:
             return Answer.model_validate(kept[0]), (kept[1][0], kept[1][1])
 
-        # Its citations name chunks: the same texts may stand in another collection under other names.
+        # Its citations name chunks: the same texts may have other names in another collection.
         of = (self.chat.fingerprint, list(messages), [[c.id, c.document] for c in passages])
         answer, tokens = self.stages.kept(
             "answer", of, ask, read, lambda found: bool(found[0] and found[0].finish != "cut_short")
@@ -231,9 +268,13 @@ class RememberedChat:
 
 
 class RememberingPipeline:
-    """The pipeline that serves questions, with stages that look into a memory first; times are as first measured."""
+    """The pipeline that serves questions, with stages that look into a memory first; times are as first measured.
+
+    Whoever opened the memory closes it, after the pipeline.
+    """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
+        """EmptyCollectionError if there is no such collection, RecipeError if other embeddings made it."""
         self.settings = settings
         self.stages = Stages(memory)
         self.store = open_store(settings)
@@ -248,7 +289,7 @@ class RememberingPipeline:
 
     @property
     def n_calls(self) -> int:
-        """How many stages were asked, not remembered."""
+        """How many calls the memory did not save."""
         return self.stages.n_calls
 
     def search(self, question: str, **options: Any) -> Search:
@@ -267,9 +308,8 @@ class RememberingPipeline:
         return self.pipeline.answer_without_rerank(search)
 
     def close(self) -> None:
-        """Close the memory, the store and all connections; what is asked at this moment is not kept."""
+        """Close the store and all connections."""
         self.pipeline.close()
-        self.stages.memory.close()
 
 
 class _Told(Answering):
@@ -277,3 +317,14 @@ class _Told(Answering):
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
+
+
+def _key(stage: str, of: Sequence[Any]) -> bytes:
+    return hashlib.sha256(orjson.dumps([FORMAT, stage, *of], option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _packed(value: Any) -> bytes:
+    def plain(record: Any) -> Any:
+        return record.model_dump(mode="json", context=KEEP)
+
+    return orjson.dumps(value, default=plain, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -11,10 +11,11 @@ from rag_app.errors import RagError
 from rag_app.evaluation.memory import RememberingPipeline
 from rag_app.evaluation.sets import Question
 from rag_app.types import Record, Search
+from rag_app.words import NOTHING, Said
 
-# Told (done, of, failed) after every question.
+# Called as (done, of, failed) after every question.
 OnQuestion = Callable[[int, int, int], None]
-# Failures in a row after which an endpoint is taken to be down.
+# An endpoint counts as down after this many failures in a row.
 GIVE_UP = 10
 
 
@@ -31,20 +32,20 @@ class Asked:
 
     question: Question
     search: Search | None
-    failure: str = ""
+    failure: str = NOTHING
     down: bool = False
 
 
 class Failure(Record):
-    """Questions, by id, that something happened to for a reason."""
+    """How many questions failed, were skipped or got a warning for one reason, and their ids."""
 
-    reason: str
+    reason: Said
     questions: int
     ids: tuple[str, ...] = ()
 
 
 class Stage(Record):
-    """A stage's milliseconds, and its tokens over all questions if every reply told them."""
+    """A stage's time in milliseconds, as median and 95th percentile, and its tokens over all questions if all are known."""
 
     name: str
     p50: float
@@ -53,7 +54,7 @@ class Stage(Record):
 
 
 def stage(name: str, ms: Sequence[float], tokens: Sequence[int | None]) -> Stage:
-    """Return a stage from its milliseconds and tokens of each question; there is one at least."""
+    """Return a stage from the milliseconds and tokens of each question, at least one."""
     known = [n for n in tokens if n is not None]
     p50, p95 = (float(value) for value in np.percentile(ms, [50, 95]))
     return Stage(name=name, p50=p50, p95=p95, tokens=sum(known) if len(known) == len(tokens) else None)
@@ -63,7 +64,7 @@ class Counts(Record):
     """Questions by what became of them: measured; failed; unanswerable; unjudged (nothing relevant known in this collection).
 
     Of those measured, the reranker scored some candidates only in `partial`, and was not asked in `skipped`. `lost` counts
-    judgements whose words stand in no chunk.
+    judgements that match no chunk.
     """
 
     questions: int
@@ -87,8 +88,8 @@ def ask_all(
 ) -> list[Asked]:
     """Return every question with its search, in order. What failed is asked a second time at the end.
 
-    What was remembered costs no call, so a run that was broken off goes on where it ended. After ten failures in a row the
-    rest is not asked, and has failed for the same reason: an endpoint is down.
+    What is kept costs no call, so an interrupted run resumes where it stopped. After GIVE_UP failures in a row of an
+    endpoint the rest fail for the same reason, without being asked.
     """
     answered: dict[str, Asked] = {}
 
@@ -110,7 +111,7 @@ def ask_all(
 
     if several(questions):
         several([asked.question for asked in answered.values() if asked.failure])
-    reason = next((asked.failure for asked in reversed(answered.values()) if asked.down), "")
+    reason = next((asked.failure for asked in reversed(answered.values()) if asked.down), NOTHING)
     return [answered.get(question.id) or Asked(question, None, reason) for question in questions]
 
 
@@ -118,6 +119,6 @@ def _ask(pipeline: RememberingPipeline, question: Question, n_candidates: int, r
     try:
         search = pipeline.search(question.text, n_candidates=n_candidates, rerank=rerank)
     except RagError as error:
-        return Asked(question, None, str(error), isinstance(error, EndpointError))
+        return Asked(question, None, error.message, isinstance(error, EndpointError))
     failed = search.rerank.status == "fallback"
-    return Asked(question, search, search.rerank.reason if failed else "", failed)
+    return Asked(question, search, search.rerank.reason if failed else NOTHING, failed)

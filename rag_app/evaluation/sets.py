@@ -1,6 +1,6 @@
-"""Evaluation sets: questions with the chunks that answer them, from our labels or a folder in BEIR layout.
+"""Evaluation sets: questions with the chunks that answer them, from our labels or a folder in BEIR format.
 
-In BEIR layout (Thakur et al. 2021) a folder holds corpus.jsonl[.gz] (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`)
+In BEIR format (Thakur et al. 2021) a folder holds corpus.jsonl[.gz] (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`)
 and qrels.tsv. Beyond BEIR a query may hold `answer` or `answers`, and `answer` null or `answerable` false says that
 nothing in the corpus answers it.
 """
@@ -22,6 +22,7 @@ from rag_app.labels import jsonl
 from rag_app.labels.labels import Labels
 from rag_app.store.protocol import Store
 from rag_app.types import Chunk
+from rag_app.words import Message, joined, msg
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Question:
     """A question, the ids of chunks with their grades (0: judged, and not relevant), and what is expected of an answer.
 
     `answers` is None where nothing is known, and empty where the documents do not answer the question. `lost` are judgements
-    whose words stand in no chunk of today.
+    that match no chunk.
     """
 
     id: str
     text: str
     qrels: Mapping[str, int]
     answers: tuple[str, ...] | None = None
-    lost: tuple[str, ...] = ()
+    lost: tuple[Message, ...] = ()
 
     @property
     def answerable(self) -> bool:
@@ -73,7 +74,9 @@ class EvalSet:
         """Return the same questions with the judgements of what is stored; the others are lost."""
 
         def there(q: Question) -> Question:
-            lost = tuple(f"{name} is not stored" for name, grade in q.qrels.items() if name not in names and grade > 0)
+            lost = tuple(
+                msg("{name} is not stored", name=name) for name, grade in q.qrels.items() if name not in names and grade > 0
+            )
             return replace(q, qrels={name: grade for name, grade in q.qrels.items() if name in names}, lost=lost)
 
         return replace(self, questions=tuple(map(there, self.questions)), left_out=left_out)
@@ -84,22 +87,22 @@ class EvalSet:
 
 
 def name_of(folder: Path) -> str:
-    """Return how the set of a folder is called: by its last two parts, which tell one `test` from another."""
+    """Return the name of a folder's set: its last two parts, since many folders are called `test`."""
     return "/".join(folder.resolve().parts[-2:])
 
 
 def is_beir(folder: Path) -> bool:
-    """Whether a folder is meant to be in BEIR layout: it has a corpus, or qrels as BEIR names them."""
+    """Whether a folder seems to be in BEIR format: it has a corpus, or qrels as BEIR names them."""
     return _corpus(folder) is not None or (_qrels(folder).is_file() and not (folder / "qrels.jsonl").is_file())
 
 
 def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
-    """Return our labelled questions with each judgement mapped onto the chunks of today. RagError if there are none."""
+    """Return our labelled questions with each judgement mapped onto the chunks of the store. RagError if there are none."""
     queries, judgements, state = labels.questions(), labels.judgements(), store.revision
     if not queries:
         raise RagError(
-            f"{labels.folder} holds no labelled questions: judge candidates on the page, draft some with "
-            "`rag-app questions`, or name a folder in BEIR layout"
+            msg("{folder} has no labelled questions", folder=labels.folder),
+            msg("judge candidates on the page, draft some with `rag-app questions`, or name a folder in BEIR format"),
         )
     texts = {name: Spread([c for c, _, _ in store.chunks_of(name)]) for name in {row["document"] for row in judgements}}
     judged: dict[str, list[jsonl.Row]] = {}
@@ -107,14 +110,14 @@ def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
         judged.setdefault(row["query"], []).append(row)
     questions = []
     for query in queries:
-        # Words that stand wholly in a chunk say more of it than a longer quote that it has a part of.
+        # A quote that is wholly in the chunk counts before a longer one that is partly in it.
         whole: dict[str, int] = {}
         partly: dict[str, int] = {}
         lost = []
         for row in judged.get(query["_id"], []):
             holding = texts[row["document"]].holders(row["quote"])
             if not holding:
-                lost.append(f"{row['document']}: {row['quote'][:80]}")
+                lost.append(joined(": ", (row["document"], row["quote"][:80])))
             for chunk in holding:
                 found = whole if "".join(row["quote"].split()) in "".join(chunk.text.split()) else partly
                 found[chunk.id] = max(row["grade"], found.get(chunk.id, 0))
@@ -123,7 +126,7 @@ def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
 
 
 class Spread:
-    """A document as far as its chunks have it, without white space, and where each letter stands in it."""
+    """A document as far as its chunks have it, without white space, and the place of each letter in it."""
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
         letters: dict[int, str] = {}
@@ -134,10 +137,10 @@ class Spread:
         self.spans = [(bisect_left(places, c.start), bisect_left(places, c.end), c) for c in chunks]
 
     def holders(self, quote: str) -> list[Chunk]:
-        """Return the chunks that hold quoted words, by the overlap of their spans; none if the words stand nowhere.
+        """Return the chunks that hold quoted words, by the overlap of their spans; none if the words occur nowhere.
 
         A chunk holds them if it has half of the quote, or half of it is quoted: one does, however the quote is cut. Words that
-        stand in several places are held in each.
+        occur several times are held in each place.
         """
         sought = "".join(quote.split())
         holding: dict[str, Chunk] = {}
@@ -153,7 +156,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Beir:
-    """A folder in BEIR layout as read: records (id, title, text), questions, and what the corpus' content hashes to."""
+    """A folder in BEIR format as read: records (id, title, text), questions, and what the corpus' content hashes to."""
 
     name: str
     records: tuple[tuple[str, str, str], ...]
@@ -162,33 +165,35 @@ class Beir:
 
 
 def read_beir(folder: Path) -> Beir:
-    """Read a folder in BEIR layout. RagError, which names the file and line, if something is not as it should be."""
+    """Read a folder in BEIR format. RagError, which names the file and line, if something is missing or malformed."""
     corpus = _corpus(folder)
-    missing = [] if corpus else ["corpus.jsonl or corpus.jsonl.gz"]
+    missing = [] if corpus else ["corpus.jsonl"]
     missing += [path.name for path in (folder / "queries.jsonl", _qrels(folder)) if not path.is_file()]
     if corpus is None or missing:
-        needs = "it needs corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv"
-        raise RagError(f"{folder} is no evaluation set: {needs}, and has no {' and no '.join(missing)}")
+        raise RagError(
+            msg("{folder} is not an evaluation set, {missing} missing", folder=folder, missing=joined(", ", missing)),
+            msg("add corpus.jsonl or corpus.jsonl.gz, queries.jsonl and qrels.tsv"),
+        )
     records: dict[str, tuple[str, str, str]] = {}
     for n, row in _rows(corpus):
         identity, text = _identity(corpus, n, row), row.get("text")
         title = row["title"] if isinstance(row.get("title"), str) else ""
         if not jsonl.is_text(text) or not jsonl.is_text(title):
-            raise RagError(f"{corpus}, line {n} needs _id and text: mend or remove the line")
+            raise jsonl.bad_line(corpus, n, msg("needs _id and text"))
         if identity in records:
-            raise RagError(f"{corpus}, line {n} has the _id {identity} a second time: mend or remove the line")
+            raise jsonl.bad_line(corpus, n, msg("repeats the _id {id}", id=identity))
         records[identity] = (identity, title, text)
     qrels = read_qrels(_qrels(folder))
     questions = []
     for n, row in _rows(folder / "queries.jsonl"):
         identity, text = _identity(folder / "queries.jsonl", n, row), row.get("text")
         if not jsonl.is_text(text) or not text.strip():
-            raise RagError(f"{folder / 'queries.jsonl'}, line {n} needs _id and text: mend or remove the line")
+            raise jsonl.bad_line(folder / "queries.jsonl", n, msg("needs _id and text"))
         questions.append(Question(identity, text, qrels.get(identity, {}), _answers(row)))
     if len({q.id for q in questions}) < len(questions):
-        raise RagError(f"{folder / 'queries.jsonl'} has an _id twice: every question needs its own")
+        raise RagError(msg("{path} repeats an _id", path=folder / "queries.jsonl"), msg("give every question its own"))
     if not questions or not records:
-        raise RagError(f"{folder} has no questions, or its corpus no records: name another folder")
+        raise RagError(msg("{folder} has no questions or no records", folder=folder), msg("name another folder"))
     digest = hashlib.sha256(json.dumps(sorted(records.values())).encode()).hexdigest()
     return Beir(folder.resolve().name, tuple(records.values()), EvalSet(name_of(folder), tuple(questions)), digest)
 
@@ -207,7 +212,7 @@ def _identity(path: Path, n: int, row: jsonl.Row) -> str:
     """Return a row's _id, without the white space around it that qrels cannot have."""
     identity = row.get("_id")
     if not jsonl.is_text(identity) or not identity.strip():
-        raise RagError(f"{path}, line {n} needs _id and text: mend or remove the line")
+        raise jsonl.bad_line(path, n, msg("needs _id and text"))
     return identity.strip()
 
 
@@ -217,7 +222,9 @@ def _rows(path: Path) -> Iterator[tuple[int, jsonl.Row]]:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return jsonl.numbered(path, content.decode("utf-8-sig"))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise RagError(f"{path} cannot be read ({error}): mend it or name another folder") from None
+        raise RagError(
+            msg("{path} cannot be read ({reason})", path=path, reason=error), msg("fix it or name another folder")
+        ) from None
 
 
 def _answers(row: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -12,12 +12,12 @@ Better = Literal["with", "without", "neither"]
 
 
 def rate(folder: Path, answer_id: str, ask: Ask, rating: Literal["up", "down"] | None, comment: str = "") -> None:
-    """Store whether an answer was good, None if that is taken back, and what was said of it."""
+    """Store whether an answer was good (None: undone), and a comment. RagError if the file cannot be written."""
     _add(folder, "rating", answer_id, ask, {"rating": rating, "comment": comment})
 
 
 def vote(folder: Path, answer_id: str, ask: Ask, better: Better, left: str) -> None:
-    """Store which of two answers, shown blind, was the better; `left` is the one that stood on the left."""
+    """Store which of two answers, shown blind, was better; `left` says which was on the left. RagError as for `rate`."""
     other = ask.without_rerank
     _add(
         folder,

@@ -1,4 +1,4 @@
-"""JSON Lines files that several people add to: a lock around each change, and each file whole or as it was."""
+"""JSON Lines files that several processes add to: each change is locked, and is made wholly or not at all."""
 
 import json
 import os
@@ -10,55 +10,61 @@ from typing import Any, TypeGuard
 from filelock import FileLock, Timeout
 
 from rag_app.errors import RagError
+from rag_app.words import Message, msg
 
 Row = dict[str, Any]
 
 
 def read(path: Path) -> list[Row]:
-    """Return the rows of a file, none if it is not there. RagError, which names the line, if one is no JSON object."""
+    """Return the rows of a file, none if it is missing. RagError, which names the line, if one is not a JSON object."""
     try:
         text = path.read_text("utf-8") if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise RagError(f"{path} cannot be read ({error}): mend or remove it") from None
+        raise RagError(msg("{path} cannot be read ({reason})", path=path, reason=error), msg("fix or remove it")) from None
     return [row for _, row in numbered(path, text)]
 
 
 def numbered(path: Path, text: str) -> Iterator[tuple[int, Row]]:
-    """Yield number and row of each line of a file's text that has one. RagError as `read` has it."""
+    """Yield number and row of each line of a file's text that has one. RagError as for `read`."""
     for n, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RagError(f"{path}, line {n} is not JSON ({error}): mend or remove the line") from None
+            raise bad_line(path, n, msg("is not JSON ({reason})", reason=error)) from None
         if not isinstance(row, dict):
-            raise RagError(f"{path}, line {n} is not a JSON object: mend or remove the line")
+            raise bad_line(path, n, msg("is not a JSON object"))
         yield n, row
 
 
+def bad_line(path: Path, n: int, what: Message) -> RagError:
+    """Return the error of a line, numbered from 1, of a file that people write; `what` follows its name."""
+    return RagError(msg("{path}, line {n} {what}", path=path, n=n, what=what), msg("fix or remove the line"))
+
+
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether a value is text that can be written down: JSON can hold halves of characters, which cannot."""
+    """Whether a value is text that can be encoded: JSON can hold lone surrogates, which cannot."""
     return isinstance(value, str) and value.encode("utf-8", "replace").decode() == value
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row at the end."""
-    with _alone(path):
+    """Add a row at the end. RagError if the file cannot be written."""
+    with _locked(path):
         held = path.read_bytes() if path.exists() else b""
         joint = b"" if not held or held.endswith(b"\n") else b"\n"
         try:
             with path.open("ab") as file:
                 file.write(joint + _line(row))
         except OSError:
-            # Half a line would be in the way of every later read.
+            # Half a line would break every later read.
             os.truncate(path, len(held))
             raise
 
 
 def change(path: Path, rows: Callable[[list[Row]], list[Row]]) -> None:
-    """Replace the rows by what a function makes of them."""
-    with _alone(path):
+    """Replace the rows by what a function returns for them. RagError if the file cannot be read or written."""
+    with _locked(path):
         partial = path.with_name(f".{path.name}.part")
         partial.write_bytes(b"".join(map(_line, rows(read(path)))))
         partial.replace(path)
@@ -69,12 +75,14 @@ def _line(row: Row) -> bytes:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
             yield
     except Timeout:
-        raise RagError(f"{path} is being written by another for ten seconds already: try again") from None
+        raise RagError(msg("{path} has been locked by another process for 10 s", path=path), msg("try again")) from None
     except OSError as error:
-        raise RagError(f"{path} cannot be written ({error.strerror or error}): check its permissions") from None
+        raise RagError(
+            msg("{path} cannot be written ({reason})", path=path, reason=error.strerror or error), msg("check its permissions")
+        ) from None

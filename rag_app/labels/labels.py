@@ -12,9 +12,10 @@ from pathlib import Path
 from rag_app.errors import RagError
 from rag_app.labels import jsonl
 from rag_app.types import Candidate
+from rag_app.words import msg
 
 GRADE = 2
-# How the ids of questions begin that were added on the page, and of those that a model drafted and a person accepted.
+# Prefixes of the ids of questions that were added on the page, and of accepted drafts.
 ADDED = "page-"
 DRAFTED = "draft-"
 
@@ -34,22 +35,23 @@ class Labels:
         return self.folder / "qrels.jsonl"
 
     def grade(self, question: str, candidate: Candidate) -> int | None:
-        """Return how a candidate was judged for a question (by words of it, if a person quoted only these), None if not yet."""
+        """Return the grade of a candidate for a question, by a quote in it or around it; None if it is not judged."""
         judged = self._judged(question)
         of_it = [row["grade"] for row in judged if _is_of(row, candidate)]
-        # Of a longer quote it has a part: that counts where nobody judged its own words.
+        # A longer quote around it counts only where no quote is within it.
         around = [row["grade"] for row in judged if _is_around(row, candidate)]
         return max(of_it or around, default=None)
 
     def judge(self, question: str, candidate: Candidate, grade: int | None) -> None:
-        """Write down the grade of a candidate for a question, or take it back (None); a question that is new is added.
+        """Store the grade of a candidate for a question, or remove it (None); a new question is added.
 
-        RagError if the question is labelled as one that nothing answers.
+        RagError if the question is labelled as unanswerable, or the files cannot be written.
         """
         query = self._find(question)
         if query is not None and grade and "answer" in query and query["answer"] is None:
             raise RagError(
-                f"{self.queries} says that no document answers this question ({query['_id']}): take out its answer null first"
+                msg("{file} says that no document answers this question ({id})", file=self.queries, id=query["_id"]),
+                msg('remove its "answer": null first'),
             )
         identity = str(query["_id"]) if query else f"{ADDED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
         row = {"query": identity, "document": candidate.document, "quote": candidate.text, "grade": grade}
@@ -58,7 +60,7 @@ class Labels:
             mine = [other for other in rows if other.get("query") == identity and _is_of(other, candidate)]
             if grade is None:
                 return [other for other in rows if other not in mine]
-            # Words that a person chose stay as they were quoted.
+            # The words that a person quoted stay.
             return [other | {"grade": grade} if other in mine else other for other in rows] if mine else [*rows, row]
 
         def asked(rows: list[jsonl.Row]) -> list[jsonl.Row]:
@@ -72,9 +74,9 @@ class Labels:
         jsonl.change(self.queries, asked)
 
     def add(self, question: str, answer: str, document: str, quote: str) -> None:
-        """Add a question with its answer and the words of a document that hold it. RagError if it is there already."""
+        """Add a question with its answer and the words of a document that hold it. RagError if the question exists."""
         if self._find(question):
-            raise RagError(f"{self.queries} has this question already: drop the draft")
+            raise RagError(msg("{file} already has this question", file=self.queries), msg("drop the draft"))
         identity = f"{DRAFTED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
         jsonl.append(self.qrels, {"query": identity, "document": document, "quote": quote, "grade": GRADE})
         jsonl.append(self.queries, {"_id": identity, "text": question, "answer": answer})
@@ -93,31 +95,36 @@ class Labels:
         return next((query for query in self.questions() if _squeezed(query["text"]) == _squeezed(question)), None)
 
     def questions(self) -> list[jsonl.Row]:
-        """Return the questions. RagError, which names the file, if a line lacks something or an _id is there twice."""
+        """Return the questions. RagError, which names the file, if a line is incomplete or an _id repeats."""
         rows = jsonl.read(self.queries)
         if any(not jsonl.is_text(row.get(name)) or not row[name].strip() for row in rows for name in ("_id", "text")):
-            raise RagError(f"{self.queries}: every line needs _id and text: mend or remove the one that does not")
+            raise RagError(msg("{file} has a line without _id or text", file=self.queries), msg("fix or remove the line"))
         if twice := [name for name, n in Counter(row["_id"] for row in rows).items() if n > 1]:
-            raise RagError(f"{self.queries} has the _id {twice[0]} twice: every question needs its own")
+            raise RagError(
+                msg("{file} repeats the _id {id}", file=self.queries, id=twice[0]), msg("give every question its own")
+            )
         return rows
 
     def judgements(self) -> list[jsonl.Row]:
-        """Return the judgements. RagError, which names the line, if one lacks something."""
+        """Return the judgements. RagError, which names the judgement, if one is incomplete."""
         rows = jsonl.read(self.qrels)
         for n, row in enumerate(rows, 1):
             words = all(isinstance(row.get(name), str) for name in ("query", "document", "quote"))
             if not words or not isinstance(row.get("grade"), int):
-                raise RagError(f"{self.qrels}, judgement {n} needs query, document, quote and a whole grade: mend or remove it")
+                raise RagError(
+                    msg("{file}, judgement {n} needs query, document, quote and a whole grade", file=self.qrels, n=n),
+                    msg("fix or remove it"),
+                )
         return rows
 
 
 def _is_of(row: jsonl.Row, candidate: Candidate) -> bool:
-    """Whether a judgement is of a candidate: its quote stands in it."""
+    """Whether a judgement is of a candidate: its quote is in it."""
     return row.get("document") == candidate.document and _squeezed(str(row.get("quote"))) in _squeezed(candidate.text)
 
 
 def _is_around(row: jsonl.Row, candidate: Candidate) -> bool:
-    """Whether a candidate stands in what was quoted, as where chunks have become smaller."""
+    """Whether a candidate is within the quote, as after chunks have become smaller."""
     return row.get("document") == candidate.document and _squeezed(candidate.text) in _squeezed(str(row.get("quote")))
 
 

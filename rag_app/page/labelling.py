@@ -14,16 +14,16 @@ from rag_app.page.say import t
 from rag_app.page.visit import visit
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Search, after_rerank
-from rag_app.words import msg
+from rag_app.words import msg, nmsg
 
-# So many of the first before and after reranking are judged: a pool, as TREC takes it.
+# How many of the first before and after reranking are judged: a pool, as in TREC.
 DEPTH = 10
-# Grade: how it is called, its key.
-GRADES = {2: (msg("Relevant"), "y"), 1: (msg("Partly"), "p"), 0: (msg("Not"), "n")}
+# Grade: its name and its key.
+GRADES = {2: (msg("Relevant"), "y"), 1: (msg("Partly relevant"), "p"), 0: (msg("Not relevant"), "n")}
 
 
 def label(settings: Settings) -> None:
-    """Let the candidates of a question be judged."""
+    """Offer the candidates of a question one by one, to judge."""
     labels = Labels(settings.eval_path)
     questions = {row["_id"]: row for row in labels.questions()}
     judged = {row["query"] for row in labels.judgements()}
@@ -32,7 +32,7 @@ def label(settings: Settings) -> None:
     st.caption(
         plain(
             t(
-                "{judged} of {n} questions have a judgement, {nothing} are marked as having no answer. Kept in {file}.",
+                "Judged questions: {judged} of {n}. Marked as unanswerable: {nothing}. Saved to {file}.",
                 judged=len(judged & set(questions)),
                 n=len(questions),
                 nothing=len(nothing),
@@ -52,19 +52,19 @@ def label(settings: Settings) -> None:
             placeholder=t("Choose a question, or type a new one"),
         )
     if not known or not known.strip():
-        states.note(t("Those without a judgement come first."), "info")
+        states.note(msg("Questions without a judgement come first."), "info")
         return
     question = known.strip()
     pool = pooled(find(settings.collection, resources.revision(settings.collection), question))
     if not pool:
-        states.note(t("Nothing was found."), "search_off")
+        states.note(msg("Nothing was found."), "search_off")
         return
     grades = {c.id: labels.grade(question, c) for c in pool}
     done = sum(grade is not None for grade in grades.values())
     st.progress(done / len(pool), t("{done} of {n} candidates judged", done=done, n=len(pool)))
     at = _place(question, [c.id for c in pool], grades)
     if at is None:
-        states.note(t("All of these candidates are judged."), "task_alt")
+        states.note(msg("All candidates are judged."), "task_alt")
         at = 0
     shown = pool[at]
     grade = grades[shown.id]
@@ -83,21 +83,21 @@ def label(settings: Settings) -> None:
                 args=(labels, question, shown, value, at),
             )
         st.button(
-            t("Take back"),
+            t("Undo"),
             key="take_back",
             shortcut="t",
             disabled=grade is None,
             on_click=_judge,
             args=(labels, question, shown, None, at),
         )
-        st.button(t("Before"), key="go_before", shortcut="Left", disabled=at == 0, on_click=_go, args=(question, at - 1))
+        st.button(t("Previous"), key="go_before", shortcut="Left", disabled=at == 0, on_click=_go, args=(question, at - 1))
         st.button(
             t("Next"), key="go_next", shortcut="Right", disabled=at == len(pool) - 1, on_click=_go, args=(question, at + 1)
         )
     st.caption(
         t(
-            "The first {n} before and after reranking, in an order that does not tell where they stood. What is not "
-            "judged counts as not relevant.",
+            "The first {n} before and after reranking, shuffled, so rank doesn't bias you. Candidates without a judgement "
+            "count as not relevant.",
             n=DEPTH,
         )
     )
@@ -110,13 +110,13 @@ def find(collection: str, revision: str, question: str) -> Search:
 
 
 def pooled(search: Search) -> list[Candidate]:
-    """Return the first candidates of both orders, in an order of neither."""
+    """Return the first DEPTH candidates of both orders, shuffled by a fixed hash."""
     first = {c.id: c for c in (*search.candidates[:DEPTH], *sorted(search.candidates, key=after_rerank)[:DEPTH])}
     return sorted(first.values(), key=lambda c: hashlib.sha256(f"{search.question}{c.id}".encode()).digest())
 
 
 def _place(question: str, ids: list[str], grades: dict[str, int | None]) -> int | None:
-    """Return which candidate is shown: the one gone to, else the first that is not judged."""
+    """Return which candidate is shown: the one chosen, else the first without a judgement."""
     gone_to = visit().labelled
     if gone_to and gone_to[0] == question and gone_to[1] < len(ids):
         return gone_to[1]
@@ -125,7 +125,7 @@ def _place(question: str, ids: list[str], grades: dict[str, int | None]) -> int 
 
 def _judge(labels: Labels, question: str, candidate: Candidate, grade: int | None, at: int) -> None:
     if states.stored(lambda: labels.judge(question, candidate, grade)):
-        # On to the next that is not judged; what is taken back stays in view.
+        # On to the next without a judgement; one that was undone stays in view.
         visit().labelled = (question, at) if grade is None else None
 
 
@@ -134,17 +134,25 @@ def _go(question: str, at: int) -> None:
 
 
 def drafts(settings: Settings) -> None:
-    """Let drafted questions be accepted, as they are or mended, or dropped."""
+    """Offer drafted questions one by one, to accept as they are or edited, or to drop."""
     kept = Drafts(Path(settings.eval_path))
     waiting = kept.waiting()
     if not waiting:
         states.show(
-            t("No drafts are waiting"),
-            t("The chat model can draft questions from documents; none counts before you accept it."),
-            t("Run rag-app questions DOCS, with documents as rag-app documents lists them."),
+            msg("No drafts are waiting"),
+            msg("The chat model can draft questions from documents; they count once you accept them."),
+            msg("Run `rag-app questions DOCS` (names as in `rag-app documents`)."),
         )
         return
-    st.caption(t("{n} drafts are waiting. None counts before you accept it.", n=len(waiting)))
+    st.caption(
+        t(
+            nmsg(
+                "{n} draft is waiting. It counts once you accept it.",
+                "{n} drafts are waiting. They count once you accept them.",
+                len(waiting),
+            )
+        )
+    )
     draft = waiting[0]
     key = hashlib.sha256(draft.model_dump_json().encode()).hexdigest()[:12]
     st.text_input(t("Question"), draft.question, key=f"question-{key}")
@@ -159,7 +167,7 @@ def drafts(settings: Settings) -> None:
         )
 
     def accept() -> None:
-        # As they are at the click, which may be what ended the typing.
+        # Read at the click, which may itself have ended the typing.
         question, answer = (str(st.session_state[f"{name}-{key}"]) for name in ("question", "answer"))
         states.stored(lambda: kept.accept(draft, question, answer))
 
