@@ -172,7 +172,7 @@ def test_a_draft_counts_when_it_is_accepted_also_with_mended_words(site: Site, v
     # The click on Accept is what ends the typing.
     page.get_by_label("Question", exact=True).fill("Mended?")
     page.get_by_role("button", name="Accept").click()
-    page.get_by_text("1 drafts are waiting").wait_for()
+    page.get_by_text("1 draft is waiting").wait_for()
     page.get_by_role("button", name="Drop").click()
     page.get_by_text("No drafts are waiting").wait_for()
     added = [row for row in jsonl.read(labels / "queries.jsonl") if row["_id"].startswith("draft-")]
