@@ -104,7 +104,9 @@ def test_a_question_is_opened_by_keyboard_and_failures_are_said(site: Site, visi
     assert len(site.wire.sent) == n
 
 
-def test_rankings_of_a_run_whose_collection_is_gone_are_shown_and_what_was_not_kept_is_said(site: Site, visit: Callable[..., Page]) -> None:
+def test_rankings_are_shown_without_the_collection_and_what_was_not_kept_is_said(
+    site: Site, visit: Callable[..., Page]
+) -> None:
     page = visit("/evaluate")
     measure(page)
     (path,) = (site.folder / "data" / "runs").glob("*.json")

@@ -165,6 +165,25 @@ class TestEval:
         with pytest.raises(RagError, match="changed during the run: run it again"):
             bench.ask(30)
 
+    def test_the_measured_rankings_are_shown_from_what_is_kept(self, beir: Path, settings: Settings, wire: Wire) -> None:
+        with Bench(settings, beir, store_records, at_once=1) as bench:
+            asked = bench.ask(12)
+            measured = bench.report(asked, ["nDCG@10"], 12)
+            bench.keep(measured, asked)
+            with open_store(bench.settings) as store:
+                store.drop()
+        (path,) = settings.runs_path.glob("*.json")
+        n = len(wire.sent)
+        for one in asked[:3]:
+            search = runs.measured(settings.runs_path, runs.read(path), one.question.id)
+            assert search == one.search and len(search.candidates) == 12 and search.rerank.status == "applied"
+        assert len(wire.sent) == n
+        with pytest.raises(RagError, match="rankings of question none are not kept with this run"):
+            runs.measured(settings.runs_path, measured, "none")
+        later = measured.model_copy(update={"when": measured.when + 1})
+        with pytest.raises(RagError, match="run the evaluation again to see them"):
+            runs.measured(settings.runs_path, later, asked[0].question.id)
+
     def test_what_is_kept_of_another_version_is_asked_for_again(self, beir: Path, wire: Wire) -> None:
         first = report(beir)
         with sqlite3.connect("data/runs/memory.sqlite3") as kept:
