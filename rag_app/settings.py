@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     rerank_api_key: SecretStr = Field(SecretStr(""), description="Another key for rerank only.")
     rerank_timeout: float = Field(30, gt=0, description="Seconds to wait for a rerank request.")
     rerank_deadline: float = Field(45, gt=0, description="Seconds that a rerank may take in all, with its retries.")
-    rerank_dialect: RerankDialect = Field("auto", description="auto, flat, top_k, mixedbread, tei, dashscope or nim.")
+    rerank_dialect: RerankDialect = Field("auto", description=f"{', '.join(get_args(RerankDialect))}.")
     rerank_auth: str = Field("bearer", description="How the key is sent: bearer, raw, or the name of a header for it.")
     rerank_parameters: Annotated[dict[str, Any], NoDecode] = Field(
         {}, description="JSON object that is merged into the rerank request."

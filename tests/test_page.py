@@ -15,10 +15,11 @@ from bs4 import BeautifulSoup
 from streamlit.testing.v1 import AppTest
 
 from rag_app.errors import RagError
-from rag_app.page import hostile
+from rag_app.page import hostile, layout
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
 from rag_app.page.visit import Visit
 from rag_app.settings import Settings
+from rag_app.words import msg
 from tests.helpers import ROOT, extracted, run
 from tests.wire import Reply, Wire, chat, embeddings
 
@@ -297,6 +298,16 @@ class TestAsk:
         monkeypatch.setenv("RAG_N_PASSAGES", "many")
         text = said(page.run())
         assert "Invalid setting" in text and "RAG_N_PASSAGES" in text
+
+    def test_an_error_that_any_page_raises_is_a_state_with_its_remedy(
+        self, page: AppTest, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(controls: Any) -> None:
+            raise RagError(msg("it is *full*"), msg("empty it"))
+
+        monkeypatch.setitem(layout.PAGES, "ask", ("Ask", "forum", fails))
+        text = said(page.run())
+        assert "<p>it is *full*</p>" in text and "→ empty it" in text
 
 
 def reversed_order(body: Any) -> Reply:

@@ -1,4 +1,4 @@
-"""The contract of a store: what any must do, held against Chroma embedded and as a server."""
+"""The contract of a store: what any must do that `from_settings` opens; today Chroma, embedded and as a server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rag_app.errors import RagError
-from rag_app.store.chroma import ChromaStore
+from rag_app.settings import load_settings
+from rag_app.store.from_settings import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
 from rag_app.store.stored import EmptyCollectionError, Version
@@ -39,13 +40,13 @@ def vectors(*angles: float) -> np.ndarray:
     return np.array([[np.cos(np.radians(a)), np.sin(np.radians(a))] for a in angles], dtype=np.float32)
 
 
-# A store of one's own is one more parameter here.
 @pytest.fixture(params=["embedded", "server"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path, keep: Any) -> Open:
     """Return a function that opens the collection of this test; `create` makes it where it is missing."""
     url = request.getfixturevalue("chroma_server") if request.param == "server" else ""
     name = f"contract-{request.node.name.partition('[')[0][-40:].strip('_')}"
-    return lambda create=True, collection=name: keep(ChromaStore(tmp_path / "chroma", url, collection, create=create))
+    place = {"chroma_path": tmp_path / "chroma", "chroma_url": url}
+    return lambda create=True, collection=name: keep(open_store(load_settings(**place, collection=collection), create=create))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from typing import Any
 
 import streamlit as st
 
-from rag_app.errors import RagError
 from rag_app.page import resources, result, states
 from rag_app.page.asking import history_of, run
 from rag_app.page.hostile import plain, visible
@@ -24,11 +23,7 @@ MAX_QUESTION = 4000
 def page(controls: Any) -> None:
     """Lay out the page."""
     st.title(plain(resources.title_and_icon()[0]), anchor=False)
-    try:
-        lay_out(controls, visit())
-    except RagError as error:
-        resources.outdated(error)
-        states.show_error(error)
+    lay_out(controls, visit())
 
 
 def lay_out(controls: Any, visit: Visit) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from rag_app.doctor import Finding, examine
 from rag_app.endpoints.endpoint import Stage
 from rag_app.errors import RagError
-from rag_app.page import resources, states
+from rag_app.page import resources
 from rag_app.page.hostile import html, joined
 from rag_app.page.say import t, w
 from rag_app.settings import STAGES, Settings
@@ -35,11 +35,7 @@ def page(controls: Any) -> None:
         )
     if reread:
         resources.forget()
-    try:
-        settings = resources.settings()
-    except RagError as error:
-        states.show_error(error)
-        return
+    settings = resources.settings()
     kept = _kept(settings.model_dump_json())
     if again or reread or not kept.findings:
         _examine(settings, kept)

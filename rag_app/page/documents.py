@@ -42,45 +42,41 @@ POLL_SECONDS = 1.0
 def page(controls: Any) -> None:
     """Lay out the page."""
     st.title(t("Documents"), anchor=False)
+    with controls:
+        names = resources.collection_names()
+        collection = st.selectbox(
+            t("Collection"),
+            names,
+            key=Widget.COLLECTION,
+            bind="query-params",
+            accept_new_options=True,
+            help=t("Type a new name to create a collection."),
+        )
     try:
-        with controls:
-            names = resources.collection_names()
-            collection = st.selectbox(
-                t("Collection"),
-                names,
-                key=Widget.COLLECTION,
-                bind="query-params",
-                accept_new_options=True,
-                help=t("Type a new name to create a collection."),
-            )
-        try:
-            settings = resources.of(collection)
-        except SettingsError as error:
-            states.show(t("This name cannot be used"), t(error.message), t("Choose a different name."))
-            return
-        try:
-            stored = resources.stored(settings.collection)
-        except EmptyCollectionError:
-            stored = []
-        problem, visit().problem = visit().problem, None
-        if problem:
-            states.show_error(problem)
-        add(settings)
-        runs(settings)
-        if not stored:
-            states.show(
-                t("No documents yet"),
-                t("The collection {collection} has no documents.", collection=settings.collection),
-                t("Upload some above, or run rag-app ingest PATH."),
-            )
-            return
-        chosen = choose(settings, stored)
-        act(settings, chosen)
-        if len(chosen) == 1:
-            show_chunks(settings, chosen[0])
-    except RagError as error:
-        resources.outdated(error)
-        states.show_error(error)
+        settings = resources.of(collection)
+    except SettingsError as error:
+        states.show(t("This name cannot be used"), t(error.message), t("Choose a different name."))
+        return
+    try:
+        stored = resources.stored(settings.collection)
+    except EmptyCollectionError:
+        stored = []
+    problem, visit().problem = visit().problem, None
+    if problem:
+        states.show_error(problem)
+    add(settings)
+    runs(settings)
+    if not stored:
+        states.show(
+            t("No documents yet"),
+            t("The collection {collection} has no documents.", collection=settings.collection),
+            t("Upload some above, or run rag-app ingest PATH."),
+        )
+        return
+    chosen = choose(settings, stored)
+    act(settings, chosen)
+    if len(chosen) == 1:
+        show_chunks(settings, chosen[0])
 
 
 def add(settings: Settings) -> None:

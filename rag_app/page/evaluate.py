@@ -35,22 +35,16 @@ RUNS = 50
 def page(controls: Any) -> None:
     """Lay out the page."""
     st.title(t("Evaluate"), anchor=False)
-    try:
-        with controls:
-            collection = st.selectbox(t("Collection"), resources.collection_names(), key=Widget.COLLECTION, bind="query-params")
-            settings = resources.of(collection)
-        view = remembered(
-            st.segmented_control, msg("What to do"), VIEWS, Widget.VIEW, required=True, label_visibility="collapsed"
-        )
-        if view == "label":
-            labelling.label(settings)
-        elif view == "drafts":
-            labelling.drafts(settings)
-        else:
-            measure(settings)
-    except RagError as error:
-        resources.outdated(error)
-        states.show_error(error)
+    with controls:
+        collection = st.selectbox(t("Collection"), resources.collection_names(), key=Widget.COLLECTION, bind="query-params")
+        settings = resources.of(collection)
+    view = remembered(st.segmented_control, msg("What to do"), VIEWS, Widget.VIEW, required=True, label_visibility="collapsed")
+    if view == "label":
+        labelling.label(settings)
+    elif view == "drafts":
+        labelling.drafts(settings)
+    else:
+        measure(settings)
 
 
 def measure(settings: Settings) -> None:

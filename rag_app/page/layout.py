@@ -1,4 +1,4 @@
-"""What every visit begins with: look, language, and the pages with their addresses."""
+"""What every visit begins with: look, language, the pages with their addresses, and the errors that they raise."""
 
 from functools import partial
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from rag_app import colours
-from rag_app.extras import MissingExtraError
+from rag_app.errors import RagError
 from rag_app.page import ask, connections, documents, resources, states
 from rag_app.page.say import remembered, t
 from rag_app.page.visit import Widget, visit
@@ -19,11 +19,8 @@ CSS = Path(__file__).with_name("style.css")
 
 def evaluation(controls: Any) -> None:
     """Show the page Evaluate; its statistics take a second to load, which nobody else waits for."""
-    try:
-        from rag_app.page import evaluate
-    except MissingExtraError as error:
-        states.show_error(error)
-        return
+    from rag_app.page import evaluate
+
     evaluate.page(controls)
 
 
@@ -48,4 +45,9 @@ def main() -> None:
         name: st.Page(partial(draw, controls), title=t(title), icon=f":material/{icon}:", url_path=name, default=i == 0)
         for i, (name, (title, icon, draw)) in enumerate(PAGES.items())
     }
-    st.navigation(list(visit().pages.values()), position="top").run()
+    page = st.navigation(list(visit().pages.values()), position="top")
+    try:
+        page.run()
+    except RagError as error:
+        resources.outdated(error)
+        states.show_error(error)

@@ -17,7 +17,7 @@ from rag_app.errors import RagError
 from rag_app.store.chroma_client import Database, revision
 from rag_app.store.chroma_rows import Row, chunk_fields, documents_of, metadata_of, newest, row_of
 from rag_app.store.recipe import check_dimension, check_recipe
-from rag_app.store.stored import LANGUAGE, REINDEX, REPLACED, EmptyCollectionError, StoredDocument, Version, is_database
+from rag_app.store.stored import REINDEX, REPLACED, EmptyCollectionError, StoredDocument, Version, is_database, meant
 from rag_app.types import Candidate, Chunk
 from rag_app.words import msg
 
@@ -191,24 +191,14 @@ class ChromaStore:
 
     def _where(self, only: Sequence[str]) -> Any:
         """Return Chroma's filter for what names mean (a document, a folder/, language:de); RagError if one means nothing."""
-        languages = [name.removeprefix(LANGUAGE) for name in only if name.startswith(LANGUAGE)]
-        names = [name for name in only if not name.startswith(LANGUAGE)]
-        ways: list[Any] = [{"language": {"$in": languages}}] if languages else []
-        if names:
-            stored = self.documents()
-            below = {name: [d for d in stored if d == name or (name.endswith("/") and d.startswith(name))] for name in names}
-            if gone := [name for name, found in below.items() if not found]:
-                raise RagError(
-                    msg("no longer in collection {collection}: {names}", collection=self.name, names=", ".join(gone)),
-                    msg("remove it from the filter"),
-                )
-            documents = sorted({document for found in below.values() for document in found})
-            if len(documents) > _MOST_NAMED:
-                raise RagError(
-                    msg("the filter names {n:,} documents, more than {most:,}", n=len(documents), most=_MOST_NAMED),
-                    msg("choose smaller folders"),
-                )
-            ways.append({"document": {"$in": documents}})
+        languages, documents = meant(self.name, only, self.documents)
+        if len(documents) > _MOST_NAMED:
+            raise RagError(
+                msg("the filter names {n:,} documents, more than {most:,}", n=len(documents), most=_MOST_NAMED),
+                msg("choose smaller folders"),
+            )
+        values = {"language": languages, "document": documents}
+        ways: list[Any] = [{field: {"$in": sorted(named)}} for field, named in values.items() if named]
         return {"$or": ways} if len(ways) > 1 else ways[0] if ways else None
 
     def _query(self, vector: Vectors, n: int, where: Any) -> tuple[list[tuple[dict[str, Any], float]], int]:

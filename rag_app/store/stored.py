@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -67,6 +68,23 @@ class EmptyCollectionError(RagError):
             msg("collection {collection} in {place} is empty", collection=collection, place=place),
             msg("run `rag-app ingest PATH` first"),
         )
+
+
+def meant(collection: str, only: Sequence[str], documents: Callable[[], Iterable[str]]) -> tuple[set[str], set[str]]:
+    """Return the languages and the stored documents that a filter means: documents, folders/, language:de.
+
+    RagError if a name means no document; `documents` is called only where there are such names.
+    """
+    languages = {name.removeprefix(LANGUAGE) for name in only if name.startswith(LANGUAGE)}
+    names = [name for name in only if not name.startswith(LANGUAGE)]
+    known = list(documents()) if names else []
+    below = {name: [d for d in known if d == name or (name.endswith("/") and d.startswith(name))] for name in names}
+    if gone := [name for name, found in below.items() if not found]:
+        raise RagError(
+            msg("no longer in collection {collection}: {names}", collection=collection, names=", ".join(gone)),
+            msg("remove it from the filter"),
+        )
+    return languages, {document for found in below.values() for document in found}
 
 
 def is_database(folder: Path) -> bool:
