@@ -430,7 +430,7 @@ class TestLabels:
         assert after["questions"] == 5 and after["measured"] == before["measured"] + 1 and drafts.waiting() == []
         # The same question again is no new draft that would count twice.
         reply["quote"] = "invented words"
-        assert "whose quote does not stand in the passage" in run("questions", "long.md").stderr
+        assert "the quote is not in the passage" in run("questions", "long.md").stderr
 
     def test_the_builtin_chat_model_cannot_draft(self, labels: Labels, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("RAG_CHAT_URL", "builtin")

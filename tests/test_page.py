@@ -495,7 +495,6 @@ class TestWords:
         page.run()
         assert "提问" in [b.label for b in page.button]
 
-    @pytest.mark.xfail(reason="the messages of errors are being brought in", strict=False)
     def test_where_endpoints_fail_nothing_is_said_in_english_by_a_language_that_has_all_sentences(
         self, page: AppTest, wire: Wire, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -73,7 +73,7 @@ class TestJsonLines:
     def test_a_broken_line_is_named(self, tmp_path: Path, line: str) -> None:
         path = tmp_path / "rows.jsonl"
         path.write_bytes(f'{{"a": 1}}\n{line}\n'.encode("utf-8", "surrogateescape"))
-        with pytest.raises(RagError, match=r"rows.jsonl.*mend or remove"):
+        with pytest.raises(RagError, match=r"rows.jsonl.*fix or remove"):
             jsonl.read(path)
 
     def test_a_change_that_fails_leaves_the_file_as_it_was(self, tmp_path: Path) -> None:
