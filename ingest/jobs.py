@@ -12,6 +12,7 @@ from pathlib import Path
 from ingest import sync
 from ingest.files import File, Found
 from ingest.planning import Failure, Plan, look_through
+from ingest.reindex import reindex as rebuild
 from ingest.sync import Progress, Report
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.opening import open_embeddings
@@ -146,7 +147,7 @@ def reindex(settings: Settings, progress: Progress) -> Report:
     """Make the collection again from its documents' files, as `rag-app reindex` does."""
     cutting, limits = sync.cutting_and_limits(settings)
     with _opened(settings) as (store, embeddings):
-        return sync.reindex(store, embeddings, cutting, limits, progress)
+        return rebuild(store, embeddings, cutting, limits, progress)
 
 
 @contextmanager

@@ -1,10 +1,9 @@
 """Sync: make the collection equal to the files. A second run does nothing; a broken-off run is completed by the next."""
 
-import hashlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from unicodedata import normalize
 
 import numpy as np
 
-from ingest import planning
 from ingest.chunk import Cutting
-from ingest.files import File, Found
+from ingest.files import Found
 from ingest.lock import collection_lock
 from ingest.planning import Failure, Plan, Task, planned, staying
 from ingest.worker import Limits, Prepared, Workers, result
@@ -24,9 +22,9 @@ from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
-from rag_app.store.stored import REINDEX, EmptyCollectionError, Version
+from rag_app.store.stored import REINDEX, Version
 from rag_app.types import Chunk, Record
-from rag_app.words import Message, joined, msg
+from rag_app.words import msg
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
 VERSION = "2"
@@ -158,85 +156,6 @@ def ingest(
     )
 
 
-def reindex(
-    old: Store,
-    embeddings: Embeddings,
-    cutting: Cutting = Cutting(),
-    limits: Limits = Limits(),
-    progress: Progress | None = None,
-    *,
-    force: bool = False,
-) -> Report:
-    """Rebuild a collection from the files of its documents, beside the old one, then let it take the old one's place.
-
-    Questions go on meanwhile. RagError, and the old collection stays, if a document's file is gone or fails now; `force`
-    takes that loss. An interrupted one is resumed.
-    """
-    with collection_lock(old), old.sibling(f"{old.name}{REINDEX}") as new:
-        known = old.documents()
-        if not known:
-            raise EmptyCollectionError.of(old.name, old.place)
-        roots = {document.version.root for document in known.values()}
-        files = [File(document.path, document.version.root, name) for name, document in known.items()]
-        gone = {file.document for file in files if not file.path.is_file()}
-        if gone and not force:
-            raise RagError(
-                msg("{names} can no longer be read, so the old collection is kept", names=_names(gone)),
-                msg("restore it, or run `rag-app reindex --force`"),
-            )
-        if new.recipe != recipe(embeddings, cutting):
-            new.drop()
-        found = Found([file for file in files if file.document not in gone], [Path(root) for root in roots])
-        report = ingest(found, new, embeddings, cutting, limits, progress, force=True)
-        lost = {failure.path for state in ("failed", "skipped", "empty") for failure in getattr(report.documents, state)}
-        if (lost or not report.chunks.stored) and not force:
-            raise RagError(
-                msg("{names} cannot be read now, so the old collection is kept", names=_names(lost)),
-                msg("fix it, or drop it with `rag-app reindex --force`"),
-            )
-        new.replace(old.name)
-        dropped = len(known) - len(new.documents())
-    return report.model_copy(update={"documents": report.documents.model_copy(update={"removed": dropped})})
-
-
-def ingest_with_settings(
-    old: Store, settings: Settings, embeddings: Embeddings, on_file: Callable[[int, int], None] = lambda done, of: None
-) -> str:
-    """Ingest the files of a collection with other settings, into one of its own, and return its name.
-
-    If the collection was made by these settings it is its own. RagError if a file is gone.
-    """
-    cutting, limits = cutting_and_limits(settings)
-    wanted = recipe(embeddings, cutting)
-    if old.recipe == wanted:
-        return old.name
-    known = old.documents()
-    files = [File(document.path, document.version.root, name) for name, document in known.items()]
-    if gone := {file.document for file in files if not file.path.is_file()}:
-        raise RagError(msg("{names} can no longer be read", names=_names(gone)), msg("restore it, or `rag-app forget` it"))
-    found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
-    if changed := planning.plan(found, old, prune=False).changed:
-        raise RagError(
-            msg("{names} changed since it was ingested", names=_names(changed)),
-            msg("run `rag-app ingest` first, so that only the setting differs"),
-        )
-    digest = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()[:8]
-    done: Counter[str] = Counter()
-
-    def ended(document: str, state: State, reason: str) -> None:
-        done[state] += 1
-        on_file(done.total(), len(files))
-
-    with old.sibling(f"eval-{old.name}-{digest}") as new:
-        report = ingest(found, new, embeddings, cutting, limits, Progress(file=ended), force=True)
-    if failed := report.documents.failed:
-        raise RagError(
-            msg("{name} cannot be read now ({reason})", name=failed[0].path, reason=failed[0].reason),
-            msg("fix it, or `rag-app forget` it"),
-        )
-    return new.name
-
-
 def chosen(store: Store, names: Sequence[str]) -> list[str]:
     """Return the documents that names mean: documents or folders as `Store.documents` has them, or paths of the file system.
 
@@ -286,12 +205,6 @@ def foreign(languages: dict[str, int]) -> dict[str, int]:
     # One document in fifty may as well be misjudged.
     known = (builtin.LANGUAGE, language.UNDETERMINED)
     return {code: count for code, count in languages.items() if code not in known and 50 * count >= total}
-
-
-def _names(documents: Iterable[str]) -> Message:
-    names = sorted(documents)
-    shown = joined(", ", names[:3])
-    return msg("{names} and {n} more", names=shown, n=len(names) - 3) if len(names) > 3 else shown
 
 
 class _Run:

@@ -28,7 +28,8 @@ from ingest.lock import collection_lock
 from ingest.planning import look_through, plan
 from ingest.readers.document import Block, Document
 from ingest.readers.load import read
-from ingest.sync import Report, chosen, forget, reindex, reset
+from ingest.reindex import reindex
+from ingest.sync import Report, chosen, forget, reset
 from ingest.worker import Limits, Workers
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError

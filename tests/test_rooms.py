@@ -57,7 +57,7 @@ OWNERS = {
     "py3langid": "rag_app/language.py",
     "sentencex": "rag_app/language.py",
     "pydantic_settings": "rag_app/settings.py",
-    "typer": "rag_app/cli/app.py rag_app/cli/corpus.py rag_app/cli/measuring.py rag_app/cli/terminal.py",
+    "typer": " ".join(f"rag_app/cli/{name}.py" for name in ("app", "corpus", "drafting", "measuring", "terminal")),
     "pebble": "ingest/worker.py",
     "pathspec": "ingest/files.py",
     "filelock": "ingest/lock.py rag_app/labels/jsonl.py",

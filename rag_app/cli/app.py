@@ -12,7 +12,7 @@ from rich.text import Text
 
 from rag_app import colours
 from rag_app.cli import corpus as commands
-from rag_app.cli import measuring
+from rag_app.cli import drafting, measuring
 from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, t
 from rag_app.errors import RagError
 from rag_app.types import FATES, STAGES, Ask, Search, arrow
@@ -51,6 +51,7 @@ def about(
 
 commands.add_to(app)
 measuring.add_to(app)
+app.command()(drafting.questions)
 
 
 @app.command()

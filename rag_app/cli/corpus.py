@@ -117,6 +117,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
     For another embedding model, prefix or chunk size. It is built beside the old collection, which answers questions until
     the new one takes its place. An interrupted one is resumed.
     """
+    from ingest import reindex as rebuilding
     from ingest import sync
     from rag_app.endpoints.opening import open_embeddings
     from rag_app.store.from_settings import open_store
@@ -124,7 +125,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
     settings = configure(collection=collection)
     cutting, limits = sync.cutting_and_limits(settings)
     with open_store(settings) as old, closing(open_embeddings(settings)) as embeddings, progress_bar() as progress:
-        report = sync.reindex(old, embeddings, cutting, limits, progress, force=force)
+        report = rebuilding.reindex(old, embeddings, cutting, limits, progress, force=force)
     show(report, settings, as_json)
     if report.documents.failed:
         raise typer.Exit(1)
@@ -170,7 +171,7 @@ def documents(collection: CollectionOption = None, as_json: JsonOption = False) 
     counts = msg(
         "{documents}, {chunks} in {collection}", documents=n_documents, chunks=n_chunks, collection=settings.collection
     )
-    out.print(printable(counts), style="bold")
+    out.print(counts, style="bold")
     for what, value in sorted(recipe.items()):
         out.print(printable(f"{what.replace('_', ' ')}: {value or '–'}"), style="dim")
 
@@ -198,9 +199,9 @@ def forget(
         forgotten = sync.forget(store, meant)
     for document, n in forgotten.items():
         line = nmsg("forgotten: {document} ({n} chunk)", "forgotten: {document} ({n} chunks)", n, document=document)
-        out.print(printable(line))
+        out.print(line)
     note = msg("note: the next ingest of their folder brings them back, unless a .ragignore names them")
-    err.print(printable(note), style="dim")
+    err.print(note, style="dim")
 
 
 def reset(
@@ -260,7 +261,7 @@ def show_report(report: Any, settings: Settings) -> None:
         skipped=len(d.skipped),
         failed=len(d.failed),
     )
-    out.print(printable(line))
+    out.print(line)
     line = msg(
         "{stored}: {embedded} embedded in {requests}, {deleted} deleted, {seconds:.1f} s",
         stored=nmsg("{n} chunk stored", "{n} chunks stored", c.stored),
@@ -269,7 +270,7 @@ def show_report(report: Any, settings: Settings) -> None:
         deleted=c.deleted,
         seconds=report.seconds,
     )
-    out.print(printable(line), style="dim")
+    out.print(line, style="dim")
 
 
 def show_plan(plan: Any, settings: Settings) -> None:
@@ -285,7 +286,7 @@ def show_plan(plan: Any, settings: Settings) -> None:
         collection=settings.collection,
         **{state: len(getattr(plan, state)) for state in ("added", "changed", "moved", "removed", "unchanged")},
     )
-    out.print(printable(line), style="bold")
+    out.print(line, style="bold")
     err.print(printable(msg("note: a file may turn out empty, skipped or failed only when it is read")), style="dim")
 
 
@@ -302,7 +303,7 @@ def warn_of_languages(languages: dict[str, int]) -> None:
             total=total,
             language=language.name(code),
         )
-        err.print(printable(note), style="yellow")
+        err.print(note, style="yellow")
 
 
 class Stored(ProgressColumn):

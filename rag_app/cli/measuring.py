@@ -1,8 +1,6 @@
-"""The commands that measure: rag-app eval, sweep, compare, gate, questions."""
+"""The commands that measure: rag-app eval, sweep, compare, gate."""
 
-import json
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable, w
-from rag_app.errors import RagError, SettingsError
+from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, printable, w
+from rag_app.errors import SettingsError
 from rag_app.settings import Settings
+from rag_app.types import Record
 from rag_app.words import Message, joined, msg, nmsg
 
 FolderArgument = Annotated[
@@ -120,12 +119,9 @@ def evaluate(
             bench.keep(result, asked)
         if save_run:
             write_trec(save_run, asked)
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        showing.show_report(result, moved)
     if html:
         page.write(html, page.of_report(result, w()))
+    give(result, as_json, lambda: showing.show_report(result, moved))
 
 
 def sweep(
@@ -162,12 +158,9 @@ def sweep(
     with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar(msg("asking")) as told:
         asked = bench.ask(max(settings.n_candidates, *of_candidates), told)
     result = swept(bench.evalset.name, asked, bench.settings, of_candidates, of_passages, metric)
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        showing.show_sweep(result)
     if html:
         page.write(html, page.of_sweep(result, w()))
+    give(result, as_json, lambda: showing.show_sweep(result))
 
 
 def compare(
@@ -196,7 +189,7 @@ def compare(
     For example: rag-app compare now none rerank_model=BAAI/bge-reranker-v2-m3 chunk_size=500. Other chunk settings or another
     embedding model are ingested into a collection of their own, from the files of this one.
     """
-    from ingest import sync
+    from ingest.reindex import ingest_with_settings
     from rag_app.cli import reports as showing
     from rag_app.evaluation import html_report as page
     from rag_app.evaluation import measures
@@ -211,18 +204,15 @@ def compare(
     reports = []
     for system in systems:
         with progress_bar(msg("ingesting with these settings")) as told:
-            own = settings_of(system, settings, folder, sync.ingest_with_settings, told)
+            own = settings_of(system, settings, folder, ingest_with_settings, told)
         with bench_of(own, folder, fresh=fresh, at_once=at_once, sample=sample) as bench:
             n = candidates or own.n_candidates
             with progress_bar(msg("asking {system}", system=shown(system))) as told:
                 reports.append(bench.report(bench.ask(n, told, rerank=system != "none"), [name], n))
     result = comparison([shown(system) for system in systems], reports, name)
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        showing.show_comparison(result)
     if html:
         page.write(html, page.of_comparison(result, w()))
+    give(result, as_json, lambda: showing.show_comparison(result))
 
 
 def gate(
@@ -260,100 +250,24 @@ def gate(
     with bench_of(settings, folder, fresh=fresh, at_once=at_once, sample=sample) as bench, progress_bar(msg("asking")) as told:
         now = bench.report(bench.ask(n, told), [comparing.GATED], n)
     result = comparing.gate(now, stored, min_ndcg, max_drop)
-    if as_json:
-        typer.echo(result.model_dump_json(indent=2))
-    else:
-        showing.show_gate(result, now)
+    give(result, as_json, lambda: showing.show_gate(result, now))
     if not result.passed:
         raise typer.Exit(1)
-
-
-def questions(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="DOCS", help="Documents or folders of the collection, as `rag-app documents` names them."),
-    ] = None,
-    collection: CollectionOption = None,
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="Drafts to make, each from another chunk.")] = 10,
-    as_json: JsonOption = False,
-) -> None:
-    """Draft test questions from documents with the chat model, for you to accept or drop.
-
-    A draft is kept in drafts.jsonl in RAG_EVAL_PATH and counts once you accept it: in a terminal, here, or on the page
-    Evaluate. Without DOCS, you review the waiting drafts.
-    """
-    from ingest import sync
-    from rag_app.cli import reports as showing
-    from rag_app.evaluation.drafts import Drafts, draft
-    from rag_app.pipeline import Pipeline
-
-    settings = configure(collection=collection)
-    drafts = Drafts(settings.eval_path)
-    if names:
-        with Pipeline.open(settings) as pipeline, progress_bar(msg("drafting")) as told:
-            documents = sync.chosen(pipeline.store, names)
-            made, refused = draft(pipeline, documents, n, drafts, lambda done, of: told(done, of, 0))
-        err.print(
-            nmsg("{n} question drafted, in {file}", "{n} questions drafted, in {file}", len(made), file=drafts.path),
-            style="dim",
-        )
-        for reason, count in refused.items():
-            err.print(
-                nmsg("left out: {n} draft: {reason}", "left out: {n} drafts: {reason}", count, reason=reason), style="yellow"
-            )
-    waiting = drafts.waiting()
-    if as_json:
-        typer.echo(json.dumps({"drafts": [one.model_dump() for one in waiting]}, indent=2, ensure_ascii=False))
-    elif not waiting:
-        out.print(msg("no drafts are waiting: name documents to draft from, as in `rag-app documents`"))
-    elif sys.stdin.isatty():
-        go_through(drafts, waiting)
-    else:
-        for one in waiting:
-            showing.show_draft(one)
-        out.print(
-            nmsg(
-                "{n} draft is waiting: accept or drop it on the page Evaluate, or in a terminal with `rag-app questions`",
-                "{n} drafts are waiting: accept or drop them on the page Evaluate, or in a terminal with `rag-app questions`",
-                len(waiting),
-            )
-        )
-
-
-def go_through(drafts: Any, waiting: Sequence[Any]) -> None:
-    """Ask of each draft whether it is accepted or dropped."""
-    from rag_app.cli import reports as showing
-
-    accepted = dropped = 0
-    for i, one in enumerate(waiting, 1):
-        out.print()
-        out.print(msg("{n} of {of}", n=i, of=len(waiting)), style="dim")
-        showing.show_draft(one)
-        asked = printable(msg("accept, drop, later or quit? [a/d/l/q]"))
-        said = typer.prompt(asked, default="l", show_default=False).strip().lower()[:1]
-        if said == "q":
-            break
-        if said == "a":
-            try:
-                drafts.accept(one)
-                accepted += 1
-            except RagError as error:
-                err.print(msg("error: {error}", error=error), style="red")
-        elif said == "d":
-            drafts.drop(one)
-            dropped += 1
-    left = len(drafts.waiting())
-    out.print(
-        msg("{accepted} accepted, {dropped} dropped, {left} waiting", accepted=accepted, dropped=dropped, left=left),
-        style="bold",
-    )
 
 
 def add_to(app: typer.Typer) -> None:
     """Make the commands part of the application's command line."""
     app.command(name="eval")(evaluate)
-    for command in (sweep, compare, gate, questions):
+    for command in (sweep, compare, gate):
         app.command()(command)
+
+
+def give(result: Record, as_json: bool, show: Callable[[], None]) -> None:
+    """Print a result as JSON, or as `show` does."""
+    if as_json:
+        typer.echo(result.model_dump_json(indent=2))
+    else:
+        show()
 
 
 @contextmanager

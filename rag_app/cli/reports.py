@@ -10,7 +10,6 @@ from rag_app import colours
 from rag_app.cli.terminal import out, printable
 from rag_app.evaluation import comparing_sections, report_sections, sections, sweep_sections
 from rag_app.evaluation.comparing import Comparison, Gate
-from rag_app.evaluation.drafts import Draft
 from rag_app.evaluation.report import Report
 from rag_app.evaluation.sections import Chart, Columns, Fold, Heading, Section, Sentence
 from rag_app.evaluation.sweep import Sweep
@@ -47,13 +46,6 @@ def show_gate(gate: Gate, now: Report) -> None:
     show(comparing_sections.of_gate(gate, now))
 
 
-def show_draft(draft: Draft) -> None:
-    print_line(draft.question, "bold")
-    print_line(
-        msg("  answer: {answer}\n  {document}: “{quote}”", answer=draft.answer, document=draft.document, quote=draft.quote)
-    )
-
-
 def show(parts: Iterable[Section]) -> None:
     """Print sections, one below the other."""
     for section in parts:
@@ -79,7 +71,7 @@ def show(parts: Iterable[Section]) -> None:
 
 
 def print_line(text: str, style: str = "") -> None:
-    out.print(printable(text), style=style)
+    out.print(text, style=style)
 
 
 def fold(section: Fold) -> None:
