@@ -445,10 +445,12 @@ class TestPage:
 
 
 def reported() -> None:
+    import streamlit as st
+
     from rag_app.page import report_view
     from tests.test_golden import REPORT
 
-    report_view.show(REPORT)
+    report_view.show(REPORT, lambda question: st.caption(f"rankings of {question}"))
 
 
 class TestFiles:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         t("type"): [Path(d.document).suffix.lstrip(".").upper() for d in found],
         t("chunks"): [d.chunks for d in found],
         t("language"): [t(language.name(d.language)) for d in found],
-        t("indexed"): [time.strftime("%Y-%m-%d %H:%M", time.localtime(d.version.when)) for d in found],
+        t("indexed"): [datetime.fromtimestamp(d.version.when, UTC).astimezone() for d in found],
     }
     if not all(d.whole for d in found):
         rows[t("state")] = ["" if d.whole else t("incomplete: add it again") for d in found]
@@ -246,6 +247,12 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         selection_mode="multi-row",
         key=table_key,
         height=min(36 * len(found) + 40, 420),
+        # In a window of common width, all columns are seen.
+        column_config={
+            t("document"): st.column_config.TextColumn(width=230),
+            t("title"): st.column_config.TextColumn(width=200),
+            t("indexed"): st.column_config.DatetimeColumn(format="localized", width=140),
+        },
         alt=t("The documents that are stored"),
     )
     chosen = st.multiselect(

@@ -47,7 +47,7 @@ def draw(sections: Iterable[Section], show: Rankings | None = None) -> None:
                 with st.expander(plain(t(section.title))):
                     draw(section.body)
                     if show and section.question:
-                        rankings(section.question, show)
+                        rankings(section, show)
             case Columns():
                 for place, column in zip(st.columns(len(section.columns)), section.columns, strict=True):
                     with place:
@@ -84,10 +84,11 @@ def question(outcome: Outcome, report: Report, show: Rankings) -> None:
     show(outcome.id)
 
 
-def rankings(question: str, show: Rankings) -> None:
+def rankings(fold: Fold, show: Rankings) -> None:
     """Offer the rankings of a question, and show them below when they are asked for."""
-    if st.button(t(msg("Show its rankings")), key=f"show-{question}"):
-        show(question)
+    # A question may be among those that moved, and among the answers.
+    if st.button(t(msg("Show its rankings")), key=f"show-{fold.title}-{fold.question}"):
+        show(fold.question)
 
 
 def downloads(report: Report) -> None:

@@ -265,7 +265,8 @@ def receipt(search: Search, pipeline: Pipeline) -> str:
     r = search.rerank
     price = cost(search, pipeline.settings)
     tokens = [nmsg("{n:,} token", "{n:,} tokens", r.tokens)] if r.tokens else []
-    facts = [*r.facts, *tokens, *(price.said if price else ())]
+    # Where it failed or was skipped, the effect says so already.
+    facts = [*(r.facts if r.status in ("applied", "partial") else ()), *tokens, *(price.said if price else ())]
     items = markup([html("<li><bdi>{fact}</bdi></li>", fact=t(fact)) for fact in facts])
     reason = html("<p><bdi>{reason}</bdi></p>", reason=t(r.reason)) if r.reason else ""
     warnings = markup([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=t(warning)) for warning in r.warnings])
