@@ -48,7 +48,7 @@ lock: setup
 corpus: setup
 	$(BIN)/python data/build_corpus.py
 
-# Take the README's pictures anew; needs Chromium.
+# Take the README's pictures again; needs Chromium.
 screenshots: setup
 	$(BIN)/python data/take_pictures.py
 

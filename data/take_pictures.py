@@ -1,4 +1,4 @@
-"""Take the README's pictures anew: `make screenshots`. Built-in models, the sample corpus, a store and a server of their own.
+"""Take the README's pictures again: `make screenshots`. Built-in models, the sample corpus, a store and a server of their own.
 
 Needs Chromium. What the built-in chat model cannot show (two answers that differ in words) is not staged.
 """

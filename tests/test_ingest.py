@@ -38,6 +38,7 @@ from rag_app.store.chroma import ChromaStore
 from rag_app.store.chroma_client import Database
 from rag_app.store.stored import Version
 from rag_app.types import Chunk
+from rag_app.words import msg
 from tests.helpers import ROOT, environment, ingest
 from tests.wire import Reply, Wire, embeddings
 
@@ -581,7 +582,7 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         with monkeypatch.context() as patched:
-            patched.setattr(ChromaStore, "delete", lambda store, ids: (_ for _ in ()).throw(RagError("killed")))
+            patched.setattr(ChromaStore, "delete", lambda store, ids: (_ for _ in ()).throw(RagError(msg("killed"))))
             with pytest.raises(RagError, match="killed"):
                 self.run()
         assert not self.store().documents()["policies/travel.md"].whole

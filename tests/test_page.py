@@ -282,7 +282,7 @@ class TestAsk:
     def test_the_record_of_a_visit_carries_nothing_over_to_another(self, page: AppTest) -> None:
         ask(page, "dinner in France")
         first = page.session_state["visit"]
-        first.uploads, first.problem, first.labelled = 3, RagError("no"), ("dinner", 1)
+        first.uploads, first.problem, first.labelled = 3, RagError(msg("no")), ("dinner", 1)
         other = AppTest.from_file(str(SCRIPT), default_timeout=30).run()
         assert replace(other.session_state["visit"], pages={}) == Visit()
         ask(other, "parking")

@@ -129,9 +129,9 @@ def _is_bold(words: pypdfium2.PdfTextPage, index: int) -> bool:
 
 
 def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
-    """Return the lines without headers and footers: first or last lines that are alike on most pages but for numbers."""
+    """Return the lines without headers and footers: first or last lines that most pages share, apart from numbers."""
     body = _body_size([line for page in pages for line in page])
-    ends = Counter(text for page in pages if page for text in {_alike(page[0]), _alike(page[-1])})
+    ends = Counter(text for page in pages if page for text in {_without_numbers(page[0]), _without_numbers(page[-1])})
     running = {text for text, count in ends.items() if count > 1 and count > len(pages) / 2}
     last = [{0, len(page) - 1} for page in pages]
     return [
@@ -139,7 +139,7 @@ def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
         for page, edge in zip(pages, last, strict=True)
         for i, line in enumerate(page)
         # Large type at the top of each page is a heading ("Chapter 2"), not a header.
-        if not (i in edge and _alike(line) in running and line.size <= body * LARGER and line.block is None)
+        if not (i in edge and _without_numbers(line) in running and line.size <= body * LARGER and line.block is None)
     ]
 
 
@@ -148,7 +148,7 @@ def _body_size(lines: list[_Line]) -> float:
     return median_low([line.size for line in lines if line.block is None for _ in line.text] or [0.0])
 
 
-def _alike(line: _Line) -> str:
+def _without_numbers(line: _Line) -> str:
     return re.sub(r"\d+", "0", line.text)
 
 

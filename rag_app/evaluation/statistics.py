@@ -34,7 +34,7 @@ def interval(differences: Sequence[float], seed: int = SEED) -> tuple[float, flo
 def p_value(differences: Sequence[float], seed: int = SEED) -> float:
     """Return the two-sided p of the paired randomisation test on the mean difference (Smucker, Allan & Carterette 2007).
 
-    The sign of each question's difference is as likely one as the other if the rankings are alike. All assignments are tried
+    The sign of each question's difference is as likely one as the other if neither ranking is better. All assignments are tried
     where they are no more than 10,000, else so many are drawn.
     """
     values = np.asarray(differences, dtype=float)

@@ -116,7 +116,7 @@ def start(settings: Settings, label: str, work: Any, refused: Sequence[Any] = ()
 
 
 def runs(settings: Settings) -> None:
-    """Show the runs on this collection, drawn anew as long as one is under way."""
+    """Show the runs on this collection, redrawn while one is under way."""
     found = resources.jobs().of(settings.collection)
     if not found:
         return
