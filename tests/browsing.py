@@ -26,6 +26,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason="no Chromium on this machine: apt-get install chromium"
 )
+# What a test visited: where it fails, conftest.py says what the pages showed.
+VISITED = pytest.StashKey[list[BrowserContext]]()
 
 
 @dataclass
@@ -83,13 +85,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
     """Open a page as a new visitor; what is loaded from outside, and what fails in the page, ends the test."""
     contexts: list[BrowserContext] = []
+    request.node.stash[VISITED] = contexts
     outside: list[str] = []
     problems: list[str] = []
 
-    def request(url: str) -> None:
+    def loads(url: str) -> None:
         if not url.startswith((site.url, site.url.replace("http", "ws"), "data:", "blob:")):
             outside.append(url)
 
@@ -98,7 +101,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        page.on("request", lambda sent: None if base else request(sent.url))
+        page.on("request", lambda sent: None if base else loads(sent.url))
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
         page.add_init_script("window.pwned = () => { throw new Error('hostile content ran') }")

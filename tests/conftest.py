@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import pytest
 
 from rag_app.settings import Settings, load_settings
-from tests.browsing import browser, visit
+from tests.browsing import VISITED, browser, visit
 from tests.helpers import ROOT, ingest_into
 from tests.wire import Wire, serve
 
@@ -25,6 +25,17 @@ C = TypeVar("C", bound="Closes")
 
 class Closes(Protocol):
     def close(self) -> None: ...
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failed journey what its pages showed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for context in item.stash.get(VISITED, []):
+            for page in context.pages:
+                report.sections.append((page.url, page.locator("body").inner_text()))
+    return report
 
 
 @pytest.fixture

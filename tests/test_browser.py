@@ -73,7 +73,10 @@ def choose(page: Page, document: str) -> None:
     """Choose a document on the page of documents, by typing its name."""
     page.get_by_role("combobox", name="Selected").click()
     page.keyboard.type(document)
-    page.get_by_role("option", name=document).first.click()
+    # While the list still narrows, a click can miss.
+    expect(page.get_by_role("option")).to_have_count(1)
+    page.get_by_role("option", name=document).click()
+    expect(page).to_have_url(re.compile("document="))
     page.keyboard.press("Escape")
 
 
