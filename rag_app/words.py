@@ -117,6 +117,12 @@ class Words(_English):
         """The language, in itself."""
         return str(self.locale.get_display_name())
 
+    @property
+    def vega(self) -> dict[str, Any]:
+        """How charts write numbers in this language, as Vega's `config.locale` takes it."""
+        point, comma = (self._marks.get(ord(mark), mark) for mark in ".,")
+        return {"number": {"decimal": point, "thousands": comma, "grouping": [3], "currency": ["", ""]}}
+
     def __call__(self, text: str, /, **values: Any) -> str:
         """Return a message, or a text with its values, in this language."""
         message = text if isinstance(text, Message) else Message(text, values)

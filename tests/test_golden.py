@@ -543,7 +543,7 @@ class TestCharts:
         assert drawn(chart, "rule")["rows"] == [{"cut": 2.5}]
 
     def test_gains_and_losses_have_their_colours_and_values(self, dark: bool) -> None:
-        bars = drawn(charts.differences(REPORT, dark=dark), "bar")
+        bars = drawn(charts.differences(REPORT, words("en"), dark=dark), "bar")
         assert colours(bars) == {"gain": GAIN[dark], "loss": LOSS[dark], "same": GREY}
         keys = ("id", "before", "after", "difference", "way")
         assert [tuple(row[key] for key in keys) for row in bars["rows"]] == [
@@ -555,7 +555,7 @@ class TestCharts:
         assert bars["encoding"]["y"]["field"] == "difference"
 
     def test_the_ceilings_have_a_dot_before_a_dot_after_and_a_tick(self, dark: bool) -> None:
-        chart = charts.ceilings(MEASURED, dark=dark)
+        chart = charts.ceilings(MEASURED, words("en"), dark=dark)
         dots, rule, tick = (drawn(chart, mark) for mark in ("point", "rule", "tick"))
         assert [(row["measure"], row["which"], row["value"]) for row in dots["rows"]] == [
             ("nDCG@10", "before", 0.4),
@@ -569,7 +569,7 @@ class TestCharts:
         assert [(row["before"], row["after"], row["ceiling"]) for row in tick["rows"]] == [(0.4, 0.5, 0.9), (0.6, 0.45, None)]
 
     def test_the_heat_map_has_candidates_down_and_the_cheapest_starred(self, dark: bool) -> None:
-        squares = drawn(charts.heat_map(SWEEP, dark=dark), "rect")
+        squares = drawn(charts.heat_map(SWEEP, words("en"), dark=dark), "rect")
         assert [(row["candidates"], row["passages"], row["said"], row["cost"]) for row in squares["rows"]] == [
             ("not reranked", 2, "0.400", 100),
             ("5", 2, "0.600★", 300),
@@ -582,7 +582,7 @@ class TestCharts:
         assert colours(squares) == ({0.4: "#23272F", 0.65: "#56B4E9"} if dark else {0.4: "#F0F2F5", 0.65: "#0072B2"})
 
     def test_each_other_system_has_a_dot_within_its_interval(self, dark: bool) -> None:
-        chart = charts.systems(COMPARISON, dark=dark)
+        chart = charts.systems(COMPARISON, words("en"), dark=dark)
         dot = drawn(chart, "point")
         line = next(layer for layer in layers(chart) if "x2" in layer["encoding"])
         found = [(row["system"], round(row["difference"], 6), row["low"], row["high"]) for row in dot["rows"]]
@@ -591,9 +591,20 @@ class TestCharts:
         assert dot["encoding"]["x"]["field"] == "difference" and dot["mark"]["color"] == GAIN[dark]
 
     def test_runs_over_time_have_before_grey_and_after_in_colour(self, dark: bool) -> None:
-        line = drawn(charts.over_time([REPORT], dark=dark), "line")
+        line = drawn(charts.over_time([REPORT], words("en"), dark=dark), "line")
         assert [(row["which"], row["value"]) for row in line["rows"]] == [("before", 0.4), ("after", 0.5)]
         assert colours(line) == {"before": GREY, "after": GAIN[dark]}
+
+
+def test_charts_write_numbers_as_the_language_does() -> None:
+    def texts(page: str) -> set[str]:
+        return {text for svg in BeautifulSoup(page, "lxml").find_all("svg") for text in svg.stripped_strings}
+
+    english, german = (texts(html_report.of_sweep(SWEEP, words(code))) for code in ("en", "de"))
+    assert {"0.400", "0.600★"} <= english and {"0,400", "0,600★", "Kandidaten"} <= german
+    english, german = (texts(html_report.of_report(REPORT, words(code))) for code in ("en", "de"))
+    assert "0.2" in english and "0,2" in german and not {text for text in german if re.fullmatch(r"[−-]?\d\.\d+", text)}
+    assert movement.chart(ASK, set(), dark=False).to_dict()["config"]["locale"]["number"]["decimal"] == "."
 
 
 def test_the_pool_has_the_first_ten_of_both_orders() -> None:

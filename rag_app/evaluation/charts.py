@@ -12,14 +12,17 @@ from rag_app.evaluation.report import Report
 from rag_app.evaluation.report_sections import when
 from rag_app.evaluation.sweep import Sweep
 from rag_app.evaluation.sweep_sections import unit
-from rag_app.words import msg
+from rag_app.words import Words, msg
 
 SELECTED = "question"
-# Says a message in a language.
-Say = Callable[[str], str]
 
 
-def differences(report: Report, *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
+def draw(name: str, of: Any, say: Words, *, dark: bool = False, wide: bool = False) -> Any:
+    """Return the chart of `DRAWN` with that name, of what it draws, in a language."""
+    return DRAWN[name](of, say, dark=dark, wide=wide).configure(locale=say.vega)
+
+
+def differences(report: Report, say: Words, *, dark: bool = False, wide: bool = False) -> Any:
     """A bar for each question, sorted by its difference; a wide one, on the page, can be clicked (parameter `question`)."""
     name = report.measured[0].name
     order = sorted(report.outcomes, key=lambda o: (o.after[name] - o.before[name], o.id))
@@ -53,7 +56,7 @@ def differences(report: Report, *, dark: bool = False, say: Say = str, wide: boo
     return chart.add_params(alt.selection_point(name=SELECTED, fields=["id"])) if wide else chart
 
 
-def ceilings(measured: Sequence[Measured], *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
+def ceilings(measured: Sequence[Measured], say: Words, *, dark: bool = False, wide: bool = False) -> Any:
     """For each measure a line from before to after, and a tick at the best order of the same candidates."""
     points = [
         {"measure": m.name, "which": say(which), "value": value}
@@ -82,13 +85,17 @@ def ceilings(measured: Sequence[Measured], *, dark: bool = False, say: Say = str
                 scale=alt.Scale(domain=[say(msg("before")), say(msg("after"))], range=[before, after]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
-            tooltip=["measure:N", "which:N", alt.Tooltip("value:Q", format=".3f")],
+            tooltip=[
+                alt.Tooltip("measure:N", title=say(msg("measure"))),
+                alt.Tooltip("which:N", title=say(msg("ranking"))),
+                alt.Tooltip("value:Q", title=say(msg("value")), format=".3f"),
+            ],
         )
     )
     return alt.layer(rule, tick, dots).properties(height=36 * len(measured) + 20, width="container" if wide else 900)
 
 
-def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
+def heat_map(sweep: Sweep, say: Words, *, dark: bool = False, wide: bool = False) -> Any:
     """Candidates down, passages across; ≈ is within the noise of the best, ★ the cheapest of those."""
     rows = [
         {
@@ -96,7 +103,7 @@ def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = str, wide: bool = F
             "order": cell.candidates,
             "passages": cell.passages,
             "quality": cell.quality,
-            "said": f"{cell.quality:.3f}" + ("★" if cell == sweep.cheapest else " ≈" if cell.within else ""),
+            "said": say.number(cell.quality, ".3f") + ("★" if cell == sweep.cheapest else " ≈" if cell.within else ""),
             "cost": round(cell.cost, 6),
         }
         for cell in sweep.cells
@@ -110,9 +117,9 @@ def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = str, wide: bool = F
     full = f"datum.quality > {(low + high) / 2}"
     letters = alt.condition(full, alt.value(colours.ON_FULL[dark]), alt.value(colours.ON_PALE[dark]))
     tooltip = [
-        "candidates:N",
-        "passages:O",
-        alt.Tooltip("quality:Q", format=".3f"),
+        alt.Tooltip("candidates:N", title=say(msg("candidates"))),
+        alt.Tooltip("passages:O", title=say(msg("passages"))),
+        alt.Tooltip("quality:Q", title=sweep.measure, format=".3f"),
         alt.Tooltip("cost:Q", title=say(unit(sweep))),
     ]
     squares = base.mark_rect(aria=False).encode(
@@ -123,7 +130,7 @@ def heat_map(sweep: Sweep, *, dark: bool = False, say: Say = str, wide: bool = F
     return alt.layer(squares, texts).properties(height=36 * n + 20, width="container" if wide else 700)
 
 
-def systems(comparison: Comparison, *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
+def systems(comparison: Comparison, say: Words, *, dark: bool = False, wide: bool = False) -> Any:
     """The difference of each system from the first, with its interval."""
     rows = [
         {"system": s.name, "difference": s.difference.difference, "low": s.difference.low, "high": s.difference.high}
@@ -139,7 +146,7 @@ def systems(comparison: Comparison, *, dark: bool = False, say: Say = str, wide:
     return alt.layer(zero, line, dot).properties(height=36 * len(rows) + 20, width="container" if wide else 900)
 
 
-def over_time(reports: Sequence[Report], *, dark: bool = False, say: Say = str, wide: bool = False) -> Any:
+def over_time(reports: Sequence[Report], say: Words, *, dark: bool = False, wide: bool = False) -> Any:
     """Before and after of the kept runs of one set, by the time they were made."""
     rows = [
         {
@@ -153,18 +160,25 @@ def over_time(reports: Sequence[Report], *, dark: bool = False, say: Say = str, 
         for which, value in ((msg("before"), report.measured[0].before), (msg("after"), report.measured[0].after))
     ]
     before, after = colours.BEFORE[dark], colours.AFTER[dark]
+    name = reports[0].measured[0].name
     return (
         alt.Chart(alt.InlineData(values=rows), height=220, width="container" if wide else 900)
         .mark_line(point=True, aria=False)
         .encode(
             x=alt.X("when:O", title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
-            y=alt.Y("value:Q", title=reports[0].measured[0].name, scale=alt.Scale(zero=False)),
+            y=alt.Y("value:Q", title=name, scale=alt.Scale(zero=False)),
             color=alt.Color(
                 "which:N",
                 scale=alt.Scale(domain=[say(msg("before")), say(msg("after"))], range=[before, after]),
                 legend=alt.Legend(title=None, orient="top"),
             ),
-            tooltip=["when:N", "which:N", alt.Tooltip("value:Q", format=".3f"), "model:N", "n:Q"],
+            tooltip=[
+                alt.Tooltip("when:N", title=say(msg("when"))),
+                alt.Tooltip("which:N", title=say(msg("ranking"))),
+                alt.Tooltip("value:Q", title=name, format=".3f"),
+                alt.Tooltip("model:N", title=say(msg("rerank model"))),
+                alt.Tooltip("n:Q", title=say(msg("questions"))),
+            ],
         )
     )
 

@@ -81,7 +81,7 @@ def drawn(section: Section, say: Words) -> Markup:
             )
         case Chart(name, of):
             # The drawer escapes the texts in it.
-            return Markup(vl_convert.vegalite_to_svg(charts.DRAWN[name](of, say=say).to_json()))  # noqa: S704
+            return Markup(vl_convert.vegalite_to_svg(charts.draw(name, of, say).to_json()))  # noqa: S704
         case Fold(title, body):
             return _html("<details><summary>{}</summary>{}</details>", said(title, say), _all(body, say))
         case Columns(columns):

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from rag_app import colours
 from rag_app.page.hostile import html, joined, visible
-from rag_app.page.say import t
+from rag_app.page.say import t, w
 from rag_app.types import SEPARATOR, Candidate, Fate, Ranking, Score, Search, arrow
 from rag_app.words import msg
 
@@ -98,7 +98,7 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
         y = alt.Y("cut:Q", scale=ranks, axis=None)
         layers.insert(0, alt.Chart(cut).mark_rule(strokeDash=[5, 4], color=ink, aria=False).encode(y=y))
     layered = alt.layer(*layers).properties(height=max(220, ROW * n))
-    framed: alt.LayerChart = layered.configure_view(stroke=None)
+    framed: alt.LayerChart = layered.configure(locale=w().vega).configure_view(stroke=None)
     return framed
 
 

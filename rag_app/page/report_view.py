@@ -58,7 +58,7 @@ def draw(sections: Iterable[Section], show: Rankings | None = None) -> None:
 
 def chart(section: Chart, show: Rankings | None) -> None:
     """Draw a chart; a click on a question's bar shows its rankings, as does a choice below."""
-    drawn = charts.DRAWN[section.name](section.of, dark=st.context.theme.type == "dark", say=t, wide=True)
+    drawn = charts.draw(section.name, section.of, w(), dark=st.context.theme.type == "dark", wide=True)
     if section.name != "differences" or not show:
         st.altair_chart(drawn, alt=t(section.alt))
         return
