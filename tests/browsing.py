@@ -86,7 +86,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
-    """Open a page as a new visitor; what is loaded from outside, and what fails in the page, ends the test."""
+    """Open a page as a new visitor, or in a tab of one; what it loads from outside, or what fails in it, ends the test."""
     contexts: list[BrowserContext] = []
     request.node.stash[VISITED] = contexts
     outside: list[str] = []
@@ -96,9 +96,14 @@ def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Itera
         if not url.startswith((site.url, site.url.replace("http", "ws"), "data:", "blob:")):
             outside.append(url)
 
-    def open_page(path: str = "/", width: int = 1400, height: int = 1000, base: str = "", **options: Any) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
+    def open_page(
+        path: str = "/", width: int = 1400, height: int = 1000, base: str = "", tab_of: Page | None = None, **options: Any
+    ) -> Page:
+        if tab_of:
+            context = tab_of.context
+        else:
+            context = browser.new_context(viewport={"width": width, "height": height}, **options)
+            contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
         page.on("request", lambda sent: None if base else loads(sent.url))

@@ -294,7 +294,9 @@ class TestManyUsers:
             return chat(f"Answer to {asked} [1].")
 
         site.wire.on("/chat/completions", own)
-        pages = [visit(width=700, height=500) for _ in range(20)]
+        # Each tab is a session; in one browser the files of the page are loaded once.
+        first = visit(width=700, height=500)
+        pages = [first, *(visit(tab_of=first) for _ in range(19))]
         for n, page in enumerate(pages):
             page.get_by_label("Question", exact=True).fill(f"hotel number {n}")
         for page in pages:

@@ -524,7 +524,7 @@ def shared(shared_wire: Wire) -> Iterator[Reranker]:
     status=st.sampled_from([200, 200, 200, 200, 201, 204, 400, 404, 422]),
     kind=st.sampled_from(["application/json", "text/html"]),
 )
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_reply_breaks_anything_and_no_candidate_is_lost(
     shared_wire: Wire, shared: Reranker, body: bytes, status: int, kind: str
 ) -> None:

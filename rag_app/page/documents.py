@@ -249,9 +249,9 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         height=min(36 * len(found) + 40, 420),
         # In a window of common width, all columns are seen.
         column_config={
-            t("document"): st.column_config.TextColumn(width=230),
-            t("title"): st.column_config.TextColumn(width=200),
-            t("indexed"): st.column_config.DatetimeColumn(format="localized", width=140),
+            t("document"): st.column_config.TextColumn(width=220),
+            t("title"): st.column_config.TextColumn(width=180),
+            t("indexed"): st.column_config.DatetimeColumn(format="localized", width=175),
         },
         alt=t("The documents that are stored"),
     )
