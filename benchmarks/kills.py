@@ -87,7 +87,7 @@ def main() -> int:
         }
 
         def command(collection: str) -> "subprocess.Popen[str]":
-            command = [sys.executable, "-m", "rag_app.cli", "ingest", str(folder), "--collection", collection]
+            command = [str(Path(sys.executable).with_name("rag-app")), "ingest", str(folder), "--collection", collection]
             pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             return subprocess.Popen(command, cwd=work, env=env, **pipes)
 
