@@ -55,12 +55,13 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(FIRST_TOKEN)
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
-            self.send_header("connection", "close")
+            self.send_header("transfer-encoding", "chunked")
             self.end_headers()
             for event in events():
-                self.wfile.write(f"data: {event}\n\n".encode())
+                piece = f"data: {event}\n\n".encode()
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
                 self.wfile.flush()
-            self.close_connection = True
+            self.wfile.write(b"0\r\n\r\n")
 
     def reply(self, answer: Any) -> None:
         content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)

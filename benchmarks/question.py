@@ -110,7 +110,7 @@ def own_ms(ask: Any, question: str) -> float:
 def main() -> int:
     """Run the benchmark."""
     n_chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    n_questions = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    n_questions = int(sys.argv[2]) if len(sys.argv) > 2 else 120
     rng = random.Random(0)
     words = [f"w{i}" for i in range(20000)]
     weights = [1 / (i + 1) for i in range(20000)]

@@ -1,6 +1,9 @@
 """The three endpoints, through real HTTP on loopback: what they answer, and what a person then gets."""
 
 import base64
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +15,17 @@ from rag_app.endpoints.chat import Chat, without_thinking
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.markers import Markers
+from rag_app.endpoints.openai_client import READS_OUT
 from rag_app.errors import RagError
 from tests.helpers import candidates, endpoint
 from tests.wire import Reply, Wire, chat, embeddings, events, vector
+
+
+def read_out() -> None:
+    """Wait for what is left of streams to have been read."""
+    for thread in threading.enumerate():
+        if thread.name == READS_OUT:
+            thread.join()
 
 
 class TestEmbeddings:
@@ -142,6 +153,32 @@ class TestChat:
         choice = {"message": {"role": "assistant", "content": "So [1]."}, "finish_reason": "stop"}
         answering = self.ask(wire, Reply({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}))
         assert answering.answer.text == "So [1]." and answering.tokens == (1, 2)
+
+    def test_answers_share_a_connection(self, wire: Wire) -> None:
+        # The end of the response comes by itself, after [DONE].
+        wire.on("/chat/completions", lambda body: Reply(parts=iter([events("It is so [1].")]), kind="text/event-stream"))
+        client = self.keep(Chat(endpoint(wire, "CHAT")))
+        for _ in range(3):
+            passages = candidates("text")
+            assert "".join(client.answer(prompt.messages("q?", passages), passages)) == "It is so [1]."
+            read_out()
+        assert len({sent.port for sent in wire.sent}) == 1
+
+    def test_an_answer_is_whole_at_done_though_the_server_never_ends_it(self, wire: Wire) -> None:
+        free, held, ended = threading.Event(), threading.Event(), []
+
+        def hold() -> Iterator[bytes]:
+            yield events("It is so [1].")
+            held.set()
+            ended.append(free.wait(60))
+
+        wire.on("/chat/completions", lambda body: Reply(parts=hold(), kind="text/event-stream"))
+        client = self.keep(Chat(replace(endpoint(wire, "CHAT"), timeout=120)))
+        passages = candidates("text")
+        assert "".join(client.answer(prompt.messages("q?", passages), passages)) == "It is so [1]."
+        assert held.wait(10) and not ended
+        free.set()
+        read_out()
 
     def test_events_with_usage_only_and_thoughts_do_no_harm(self, wire: Wire) -> None:
         usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}

@@ -39,6 +39,8 @@ class Sent:
     path: str
     headers: dict[str, str]
     body: Any
+    # Another for each connection.
+    port: int = 0
 
 
 class Wire:
@@ -116,7 +118,7 @@ def serve() -> Iterator[Wire]:
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers.get("content-length") or 0))
             body = json.loads(raw) if raw else None
-            wire.sent.append(Sent(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            wire.sent.append(Sent(self.path, {k.lower(): v for k, v in self.headers.items()}, body, self.client_address[1]))
             answer = next((answer for ending, answer in wire.answers.items() if self.path.endswith(ending)), None)
             reply = answer(body) if answer else Reply({"error": {"message": f"no such path {self.path}"}}, 404)
             if reply is RESET:
@@ -124,14 +126,14 @@ def serve() -> Iterator[Wire]:
                 return
             self.send_response(reply.status)
             if reply.parts:
-                # Sent as they come; the end of the connection is the end of the body.
+                # Sent as they come.
                 self.send_header("content-type", reply.kind)
-                self.send_header("connection", "close")
+                self.send_header("transfer-encoding", "chunked")
                 self.end_headers()
                 for part in reply.parts:
-                    self.wfile.write(part)
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
                     self.wfile.flush()
-                self.close_connection = True
+                self.wfile.write(b"0\r\n\r\n")
                 return
             for name, value in {"content-type": reply.kind, "content-length": str(len(reply.content)), **reply.headers}.items():
                 self.send_header(name, value)

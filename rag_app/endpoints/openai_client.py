@@ -1,7 +1,8 @@
 """The openai package: one client per endpoint, its exceptions turned into our one error."""
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx2
@@ -18,6 +19,8 @@ from rag_app.words import Message
 _TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
 _JSON: Any = {"headers": {"Content-Type": "application/json"} | {f"X-Stainless-{name}": openai.Omit() for name in _TOLD}}
 
+READS_OUT = "reads a stream out"
+
 
 def connect(endpoint: Endpoint) -> openai.OpenAI:
     """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections RETRIES times, with backoff."""
@@ -27,7 +30,7 @@ def connect(endpoint: Endpoint) -> openai.OpenAI:
         api_key=endpoint.key.get_secret_value() or "none",
         timeout=openai.Timeout(endpoint.timeout, connect=CONNECT_TIMEOUT),
         max_retries=RETRIES,
-        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long]}, mounts=DIRECT),
+        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long, _read_out]}, mounts=DIRECT),
     )
 
 
@@ -36,6 +39,43 @@ def _not_too_long(response: httpx2.Response) -> None:
     asked = seconds_asked(response.headers)
     if asked is not None and asked > MAX_WAIT:
         response.headers["x-should-retry"] = "false"
+
+
+def _read_out(response: httpx2.Response) -> None:
+    """Have a stream read to its end, where it is the server that ends it."""
+    stream = response.stream
+    if isinstance(stream, httpx2.SyncByteStream) and response.headers.get("content-type", "").startswith("text/event-stream"):
+        response.stream = _ReadOut(stream)
+
+
+class _ReadOut(httpx2.SyncByteStream):
+    """A streamed body whose connection serves the next request too.
+
+    The package closes a stream at [DONE], a moment before the response ends, and a connection that is closed there costs
+    the next answer a new one and its TLS handshake. What is left is read beside the answer: some servers never end it.
+    """
+
+    def __init__(self, body: httpx2.SyncByteStream) -> None:
+        self._body = body
+        self._pieces = iter(body)
+        self._done = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self._done = piece.rstrip().endswith(b"[DONE]")
+            yield piece
+
+    def close(self) -> None:
+        """Close the body, after its end if that is all that is missing."""
+        if self._done:
+            threading.Thread(target=self._end, name=READS_OUT, daemon=True).start()
+        else:
+            self._body.close()
+
+    def _end(self) -> None:
+        with suppress(httpx2.HTTPError):
+            next(self._pieces, None)
+        self._body.close()
 
 
 @contextmanager

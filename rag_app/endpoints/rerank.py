@@ -95,16 +95,18 @@ class Reranker:
         order = sorted(scores, key=lambda row: -scores[row])
         ranking = {sent[row]: Ranking(rank=rank, score=scores[row]) for rank, row in enumerate(order, 1)}
         reranked = [c.model_copy(update={"rerank": ranking.get(i)}) for i, c in enumerate(candidates)]
-        unscored = len(candidates) - len(ranking)
-        reason = nmsg(
-            "{n} of {of} candidates got no score and follows in retrieval order",
-            "{n} of {of} candidates got no score and follow in retrieval order",
-            unscored,
-            of=len(candidates),
-        )
-        status = "partial" if unscored else "applied"
-        receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason if unscored else "")
-        log.info(receipt.line)
+        status, reason = "applied", NOTHING
+        if unscored := len(candidates) - len(ranking):
+            status = "partial"
+            reason = nmsg(
+                "{n} of {of} candidates got no score and follows in retrieval order",
+                "{n} of {of} candidates got no score and follow in retrieval order",
+                unscored,
+                of=len(candidates),
+            )
+        receipt = self._receipt(status, tally, start, sent=len(sent), scored=len(ranking), reason=reason)
+        if log.isEnabledFor(logging.INFO):
+            log.info(receipt.line)
         return reranked, receipt
 
     def close(self) -> None:
