@@ -341,7 +341,7 @@ class TestLabels:
         assert result.exit_code == 0, result.output
         reports = json.loads(result.stdout)["reports"]
         assert reports[0]["collection"] == "handbook" and reports[1]["collection"].startswith("eval-handbook-")
-        assert [r["system"]["chunk_size"] for r in reports] == ["1000 characters", "50 characters"]
+        assert [r["system"]["chunk_size"] for r in reports] == ["1000", "50"]
         assert [[o["id"] for o in r["outcomes"]] for r in reports] == [["a", "b"], ["a", "b"]]
         n = len(wire.sent)
         assert run("compare", "now", "chunk_size=50").exit_code == 0 and len(wire.sent) == n

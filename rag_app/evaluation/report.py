@@ -262,8 +262,9 @@ def system(settings: Settings) -> dict[str, str]:
         "rerank_min_score": "" if settings.rerank_min_score is None else str(settings.rerank_min_score),
         "question_prefix": settings.question_prefix,
         "passage_prefix": settings.embedding_passage_prefix,
-        "chunk_size": f"{settings.chunk_size} {settings.chunk_unit}",
+        "chunk_size": str(settings.chunk_size),
         "chunk_overlap": str(settings.chunk_overlap),
+        "chunk_unit": settings.chunk_unit,
     }
     return {name: value for name, value in found.items() if value not in ("", "0", "auto")}
 

@@ -41,9 +41,12 @@ SYSTEM = {
     "passage_prefix": msg("passage prefix"),
     "chunk_size": msg("chunk size"),
     "chunk_overlap": msg("chunk overlap"),
+    "chunk_unit": msg("chunks measured in"),
     "run before": msg("run before"),
     "run after": msg("run after"),
 }
+# The values of a system that are words of ours.
+VALUES = {"built-in": msg("built-in"), "characters": msg("characters"), "tokens": msg("tokens")}
 STAGES = {"embed": msg("embed"), "retrieve": msg("retrieve"), "rerank": msg("rerank")}
 
 
@@ -148,7 +151,9 @@ def _counted(report: Report) -> Iterator[Section]:
     depth = nmsg("{n:,} candidate", "{n:,} candidates", report.n_candidates)
     collection = msg("collection {collection}", collection=report.collection) if report.collection else ""
     facts = [when(report.when), text(report.set), collection, depth, sample]
-    system = [joined(" ", (SYSTEM.get(name, text(name)), text(value))) for name, value in report.system.items()]
+    system = [
+        joined(" ", (SYSTEM.get(name, text(name)), VALUES.get(value, text(value)))) for name, value in report.system.items()
+    ]
     yield Sentence(joined(" · ", (*facts, *system)), "quiet")
     counted = [
         nmsg("{n:,} question", "{n:,} questions", c.questions),
