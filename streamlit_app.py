@@ -1,4 +1,7 @@
-"""The application: its pages, and what is served beside them. Run: `streamlit run streamlit_app.py`."""
+"""The application: its pages, and what is served beside them. Run: `streamlit run streamlit_app.py`.
+
+`rag_app/page/navigation.py` lists the pages.
+"""
 
 import sys
 

@@ -1,6 +1,6 @@
 """The colours of charts, lists and reports, each for a light and a dark background. A fork changes them here.
 
-`COLOUR[dark]` is the one to draw with. The theme's own colours stand in .streamlit/config.toml, which can take none from here.
+`GAIN[dark]` is the one to draw with. The theme's own colours stand in .streamlit/config.toml, which can take none from here.
 """
 
 # Blue, green and vermilion of Okabe & Ito, which colour-blind people can distinguish; grey for the rest.

@@ -20,7 +20,7 @@ from rag_app.endpoints.opening import connect, open_embeddings
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.stored import EmptyCollectionError
 from rag_app.types import Candidate, Ranking, Record, seconds
 from rag_app.words import Said, joined, msg

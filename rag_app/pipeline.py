@@ -17,7 +17,7 @@ from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.errors import RagError, SettingsError
 from rag_app.retrieval import Retriever, VectorRetriever, with_neighbours
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.types import Answer, Ask, AskMs, Candidate, Receipt, Rewrite, Search, SearchMs, Side, Tokens, after_rerank
 from rag_app.words import Message, msg

@@ -22,7 +22,7 @@ from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint, Stage
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.types import Candidate, Ranking
 from tests.wire import Wire

@@ -23,7 +23,7 @@ from rag_app.evaluation.memory import Memory
 from rag_app.evaluation.sets import name_of
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from tests.helpers import command, run
 from tests.wire import Reply, Wire, chat, rerank
 

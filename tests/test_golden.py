@@ -26,7 +26,7 @@ from rag_app.evaluation.verdict import Verdict
 from rag_app.page import labelling, movement, result
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.types import Answer, Ask, AskMs, Candidate, Citation, Ranking, Receipt, Score, Search, SearchMs
 from rag_app.words import msg, words
 

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from streamlit.testing.v1 import AppTest
 
 from rag_app.errors import RagError
-from rag_app.page import hostile, layout
+from rag_app.page import hostile, navigation
 from rag_app.page.hostile import answer, highlighted, html, plain, shared
 from rag_app.page.visit import Visit
 from rag_app.settings import Settings
@@ -305,7 +305,7 @@ class TestAsk:
         def fails(controls: Any) -> None:
             raise RagError(msg("it is *full*"), msg("empty it"))
 
-        monkeypatch.setitem(layout.PAGES, "ask", ("Ask", "forum", fails))
+        monkeypatch.setitem(navigation.PAGES, "ask", ("Ask", "forum", fails))
         text = said(page.run())
         assert "<p>it is *full*</p>" in text and "→ empty it" in text
 

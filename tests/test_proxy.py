@@ -10,7 +10,7 @@ from rag_app import prompt
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.opening import connect, open_chat, open_embeddings, open_reranker
 from rag_app.settings import Settings
-from rag_app.store.from_settings import collections, open_store
+from rag_app.store.opening import collections, open_store
 from tests.helpers import candidates
 from tests.wire import Reply, Wire, serve
 

@@ -16,7 +16,7 @@ from rag_app.evaluation.report import Outcome, outcome_of
 from rag_app.evaluation.sets import EvalSet, Question, Spread, from_labels, is_beir, read_beir
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.types import Chunk
 from tests.helpers import ROOT, ingest_into

@@ -1,4 +1,4 @@
-"""The contract of a store: what any must do that `from_settings` opens; today Chroma, embedded and as a server."""
+"""The contract of a store: what any must do that `opening` opens; today Chroma, embedded and as a server."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from rag_app.errors import RagError
 from rag_app.settings import load_settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
 from rag_app.store.stored import EmptyCollectionError, Version

@@ -15,7 +15,7 @@ from ingest.jobs import Job, Jobs
 from ingest.lock import collection_lock
 from rag_app.errors import RagError
 from rag_app.settings import Settings, load_settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.stored import StoredDocument
 from tests.wire import Reply, Wire, embeddings
 

@@ -1,4 +1,8 @@
-"""The command line: rag-app ask, search, doctor, gateway, the commands on the corpus and those that measure."""
+"""The command line: rag-app ask, search, doctor and gateway.
+
+corpus.py has ingest, documents and what changes a collection, measuring.py eval, sweep, compare and gate, drafting.py
+questions.
+"""
 
 import io
 import sys
@@ -11,8 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_app import colours
-from rag_app.cli import corpus as commands
-from rag_app.cli import drafting, measuring
+from rag_app.cli import corpus, drafting, measuring
 from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, t
 from rag_app.errors import RagError
 from rag_app.types import FATES, STAGES, Ask, Search, arrow
@@ -49,7 +52,7 @@ def about(
         raise typer.Exit
 
 
-commands.add_to(app)
+corpus.add_to(app)
 measuring.add_to(app)
 app.command()(drafting.questions)
 

@@ -63,7 +63,7 @@ def ingest(
     """
     from ingest import files, planning, sync
     from rag_app.endpoints.opening import open_embeddings
-    from rag_app.store.from_settings import is_there, open_store
+    from rag_app.store.opening import is_there, open_store
 
     settings = configure(collection=collection)
     cutting, limits = sync.cutting_and_limits(settings)
@@ -120,7 +120,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
     from ingest import reindex as rebuilding
     from ingest import sync
     from rag_app.endpoints.opening import open_embeddings
-    from rag_app.store.from_settings import open_store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
     cutting, limits = sync.cutting_and_limits(settings)
@@ -133,7 +133,7 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
 
 def documents(collection: CollectionOption = None, as_json: JsonOption = False) -> None:
     """List the documents that are stored: chunks, language, when they were indexed; with --json from which folder too."""
-    from rag_app.store.from_settings import open_store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
     with open_store(settings) as store:
@@ -188,7 +188,7 @@ def forget(
     The next ingest of their folder brings them back, unless .ragignore names them.
     """
     from ingest import sync
-    from rag_app.store.from_settings import open_store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
     with open_store(settings) as store:
@@ -210,7 +210,7 @@ def reset(
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
     from ingest import sync
-    from rag_app.store.from_settings import open_store
+    from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
     with open_store(settings) as store:

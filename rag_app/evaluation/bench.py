@@ -23,7 +23,7 @@ from rag_app.evaluation.running import Asked, OnQuestion, ask_all, silent
 from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, name_of, read_beir
 from rag_app.labels.labels import Labels
 from rag_app.settings import PREFIX, Settings, load_settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.words import msg
 

@@ -21,7 +21,7 @@ from rag_app.pipeline import Pipeline
 from rag_app.prompt import Message
 from rag_app.retrieval import Retriever, VectorRetriever
 from rag_app.settings import Settings
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.types import Answer, Candidate, Ranking, Receipt, Search, SearchMs
 from rag_app.words import KEEP, msg
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from rag_app.errors import RagError
 from rag_app.page import resources
-from rag_app.store.from_settings import open_store
+from rag_app.store.opening import open_store
 from rag_app.words import msg
 
 # Shown in the browser; everything else is downloaded, since what it holds may be a program for a browser.

@@ -10,7 +10,7 @@ from rag_app.errors import RagError, SettingsError
 from rag_app.labels.labels import Labels
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
-from rag_app.store.from_settings import collections, open_store
+from rag_app.store.opening import collections, open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
 from rag_app.store.stored import StoredDocument

@@ -4,6 +4,6 @@ Under this name alone: the processes that read files import it under another, an
 """
 
 if __name__ == "__main__":
-    from rag_app.page.layout import main
+    from rag_app.page.navigation import main
 
     main()

@@ -1,4 +1,4 @@
-"""What the rest of the program needs of a store. tests/test_store.py is the contract that any store must pass."""
+"""What the rest of the program needs of a store; opening.py chooses which, tests/test_store.py is what any must pass."""
 
 from collections.abc import Sequence
 from pathlib import Path

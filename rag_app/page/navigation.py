@@ -1,4 +1,4 @@
-"""What every visit begins with: look, language, the pages with their addresses, and the errors that they raise."""
+"""The pages with their addresses, and what every visit begins with: look, language, and the errors that pages raise."""
 
 from functools import partial
 from pathlib import Path
