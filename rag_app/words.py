@@ -206,8 +206,14 @@ def _restored(record: Any) -> Message:
         return record if isinstance(record, Message) else Message(record)
     if not isinstance(record, dict) or not isinstance(record.get("text"), str):
         raise ValueError("not a message")
-    values = {name: _restored(value) if isinstance(value, dict) else value for name, value in record.get("values", {}).items()}
-    return Message(record["text"], values, many=record.get("many", ""), n=record.get("n"), context=record.get("context", ""))
+    try:
+        values = {
+            name: _restored(value) if isinstance(value, dict) else value for name, value in record.get("values", {}).items()
+        }
+        parts = {"many": record.get("many", ""), "n": record.get("n"), "context": record.get("context", "")}
+        return Message(record["text"], values, **parts)
+    except (LookupError, AttributeError, TypeError) as error:
+        raise ValueError("not a message") from error
 
 
 def _serialized(text: str, info: SerializationInfo) -> Any:

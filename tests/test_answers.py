@@ -477,6 +477,13 @@ class TestComparison:
         found = comparison(["now", "none"], [reported(10), reported(0)], "RR@10").systems[1]
         assert found.said == "worse" and found.difference and found.difference.losses == 10
 
+    def test_a_system_whose_reranker_was_not_called_is_not_judged(self) -> None:
+        skipped = reported(10)
+        skipped = skipped.model_copy(update={"counts": skipped.counts.model_copy(update={"skipped": 11})})
+        assert comparison(["none", "now"], [reported(0), skipped], "RR@10").systems[1].said == "cannot tell"
+        # Of `none` it is what was asked for.
+        assert comparison(["now", "none"], [reported(0), skipped], "RR@10").systems[1].said == "better"
+
     def test_questions_count_that_all_systems_have(self) -> None:
         # q5 to q14 are in both: the first has the relevant document first in q5 to q7, the second in all of them.
         found = comparison(["a", "b"], [reported(8, n=15), reported(20, n=15, start=5)], "RR@10")
@@ -545,9 +552,18 @@ class TestGate:
 
     def test_questions_of_both_are_compared(self) -> None:
         # q5 to q19 now, q0 to q17 then: 13 of both, q8 to q17 of them lower.
-        found = gate(reported(8, n=15, start=5), reported(20, n=18), None, 0.02)
+        now = reported(8, n=15, start=5)
+        found = gate(now, reported(20, n=18), None, 0.02)
         assert found.difference and (found.difference.n, found.difference.losses) == (13, 10)
-        assert (found.n_new, found.n_gone) == (2, 5)
+        # q0 to q4 have failed, which is another thing than to be gone.
+        assert (found.n_new, found.n_gone) == (2, 0)
+        counts = now.counts.model_copy(update={"failed": 0})
+        assert gate(now.model_copy(update={"failures": (), "counts": counts}), reported(20, n=18), None, 0.02).n_gone == 5
+
+    def test_a_baseline_by_other_judgements_is_refused(self) -> None:
+        other = reported(20).model_copy(update={"system": {"judgements": "mine.tsv (1a2b3c4d)"}})
+        with pytest.raises(RagError, match=r"other judgements: mine.tsv \(1a2b3c4d\), now those of the set"):
+            gate(reported(20), other, None, 0.02)
 
     def test_few_shared_questions_and_another_set_are_no_pass(self) -> None:
         found = gate(reported(0, n=20), reported(3, n=3), None, 0.02)

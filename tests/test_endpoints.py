@@ -180,6 +180,14 @@ class TestChat:
         free.set()
         read_out()
 
+    @pytest.mark.parametrize(
+        ("pieces", "text"),
+        [(["It is \ud83d", "\ude00 so [1]."], "It is 😀 so [1]."), (["So \ude00 [1]", " \ud83d"], "So � [1] �")],
+        ids=["a character in two halves", "a half by itself"],
+    )
+    def test_what_is_no_text_does_not_become_part_of_the_answer(self, wire: Wire, pieces: list[str], text: str) -> None:
+        assert self.ask(wire, chat(*pieces)).answer.text == text
+
     def test_events_with_usage_only_and_thoughts_do_no_harm(self, wire: Wire) -> None:
         usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 6}}
         thought = {"choices": [{"index": 0, "delta": {"reasoning_content": "hmm"}}]}

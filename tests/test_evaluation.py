@@ -8,21 +8,24 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from ingest.corpus_records import store_records
 from rag_app.errors import RagError
 from rag_app.evaluation import runs
 from rag_app.evaluation.bench import Bench
 from rag_app.evaluation.drafts import Drafts
-from rag_app.evaluation.memory import Memory
+from rag_app.evaluation.memory import Memory, RememberingPipeline
 from rag_app.evaluation.sets import name_of
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
+from rag_app.store.chroma import ChromaStore
 from rag_app.store.opening import open_store
 from tests.helpers import command, run
 from tests.wire import Reply, Wire, chat, rerank
@@ -595,6 +598,43 @@ def test_a_memory_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "memory.sqlite3").write_text("not a database, and long enough to be looked at as one " * 40)
     with pytest.raises(RagError, match=r"memory\.sqlite3 cannot be used"):
         Memory(tmp_path)
+
+
+def test_a_memory_is_made_by_one_at_a_time(tmp_path: Path) -> None:
+    # Else some of those that open a new one at once are told that the database is locked.
+    with FileLock(tmp_path / ".memory.sqlite3.lock") as lock, ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(Memory, tmp_path)
+        with pytest.raises(TimeoutError):
+            opened.result(1)
+        lock.release()
+        opened.result(30).close()
+
+
+def test_a_search_that_is_kept_broken_is_told(tmp_path: Path) -> None:
+    with Memory(tmp_path) as memory:
+        memory.keep_searches(["set", 1.0], {})
+        for broken in (b"[]", b"{", b'[{"q": 5}, 0]'):
+            memory._run("UPDATE kept SET value = ?", (broken,))
+            with pytest.raises(RagError, match="rankings of question q are not kept"):
+                memory.search_of(["set", 1.0], "q")
+
+
+def test_what_did_not_start_is_closed(beir: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = report(beir)["collection"]
+    closed = []
+    close = ChromaStore.close
+    monkeypatch.setattr(ChromaStore, "close", lambda store: (closed.append(store.name), close(store)))
+    other = settings.model_copy(update={"collection": name, "embedding_model": "another"})
+    with Memory(settings.runs_path) as memory, pytest.raises(RagError, match="another"):
+        RememberingPipeline(other, memory)
+    assert closed == [name]
+
+
+def test_records_are_not_cut_and_a_run_by_other_judgements_says_so(beir: Path, tmp_path: Path) -> None:
+    whole = report(beir)
+    assert "chunk_size" not in whole["system"] and "judgements" not in whole["system"]
+    (tmp_path / "mine.tsv").write_text((beir / "qrels.tsv").read_text())
+    assert report(beir, "--qrels", str(tmp_path / "mine.tsv"))["system"]["judgements"].startswith("mine.tsv (")
 
 
 def test_ctrl_c_says_that_the_next_run_goes_on(beir: Path, wire: Wire) -> None:

@@ -627,7 +627,7 @@ def test_a_gain_is_told_by_time_and_by_money() -> None:
         asked.append(Asked(Question(f"q{i}", "q", {"b": 1}), search))
     evalset = EvalSet("golden", tuple(a.question for a in asked))
     # 2 for 1,000 requests: 0.002 a question.
-    made = report_of(evalset, asked, settings_of(price_rerank_requests=2.0), ["RR"], 2, 1)
+    made = report_of(evalset, asked, settings_of(price_rerank_requests=2.0), ["RR"], 2, 1, made={})
     assert (made.measured[0].before, made.measured[0].after) == (0.5, 1.0)
     # The median is 250 ms: 0.5 / 250 · 100 = 0.2. By money 0.5 / 0.002 = 250.
     assert made.gain_per_100_ms == pytest.approx(0.2)

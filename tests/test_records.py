@@ -127,6 +127,48 @@ class TestLabels:
             thread.join()
         assert len(jsonl.read(labels.queries)) == 1 and len(jsonl.read(labels.qrels)) == 10
 
+    def test_a_question_that_was_reworded_keeps_its_judgements_for_itself(self, tmp_path: Path) -> None:
+        labels = Labels(tmp_path)
+        labels.judge("How much?", candidate(1), 2)
+        (first,) = labels.questions()
+        jsonl.change(labels.queries, lambda rows: [{**first, "text": "How much is dinner?"}])
+        labels.judge("How much?", candidate(1), 1)
+        assert [labels.grade(q, candidate(1)) for q in ("How much is dinner?", "How much?")] == [2, 1]
+        assert len({q["_id"] for q in labels.questions()}) == 2
+
+    def test_two_people_who_accept_one_draft_add_its_question_once(self, tmp_path: Path) -> None:
+        for n in range(10):
+            labels, told = Labels(tmp_path / str(n)), []
+
+            def add(labels: Labels = labels, told: list[str] = told) -> None:
+                try:
+                    labels.add("How much?", "32", "1.md", "32 EUR")
+                except RagError as error:
+                    told.append(error.happened)
+
+            threads = [threading.Thread(target=add) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(told) == 3 and len(labels.questions()) == len(labels.judgements()) == 1
+
+    @pytest.mark.parametrize("change", [{"grade": 1001}, {"grade": 1.5}, {"quote": " "}, {"document": None}])
+    def test_a_judgement_that_cannot_be_meant_is_named(self, tmp_path: Path, change: dict[str, Any]) -> None:
+        labels = Labels(tmp_path)
+        jsonl.append(labels.qrels, {"query": "a", "document": "1.md", "quote": "q", "grade": 1000})
+        assert len(labels.judgements()) == 1
+        jsonl.append(labels.qrels, {"query": "a", "document": "1.md", "quote": "q", "grade": 1, **change})
+        with pytest.raises(RagError, match="judgement 2 needs query, document, quote and a whole grade of at most 1000"):
+            labels.judgements()
+
+    def test_a_link_to_a_shared_file_stays_one(self, tmp_path: Path) -> None:
+        shared = tmp_path / "shared.jsonl"
+        shared.write_text("")
+        (tmp_path / "queries.jsonl").symlink_to(shared)
+        Labels(tmp_path).judge("How much?", candidate(1), 2)
+        assert (tmp_path / "queries.jsonl").is_symlink() and len(jsonl.read(shared)) == 1
+
     def test_a_labelled_question_keeps_its_id(self, tmp_path: Path) -> None:
         labels = Labels(tmp_path)
         labels.queries.write_text('{"_id": "a01", "text": "How much?", "answer": "32"}\n')

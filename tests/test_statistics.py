@@ -155,6 +155,9 @@ class TestSeparation:
         assert found and (found.auc, found.kept, found.refused) == (1, 1, 1) and found.threshold == pytest.approx(0.65)
 
     def test_it_takes_both_kinds(self) -> None:
+        # Rounded to four digits it would be 1, which nothing reaches.
+        near = statistics.separation("rerank", [0.99999, 0.99998], [0.99994])
+        assert near and (near.threshold, near.kept, near.refused) == (0.99996, 1, 1)
         assert statistics.separation("x", [1], []) is None and statistics.separation("x", [], [1]) is None
 
 

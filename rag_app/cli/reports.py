@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -96,7 +97,11 @@ def table(section: sections.Table) -> Table:
 
 
 def tell(table: Table) -> None:
-    Console(highlight=False, emoji=False, markup=False).print(table)
+    """Print a table as wide as it is: a number that is cut off would be another number."""
+    console = Console(highlight=False, emoji=False, markup=False)
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def heat_map(sweep: Sweep) -> Table:

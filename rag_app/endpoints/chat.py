@@ -70,7 +70,7 @@ class Chat:
     def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
         """Return what the model says, without its thinking, and the time and tokens it took; markers are not looked at."""
         answering = Answering()
-        answering.pieces = without_thinking(self._received(answering, messages), self.thinks_aloud)
+        answering.pieces = without_thinking(_sound(self._received(answering, messages)), self.thinks_aloud)
         text = "".join(answering)
         return text.rpartition("</think>")[2].strip(), answering
 
@@ -79,7 +79,7 @@ class Chat:
         received: list[str] = []
         shown: list[str] = []
         markers = Markers(len(passages))
-        pieces = _kept(self._received(answering, messages), received)
+        pieces = _kept(_sound(self._received(answering, messages)), received)
         for piece in markers.check(without_thinking(pieces, self.thinks_aloud)):
             shown.append(piece)
             yield piece
@@ -149,6 +149,18 @@ class Chat:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) else None
+
+
+def _sound(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield pieces as text that can be encoded: a character that was sent in two halves is joined, a lone half is �."""
+    held = ""
+    for piece in pieces:
+        text = held + piece
+        held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        if whole := text.removesuffix(held).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"):
+            yield whole
+    if held:
+        yield "�"
 
 
 def _kept(pieces: Iterable[str], store: list[str]) -> Iterator[str]:

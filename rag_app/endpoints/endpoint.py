@@ -33,9 +33,8 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """The URL as it may be shown: without user, password or query."""
-        parts = urlsplit(self.url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        """The URL as it may be shown."""
+        return address(self.url)
 
     @property
     def fingerprint(self) -> list[str]:
@@ -98,6 +97,12 @@ class Endpoint:
             "server": msg("try again; if it keeps happening, check the server's log"),
         }
         return remedies[kind]
+
+
+def address(url: str) -> str:
+    """Return a URL as it may be shown: without user, password or query. What is none stays as it is."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else url
 
 
 def setting_name(stage: Stage, part: str) -> str:

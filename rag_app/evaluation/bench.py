@@ -13,12 +13,13 @@ from dotenv import dotenv_values
 
 from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
+from rag_app.endpoints.endpoint import address
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError, SettingsError
 from rag_app.evaluation import runs, trec
 from rag_app.evaluation.answers import AnswersReport, Judge, answer_all
 from rag_app.evaluation.memory import Memory, RememberedChat, RememberingPipeline
-from rag_app.evaluation.report import Report, report
+from rag_app.evaluation.report import Report, described, report
 from rag_app.evaluation.running import Asked, OnQuestion, ask_all, silent
 from rag_app.evaluation.sets import EvalSet, from_labels, is_beir, name_of, read_beir
 from rag_app.labels.labels import Labels
@@ -49,8 +50,12 @@ class Bench:
         on_record: OnQuestion = silent,
     ) -> None:
         self.settings, evalset = prepared(settings, folder, store_records, lambda done, of: on_record(done, of, 0))
+        self.judged_by = {}
         if qrels:
-            evalset = evalset.judged_by(trec.read_qrels(qrels))
+            judgements = trec.read_qrels(qrels)
+            evalset = evalset.judged_by(judgements)
+            digest = hashlib.sha256(json.dumps(judgements, sort_keys=True).encode()).hexdigest()[:8]
+            self.judged_by = {"judgements": f"{qrels.name} ({digest})"}
         self.evalset = evalset.sample(sample)
         self.sample = sample if len(self.evalset.questions) < len(evalset.questions) else None
         # The built-in models share this machine: two questions at once would each take twice as long.
@@ -95,7 +100,15 @@ class Bench:
     ) -> Report:
         """Return the report on what was asked."""
         return report(
-            self.evalset, asked, self.settings, names, n_candidates, self.at_once, sample=self.sample, answers=answers
+            self.evalset,
+            asked,
+            self.settings,
+            names,
+            n_candidates,
+            self.at_once,
+            made=described(self.settings, self.pipeline.store.recipe) | self.judged_by,
+            sample=self.sample,
+            answers=answers,
         )
 
     def keep(self, report: Report, asked: Sequence[Asked]) -> Path:
@@ -190,12 +203,12 @@ def system(
 
 
 def shown(spec: str) -> str:
-    """Return a system without its secrets: the values of keys, and of parameters, which may hold one, become …"""
+    """Return a system without its secrets: values of keys, and of parameters, which may hold one, become …, URLs addresses."""
     if not _PAIR.match(spec) or _is_file(spec):
         return spec
     pairs = [part.partition("=") for part in _BETWEEN.split(spec)]
     return ",".join(
-        f"{name}={'…' if 'key' in name.lower() or 'parameters' in name.lower() else value}" for name, _, value in pairs
+        f"{name}={'…' if 'key' in name.lower() or 'parameters' in name.lower() else address(value)}" for name, _, value in pairs
     )
 
 

@@ -6,7 +6,7 @@ from rag_app.errors import RagError
 from rag_app.evaluation import statistics
 from rag_app.evaluation.differences import Measured, compared, mean
 from rag_app.evaluation.report import Report
-from rag_app.evaluation.verdict import FEWEST, MOST_FAILED, kind_of
+from rag_app.evaluation.verdict import FEWEST, LEAST_ASKED, MOST_FAILED, kind_of
 from rag_app.types import Record
 from rag_app.words import Message, Said, joined, msg, nmsg
 
@@ -62,16 +62,22 @@ def comparison(names: Sequence[str], reports: Sequence[Report], measure: str) ->
                 rerank_p50=rerank,
                 failed=report.counts.failed,
                 difference=difference,
-                said=_said(difference, reports[0], report) if difference else "",
+                said=_said(difference, next(zip(names, reports, strict=True)), (name, report)) if difference else "",
             )
         )
     return Comparison(set=reports[0].set, measure=measure, n=len(shared), systems=tuple(systems), reports=tuple(reports))
 
 
-def _said(difference: Measured, first: Report, other: Report) -> Message:
+def _said(difference: Measured, *systems: tuple[str, Report]) -> Message:
     """Return what a difference says, by the rules of the verdict."""
-    failed = any(report.counts.failed > MOST_FAILED * report.counts.questions for report in (first, other))
-    if difference.n < FEWEST or failed:
+    failed = any(report.counts.failed > MOST_FAILED * report.counts.questions for _, report in systems)
+    # Of a system that is to be reranked.
+    skipped = any(
+        report.counts.measured - report.counts.skipped < LEAST_ASKED * report.counts.measured
+        for name, report in systems
+        if name != "none"
+    )
+    if difference.n < FEWEST or failed or skipped:
         return msg("cannot tell")
     return {"helps": msg("better"), "hurts": msg("worse")}.get(kind_of(difference), msg("no difference seen"))
 
@@ -117,6 +123,13 @@ def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop:
             msg("the baseline is for the set {set}, not for {this}", set=baseline.set, this=now.set),
             msg("store one for this set"),
         )
+    own = msg("those of the set")
+    theirs, ours = (report.system.get("judgements", own) for report in (baseline, now))
+    if theirs != ours:
+        raise RagError(
+            msg("the baseline was measured with other judgements: {theirs}, now {ours}", theirs=theirs, ours=ours),
+            msg("store one with these judgements"),
+        )
     before, after = ({o.id: o.after.get(name) for o in report.outcomes} for report in (baseline, now))
     shared = [(before[i], after[i]) for i in before if before[i] is not None and after.get(i) is not None]
     if not shared:
@@ -155,5 +168,5 @@ def gate(now: Report, baseline: Report | None, at_least: float | None, max_drop:
         value=value,
         difference=difference,
         n_new=len(after.keys() - before.keys()),
-        n_gone=len(before.keys() - after.keys()),
+        n_gone=len(before.keys() - after.keys() - {i for failure in now.failures for i in failure.ids}),
     )

@@ -40,9 +40,9 @@ def of_comparison(comparison: Comparison) -> Iterator[Section]:
     n_compared = len(comparison.systems) - 1
     if n_compared > 1:
         yield Sentence(msg("p adjusted for {n} comparisons (Holm)", n=n_compared), "quiet")
-    for i, report in enumerate(comparison.reports, 1):
-        # Which system is not reranked, its name says.
-        for sentence in notes(report.model_copy(update={"skipped": ()})):
+    for i, (s, report) in enumerate(zip(comparison.systems, comparison.reports, strict=True), 1):
+        # That `none` is not reranked, its name says.
+        for sentence in notes(report.model_copy(update={"skipped": ()}) if s.name == "none" else report):
             yield Sentence(joined("  ", (str(i), sentence.text)), sentence.tone)
 
 

@@ -44,10 +44,14 @@ class Drafts:
 
     def add(self, draft: Draft) -> bool:
         """Add a draft; False if the file has it already."""
-        if any(_same(row, draft) for row in jsonl.read(self.path)):
-            return False
-        jsonl.append(self.path, draft.model_dump())
-        return True
+        added: list[jsonl.Row] = []
+
+        def with_it(rows: list[jsonl.Row]) -> list[jsonl.Row]:
+            added.extend([] if any(_same(row, draft) for row in rows) else [draft.model_dump()])
+            return [*rows, *added]
+
+        jsonl.change(self.path, with_it)
+        return bool(added)
 
     def accept(self, draft: Draft, question: str = "", answer: str = "") -> None:
         """Make a draft a labelled question, with the person's wording where given. RagError if the question exists."""

@@ -6,11 +6,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
 import orjson
+from filelock import FileLock
 
 from rag_app.endpoints.chat import Answering, Chat
 from rag_app.endpoints.embeddings import Embeddings, Vectors
@@ -43,11 +45,16 @@ class Memory:
         self.path = folder / "memory.sqlite3"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None)
-            self._file.execute("PRAGMA journal_mode=WAL")
-            # What a power cut loses is requested again.
-            self._file.execute("PRAGMA synchronous=NORMAL")
-            self._file.execute("CREATE TABLE IF NOT EXISTS kept (key BLOB PRIMARY KEY, value BLOB, ms REAL, at REAL)")
+            # SQLite's time-out does not cover the change to WAL, which two at once are in each other's way of.
+            with ExitStack() as opened, FileLock(folder / f".{self.path.name}.lock", timeout=30):
+                self._file = opened.enter_context(
+                    closing(sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None))
+                )
+                self._file.execute("PRAGMA journal_mode=WAL")
+                # What a power cut loses is requested again.
+                self._file.execute("PRAGMA synchronous=NORMAL")
+                self._file.execute("CREATE TABLE IF NOT EXISTS kept (key BLOB PRIMARY KEY, value BLOB, ms REAL, at REAL)")
+                opened.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise self._error(error) from None
         self._lock = threading.Lock()
@@ -76,12 +83,11 @@ class Memory:
 
         RagError if it is not kept, as of a run by an older version, or cannot be read.
         """
-        keys, _ = self.recall(_key("run", run)) or ({}, 0.0)
-        kept = self.recall(bytes.fromhex(keys[question])) if question in keys else None
         try:
-            if kept:
+            keys, _ = self.recall(_key("run", run)) or ({}, 0.0)
+            if kept := self.recall(bytes.fromhex(keys[question])) if question in keys else None:
                 return Search.model_validate(kept[0])
-        except ValueError:
+        except (ValueError, TypeError):
             log.debug("a search that is kept cannot be read: it is of another version")
         raise RagError(
             msg("The rankings of question {id} are not kept with this run", id=question),
@@ -147,8 +153,10 @@ class Stages:
         except (ValueError, TypeError, LookupError):
             # Of another version: requested again, and replaced.
             log.debug("what is kept of %s cannot be read", stage)
-        with self._counting:
-            self.n_calls += 1
+        # The store is none of the endpoints.
+        if stage != "retrieve":
+            with self._counting:
+                self.n_calls += 1
         start = time.perf_counter()
         value = ask()
         ms = (time.perf_counter() - start) * 1000
@@ -277,15 +285,18 @@ class RememberingPipeline:
         """EmptyCollectionError if there is no such collection, RecipeError if other embeddings made it."""
         self.settings = settings
         self.stages = Stages(memory)
-        self.store = open_store(settings)
-        self.pipeline = Pipeline(
-            self.store,
-            RememberedEmbeddings(open_embeddings(settings), self.stages),
-            lambda: RememberedReranker(open_reranker(settings), self.stages),
-            lambda: RememberedChat(open_chat(settings), self.stages),
-            settings=settings,
-            retriever=RememberedRetriever(VectorRetriever(self.store), self.stages),
-        )
+        with ExitStack() as opened:
+            self.store = opened.enter_context(open_store(settings))
+            self.pipeline = Pipeline(
+                self.store,
+                opened.enter_context(closing(RememberedEmbeddings(open_embeddings(settings), self.stages))),
+                lambda: RememberedReranker(open_reranker(settings), self.stages),
+                lambda: RememberedChat(open_chat(settings), self.stages),
+                settings=settings,
+                retriever=RememberedRetriever(VectorRetriever(self.store), self.stages),
+            )
+            # From here on the pipeline closes them.
+            opened.pop_all()
 
     @property
     def n_calls(self) -> int:

@@ -138,10 +138,11 @@ def report(
     n_candidates: int,
     at_once: int,
     *,
+    made: Mapping[str, str],
     sample: int | None = None,
     answers: AnswersReport | None = None,
 ) -> Report:
-    """Return what a run found; the first of the measures is what the verdict is by."""
+    """Return what a run found; the first of the measures is what the verdict is by, `made` the system that was measured."""
     fine = [a for a in asked if not a.failure]
     outcomes = [outcome(a, names) for a in fine if a.question.answerable]
     skipped = [a for a in fine if a.question.answerable and a.search and a.search.rerank.status == "skipped"]
@@ -171,7 +172,7 @@ def report(
         set=evalset.name,
         collection=settings.collection,
         when=time.time(),
-        system=system(settings),
+        system=dict(made),
         n_candidates=n_candidates,
         n_passages=settings.n_passages,
         sample=sample,
@@ -248,8 +249,8 @@ def report_of_runs(
     )
 
 
-def system(settings: Settings) -> dict[str, str]:
-    """Return what was measured, for a person and for who compares; without keys."""
+def described(settings: Settings, recipe: Mapping[str, str]) -> dict[str, str]:
+    """Return what was measured, for a person and for who compares; without keys. `recipe` is that of the collection."""
     embedding, rerank = settings.endpoint("EMBEDDING"), settings.endpoint("RERANK")
     found = {
         "embedding_model": embedding.model,
@@ -262,9 +263,8 @@ def system(settings: Settings) -> dict[str, str]:
         "rerank_min_score": "" if settings.rerank_min_score is None else str(settings.rerank_min_score),
         "question_prefix": settings.question_prefix,
         "passage_prefix": settings.embedding_passage_prefix,
-        "chunk_size": str(settings.chunk_size),
-        "chunk_overlap": str(settings.chunk_overlap),
-        "chunk_unit": settings.chunk_unit,
+        # Records of a set in BEIR layout are not cut.
+        **{name: recipe.get(name, "") for name in ("chunk_size", "chunk_overlap", "chunk_unit")},
     }
     return {name: value for name, value in found.items() if value not in ("", "0", "auto")}
 

@@ -42,6 +42,7 @@ SYSTEM = {
     "chunk_size": msg("chunk size"),
     "chunk_overlap": msg("chunk overlap"),
     "chunk_unit": msg("chunks measured in"),
+    "judgements": msg("judgements"),
     "run before": msg("run before"),
     "run after": msg("run after"),
 }
@@ -55,6 +56,8 @@ def of_report(report: Report, n_moved: int) -> Iterator[Section]:
     yield report.verdict
     yield from _counted(report)
     if not report.measured:
+        if report.answers:
+            yield from _answers(report.answers, n_moved)
         return
     yield _measured(report.measured)
     if needed := [joined(" ", (text(m.name), count(m.needed))) for m in report.measured if m.needed is not None]:
@@ -80,8 +83,8 @@ def of_report(report: Report, n_moved: int) -> Iterator[Section]:
         )
     if report.sweep:
         yield Heading(msg("How many candidates and passages"))
-        # Its failures are those of the report.
-        yield from of_sweep(report.sweep.model_copy(update={"failed": 0}))
+        # Its failures, and what was not reranked, are those of the report.
+        yield from of_sweep(report.sweep.model_copy(update={"failed": 0, "skipped": 0}))
     yield from _costs(report)
     if report.unanswerable:
         yield Heading(msg("Unanswerable questions"))
@@ -89,7 +92,7 @@ def of_report(report: Report, n_moved: int) -> Iterator[Section]:
         yield Sentence(
             msg(
                 "{score}: AUC {auc:.2f}, the chance that an answerable question scores above an unanswerable one. At "
-                "{threshold:.4g}, {kept:.0%} of {n:,} answerable questions are kept and {refused:.0%} of {n_other:,} "
+                "{threshold:.15g}, {kept:.0%} of {n:,} answerable questions are kept and {refused:.0%} of {n_other:,} "
                 "unanswerable ones rejected.",
                 score=msg("highest rerank score")
                 if s.score == "rerank"
@@ -103,7 +106,7 @@ def of_report(report: Report, n_moved: int) -> Iterator[Section]:
             )
         )
         if s.score == "rerank":
-            yield Sentence(msg("To reject them, set `{setting}`.", setting=f"RAG_RERANK_MIN_SCORE={s.threshold:.4g}"), "quiet")
+            yield Sentence(msg("To reject them, set `{setting}`.", setting=f"RAG_RERANK_MIN_SCORE={s.threshold!r}"), "quiet")
     if report.answers:
         yield from _answers(report.answers, n_moved)
 

@@ -1,6 +1,7 @@
 """Reports that are kept, one JSON file a run, to be compared over time."""
 
 import calendar
+import hashlib
 import re
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ _NAMED = re.compile(r"\d{8}T\d{6}\.\d{3}-.*\.json")
 
 def keep(folder: Path, report: Report) -> Path:
     """Write a report to a file named by its time and set; return the file. RagError if it cannot be written."""
-    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(report.when)) + f"{report.when % 1:.3f}"[1:]
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(report.when)) + f".{int(report.when % 1 * 1000):03}"
     path = folder / f"{stamp}-{_slug(report.set)}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +81,10 @@ def kept(folder: Path, name: str) -> list[Path]:
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"\W+", "-", name).strip("-")[:60]
+    # Of other sets, names may differ in what a file name cannot have.
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
+    slug = re.sub(r"\W+", "-", name).strip("-")[:60]
+    return f"{slug}-{digest}"
 
 
 def when(path: Path) -> float:

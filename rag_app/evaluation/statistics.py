@@ -107,6 +107,8 @@ def separation(score: str, answerable: Sequence[float], unanswerable: Sequence[f
 
     best = max(between, key=lambda threshold: (sum(shares(threshold)), shares(threshold)[0]))
     kept, refused = shares(best)
+    # The fewest digits that do the same: rounded up, a threshold near the highest score would keep nothing.
+    best = next(short for n in range(4, 18) if shares(short := float(f"{best:.{n}g}")) == (kept, refused))
     return Separation(
         score=score,
         n_answerable=len(answerable),

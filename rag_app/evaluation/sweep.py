@@ -48,6 +48,7 @@ class Sweep(Record):
     cheapest: Cell | None
     unit: str
     failed: int
+    skipped: int = 0
 
 
 def depths(most: int) -> list[int]:
@@ -103,6 +104,7 @@ def sweep(
         cheapest=min(within, key=lambda cell: (cell.cost, cell.candidates)) if len(fine) >= FEWEST else None,
         unit=settings.price_currency if _priced(settings) else "tokens",
         failed=sum(bool(a.failure) for a in asked),
+        skipped=sum(search.rerank.status == "skipped" for _, search in fine),
     )
 
 

@@ -23,6 +23,15 @@ def of_sweep(sweep: Sweep) -> Iterator[Section]:
             ),
             "failed",
         )
+    if sweep.skipped:
+        yield Sentence(
+            nmsg(
+                "Not reranked, retrieval order used: {n:,} question; `rag-app eval` says why",
+                "Not reranked, retrieval order used: {n:,} questions; `rag-app eval` says why",
+                sweep.skipped,
+            ),
+            "failed",
+        )
     if sweep.cheapest:
         cheapest = _setting(sweep.cheapest, sweep)
         yield Sentence(msg("Cheapest setting not significantly worse than the best: {setting}.", setting=cheapest), "strong")
@@ -41,7 +50,7 @@ def of_sweep(sweep: Sweep) -> Iterator[Section]:
             count(c.passages),
             formatted(c.quality),
             *change(c.difference, c.low, c.high, c.p),
-            formatted(c.cost, "{x:.4g}"),
+            _cost(c, sweep),
         )
         for c in sweep.cells
     ]
@@ -61,5 +70,9 @@ def _setting(c: Cell, sweep: Sweep) -> Message:
         setting = nmsg("{k:,} candidates reranked, {n:,} passage", "{k:,} candidates reranked, {n:,} passages", n, k=k)
     else:
         setting = nmsg("no reranking, {n:,} passage", "no reranking, {n:,} passages", n)
-    values = {"setting": setting, "quality": c.quality, "cost": c.cost, "unit": unit(sweep)}
-    return msg("{setting} ({quality:.3f}, {cost:.4g} {unit} per question)", **values)
+    values = {"setting": setting, "quality": c.quality, "cost": _cost(c, sweep), "unit": unit(sweep)}
+    return msg("{setting} ({quality:.3f}, {cost} {unit} per question)", **values)
+
+
+def _cost(c: Cell, sweep: Sweep) -> Message:
+    return Message("{x:,.0f}" if sweep.unit == "tokens" else "{x:.4g}", {"x": c.cost})

@@ -11,12 +11,12 @@ from urllib.parse import quote, unquote
 
 from rag_app.errors import RagError
 from rag_app.labels.jsonl import bad_line
+from rag_app.labels.labels import MOST_GRADE
 from rag_app.words import msg
 
 # Query → document → score, or → grade.
 Run = Mapping[str, Mapping[str, float]]
 Qrels = Mapping[str, Mapping[str, int]]
-_MOST = 1000
 
 
 def read_run(path: Path) -> dict[str, dict[str, float]]:
@@ -45,8 +45,8 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
             raise bad_line(path, n, what)
         query, document = (fields[0], fields[1]) if len(fields) == 3 else (_named(fields[0]), _named(fields[2]))
         grade = _number(path, n, fields[-1])
-        if abs(grade) > _MOST:
-            raise bad_line(path, n, msg("has the grade {grade}, above {most}", grade=fields[-1], most=_MOST))
+        if abs(grade) > MOST_GRADE:
+            raise bad_line(path, n, msg("has the grade {grade}, above {most}", grade=fields[-1], most=MOST_GRADE))
         if grade != int(grade):
             raise bad_line(path, n, msg("has the grade {grade}, which is not a whole number", grade=fields[-1]))
         if qrels.setdefault(query, {}).setdefault(document, int(grade)) != grade:

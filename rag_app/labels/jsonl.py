@@ -50,7 +50,7 @@ def is_text(value: object) -> TypeGuard[str]:
 
 def append(path: Path, row: Row) -> None:
     """Add a row at the end. RagError if the file cannot be written."""
-    with _locked(path):
+    with locked(path):
         held = path.read_bytes() if path.exists() else b""
         joint = b"" if not held or held.endswith(b"\n") else b"\n"
         try:
@@ -64,7 +64,9 @@ def append(path: Path, row: Row) -> None:
 
 def change(path: Path, rows: Callable[[list[Row]], list[Row]]) -> None:
     """Replace the rows by what a function returns for them. RagError if the file cannot be read or written."""
-    with _locked(path):
+    # A link stays one.
+    path = path.resolve()
+    with locked(path):
         partial = path.with_name(f".{path.name}.part")
         partial.write_bytes(b"".join(map(_line, rows(read(path)))))
         partial.replace(path)
@@ -75,7 +77,8 @@ def _line(row: Row) -> bytes:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, or of what a path stands for. RagError if another process does for 10 s."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):

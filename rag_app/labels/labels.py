@@ -7,6 +7,7 @@ A query has `_id`, `text` and, where it is known, `answer` (null: the documents 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from rag_app.errors import RagError
@@ -15,6 +16,8 @@ from rag_app.types import Candidate
 from rag_app.words import msg
 
 GRADE = 2
+# Measures take memory by the highest grade.
+MOST_GRADE = 1000
 # Prefixes of the ids of questions that were added on the page, and of accepted drafts.
 ADDED = "page-"
 DRAFTED = "draft-"
@@ -47,13 +50,17 @@ class Labels:
 
         RagError if the question is labelled as unanswerable, or the files cannot be written.
         """
+        with jsonl.locked(self.folder / "labels"):
+            self._judge(question, candidate, grade)
+
+    def _judge(self, question: str, candidate: Candidate, grade: int | None) -> None:
         query = self._find(question)
         if query is not None and grade and "answer" in query and query["answer"] is None:
             raise RagError(
                 msg("{file} says that no document answers this question ({id})", file=self.queries, id=query["_id"]),
                 msg('remove its "answer": null first'),
             )
-        identity = str(query["_id"]) if query else f"{ADDED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
+        identity = str(query["_id"]) if query else self._unused(ADDED, question)
         row = {"query": identity, "document": candidate.document, "quote": candidate.text, "grade": grade}
 
         def judged(rows: list[jsonl.Row]) -> list[jsonl.Row]:
@@ -75,11 +82,12 @@ class Labels:
 
     def add(self, question: str, answer: str, document: str, quote: str) -> None:
         """Add a question with its answer and the words of a document that hold it. RagError if the question exists."""
-        if self._find(question):
-            raise RagError(msg("{file} already has this question", file=self.queries), msg("drop the draft"))
-        identity = f"{DRAFTED}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
-        jsonl.append(self.qrels, {"query": identity, "document": document, "quote": quote, "grade": GRADE})
-        jsonl.append(self.queries, {"_id": identity, "text": question, "answer": answer})
+        with jsonl.locked(self.folder / "labels"):
+            if self._find(question):
+                raise RagError(msg("{file} already has this question", file=self.queries), msg("drop the draft"))
+            identity = self._unused(DRAFTED, question)
+            jsonl.append(self.qrels, {"query": identity, "document": document, "quote": quote, "grade": GRADE})
+            jsonl.append(self.queries, {"_id": identity, "text": question, "answer": answer})
 
     def examples(self, documents: set[str], n: int = 3) -> list[str]:
         """Return labelled questions that these documents answer: those marked `example` first, then the first ones."""
@@ -93,6 +101,12 @@ class Labels:
 
     def _find(self, question: str) -> jsonl.Row | None:
         return next((query for query in self.questions() if _squeezed(query["text"]) == _squeezed(question)), None)
+
+    def _unused(self, prefix: str, question: str) -> str:
+        """Return an id for a new question, by its words; a question that was reworded in the file keeps its own."""
+        name = f"{prefix}{hashlib.sha256(_squeezed(question).encode()).hexdigest()[:10]}"
+        taken = {row["_id"] for row in self.questions()}
+        return next(i for n in count(1) if (i := name if n == 1 else f"{name}-{n}") not in taken)
 
     def questions(self) -> list[jsonl.Row]:
         """Return the questions. RagError, which names the file, if a line is incomplete or an _id repeats."""
@@ -109,10 +123,15 @@ class Labels:
         """Return the judgements. RagError, which names the judgement, if one is incomplete."""
         rows = jsonl.read(self.qrels)
         for n, row in enumerate(rows, 1):
-            words = all(isinstance(row.get(name), str) for name in ("query", "document", "quote"))
-            if not words or not isinstance(row.get("grade"), int):
+            words = all(isinstance(row.get(name), str) and row[name].strip() for name in ("query", "document", "quote"))
+            if not words or not isinstance(row.get("grade"), int) or abs(row["grade"]) > MOST_GRADE:
                 raise RagError(
-                    msg("{file}, judgement {n} needs query, document, quote and a whole grade", file=self.qrels, n=n),
+                    msg(
+                        "{file}, judgement {n} needs query, document, quote and a whole grade of at most {most}",
+                        file=self.qrels,
+                        n=n,
+                        most=MOST_GRADE,
+                    ),
                     msg("fix or remove it"),
                 )
         return rows

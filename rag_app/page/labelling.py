@@ -55,7 +55,12 @@ def label(settings: Settings) -> None:
         states.note(msg("Questions without a judgement come first."), "info")
         return
     question = known.strip()
-    pool = pooled(find(settings.collection, resources.revision(settings.collection), question))
+    how = settings.collection, resources.revision(settings.collection), settings.model_dump_json()
+    search = find(*how, question)
+    if search.rerank.status == "fallback":
+        # The next one is asked again, when the reranker may be back.
+        find.clear(*how, question)
+    pool = pooled(search)
     if not pool:
         states.note(msg("Nothing was found."), "search_off")
         return
@@ -104,8 +109,8 @@ def label(settings: Settings) -> None:
 
 
 @st.cache_data(show_spinner=False, max_entries=200)
-def find(collection: str, revision: str, question: str) -> Search:
-    """Return the search of a question; `revision` is the collection's state."""
+def find(collection: str, revision: str, settings: str, question: str) -> Search:
+    """Return the search of a question; `revision` is the collection's state, `settings` what else it depends on."""
     return resources.pipeline(collection).search(question)
 
 

@@ -28,7 +28,7 @@ def over_time(report: Report, kept: Sequence[Report]) -> None:
     """Show the kept runs like this one, the oldest first, before and after."""
 
     def kind(r: Report) -> object:
-        return r.measured and (r.set, r.sample, r.measured[0].name)
+        return r.measured and (r.set, r.sample, r.measured[0].name, r.system.get("judgements"))
 
     same = [r for r in kept if r.measured and kind(r) == kind(report)]
     if len(same) > 1:
