@@ -154,6 +154,8 @@ def test_candidates_are_judged_by_keyboard_with_the_coverage_shown(site: Site, v
     assert jsonl.read(labels / "queries.jsonl")[-1]["text"] == "What is a dinner in town 7?"
     page.keyboard.press("ArrowLeft")
     page.get_by_text(re.compile(r"candidate 3 of \d+ · Not")).wait_for()
+    # Drawn after the words: a key for a button that cannot be pressed yet does nothing.
+    expect(page.get_by_role("button", name=re.compile("Undo"))).to_be_enabled()
     page.keyboard.press("t")
     page.get_by_text(re.compile(r"2 of \d+ candidates judged")).wait_for()
     assert len(jsonl.read(labels / "qrels.jsonl")) == 26
