@@ -12,13 +12,13 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 import orjson
-from filelock import FileLock
 
 from rag_app.endpoints.chat import Answering, Chat
 from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
+from rag_app.labels import jsonl
 from rag_app.pipeline import Pipeline
 from rag_app.prompt import Message
 from rag_app.retrieval import Retriever, VectorRetriever
@@ -46,7 +46,7 @@ class Memory:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             # SQLite's time-out does not cover the change to WAL, which two at once are in each other's way of.
-            with ExitStack() as opened, FileLock(folder / f".{self.path.name}.lock", timeout=30):
+            with ExitStack() as opened, jsonl.locked(self.path):
                 self._file = opened.enter_context(
                     closing(sqlite3.connect(self.path, timeout=30, check_same_thread=False, isolation_level=None))
                 )
