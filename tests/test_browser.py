@@ -284,7 +284,7 @@ class TestManyUsers:
         ask(first, "dinner in France")
         ask(second, "hotel in Lyon")
         ask(first, "parking")
-        expect(first.get_by_test_id("stExpander").get_by_text("dinner in France", exact=True)).to_have_count(1)
+        first.get_by_test_id("stExpander").get_by_text("dinner in France", exact=True).wait_for(state="attached")
         assert "hotel in Lyon" not in first.content()
         assert "dinner in France" not in second.content()
 

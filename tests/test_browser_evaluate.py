@@ -110,7 +110,7 @@ def test_rankings_are_shown_without_the_collection_and_what_was_not_kept_is_said
     page = visit("/evaluate")
     measure(page)
     (path,) = (site.folder / "data" / "runs").glob("*.json")
-    later = path.with_name("20990101T000000.000-data-eval.json")
+    later = path.with_name(f"20990101T000000.000-{path.name.partition('-')[2]}")
     run = path.read_text("utf-8").replace('"collection":"handbook"', '"collection":"gone"')
     later.write_text(run, "utf-8")
     page = visit("/evaluate")
@@ -119,7 +119,7 @@ def test_rankings_are_shown_without_the_collection_and_what_was_not_kept_is_said
     page.locator(".legend").wait_for()
     # A run of whose searches nothing is kept.
     foreign = re.sub(r'"when":[0-9.e+]+', '"when":1.0', run)
-    later.with_name("20990102T000000.000-data-eval.json").write_text(foreign, "utf-8")
+    later.with_name(later.name.replace("20990101", "20990102")).write_text(foreign, "utf-8")
     page = visit("/evaluate")
     page.locator(".verdict").wait_for()
     page.get_by_role("button", name="Show its rankings").last.click()
