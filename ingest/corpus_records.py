@@ -1,5 +1,6 @@
 """Records of a corpus that is cut already, into a collection: one chunk a record, under the record's id."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,8 @@ from rag_app.store.protocol import Store
 from rag_app.store.stored import Version
 from rag_app.types import Chunk
 from rag_app.words import msg
+
+log = logging.getLogger(__name__)
 
 # Records that are embedded before they are stored: what a kill can cost.
 AT_ONCE = 256
@@ -57,7 +60,7 @@ def _embed(
         progress(start, len(missing))
         part = [_chunk(*record) for record in missing[start : start + AT_ONCE]]
         at = 0
-        for embedded in embeddings.passages(chunk.text_in_context for chunk in part):
+        for embedded in embeddings.passages((chunk.text_in_context for chunk in part), _patiently):
             batch = part[at : at + len(embedded.vectors)]
             at += len(batch)
             rows = [i for i in range(len(batch)) if i not in embedded.refused]
@@ -67,6 +70,10 @@ def _embed(
                 store.put([(batch[i], version) for i in rows], embedded.vectors[rows])
     if missing:
         store.touch()
+
+
+def _patiently(seconds: float, reason: str) -> None:
+    log.warning(msg("waiting {seconds:.0f} s for the embeddings endpoint: {reason}", seconds=seconds, reason=reason))
 
 
 def _chunk(identity: str, title: str, text: str) -> Chunk:

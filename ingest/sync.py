@@ -72,12 +72,16 @@ class Report(Record):
 
 @dataclass
 class Progress:
-    """Called back as the work goes on: how many of a file's chunks are embedded, the state it ends in, the chunks stored."""
+    """Called back as the work goes on: how many of a file's chunks are embedded, the state it ends in, the chunks stored.
+
+    `waits` hears the seconds for which a rate limit of the endpoint is waited out, and what the endpoint said.
+    """
 
     plan: Callable[[Plan], None] = lambda plan: None
     embedded: Callable[[str, int, int], None] = lambda document, n, of: None
     file: Callable[[str, State, str], None] = lambda document, state, reason: None
     chunks: Callable[[int], None] = lambda stored: None
+    waits: Callable[[float, str], None] = lambda seconds, reason: None
 
 
 def recipe(embeddings: Embeddings, cutting: Cutting) -> dict[str, str]:
@@ -242,7 +246,7 @@ class _Run:
     def work(self, tasks: Sequence[Task]) -> None:
         """Read, embed and store; what is complete when the endpoint fails is stored all the same."""
         try:
-            for batch in self.embeddings.passages(self._texts(tasks)):
+            for batch in self.embeddings.passages(self._texts(tasks), self.progress.waits):
                 self._take(batch.vectors, batch.refused)
                 self._advance()
         finally:

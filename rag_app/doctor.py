@@ -1,6 +1,7 @@
 """The doctor: asks each endpoint something with a known answer, and says what to do where it does not come."""
 
 import difflib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -12,7 +13,7 @@ import numpy as np
 
 from rag_app import prompt
 from rag_app.endpoints import openai_client
-from rag_app.endpoints.chat import Chat
+from rag_app.endpoints.chat import SYSTEM, Chat
 from rag_app.endpoints.endpoint import Endpoint, Stage, setting_name
 from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.limits import TRY_TIMEOUT
@@ -64,6 +65,9 @@ _CHECKS = {
     "redirect": "address",
     "too_many": "limits",
     "too_long": "limits",
+    "trust": "reachable",
+    "filtered": "answers",
+    "text": "answers",
     "request": "shape",
     "reply": "shape",
     "server": "reachable",
@@ -123,10 +127,11 @@ def _embeddings(settings: Settings, opened: ExitStack, dimension: list[int]) -> 
             msg("a known question does not find its answer (cosines {cosines})", cosines=shown),
             msg("check RAG_EMBEDDING_MODEL and its prefixes RAG_EMBEDDING_QUESTION_PREFIX, RAG_EMBEDDING_PASSAGE_PREFIX"),
         )
+    yield from _left_out(client.optional.left_out, "EMBEDDING")
     size = settings.embedding_batch_size
     list(client.passages(["A short text."] * size))
-    if client.batch_size < size:
-        remedy = msg("set RAG_EMBEDDING_BATCH_SIZE={n}", n=client.batch_size)
+    if client.limit.learned:
+        remedy = msg("set RAG_EMBEDDING_BATCH_SIZE={n}", n=client.limit.value)
         yield "limits", "warn", msg("takes fewer than {n} texts at once", n=size), remedy
     else:
         yield "limits", "ok", msg("takes {n} texts at once", n=size)
@@ -166,17 +171,17 @@ def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
         remedy = msg("set RAG_RERANK_MODEL to a reranker for this language: this one makes ranking worse")
         yield "order", "fail", msg("a known answer does not come first (scores {scores})", scores=shown), remedy
     n = settings.n_candidates
-    allowed = client.max_documents
     client.rerank(QUESTION, _candidates(KNOWN[i % len(KNOWN)] for i in range(n)))
-    if client.max_documents and client.max_documents < n and client.max_documents != allowed:
+    size = client.limit.value
+    if client.limit.learned and size < n:
         yield (
             "limits",
             "warn",
             msg("takes fewer than {n} documents at once", n=n),
-            msg("set RAG_RERANK_MAX_DOCUMENTS={n}", n=client.max_documents),
+            msg("set RAG_RERANK_MAX_DOCUMENTS={n}", n=size),
         )
-    elif client.max_documents and client.max_documents < n:
-        yield "limits", "ok", msg("takes {n} documents in batches of {size}", n=n, size=client.max_documents)
+    elif size < n:
+        yield "limits", "ok", msg("takes {n} documents in batches of {size}", n=n, size=size)
     else:
         yield "limits", "ok", msg("takes {n} documents at once", n=n)
 
@@ -205,12 +210,26 @@ def _chat(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
         yield "citations", "warn", msg("answers without citing [1]: {said}", said=said), another
     else:
         yield "citations", "ok", msg("answers from its passage and cites it")
+    yield from _left_out(client.optional.left_out, "CHAT")
     if answer.finish != "stop":
         yield (
             "shape",
             "warn",
             msg("the stream ends with {finish}", finish=repr(answer.finish)),
             msg("check the server's token limit: answers may be cut short"),
+        )
+
+
+def _left_out(fields: Iterable[str], stage: Stage) -> Iterator[tuple[str, ...]]:
+    """Yield what an endpoint refuses by name and is asked without, with the setting that spares the first refusal."""
+    if named := sorted(fields):
+        refused = msg("refuses {fields}, and is asked without", fields=joined(", ", named))
+        extra = {name: None for name in named if name != SYSTEM}
+        setting = f"{setting_name(stage, 'PARAMETERS')}={json.dumps(extra)}"
+        yield (
+            "shape",
+            "ok",
+            msg("{refused}; {setting} spares the first refusal", refused=refused, setting=setting) if extra else refused,
         )
 
 

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, Protocol, Self
@@ -58,8 +58,10 @@ class Reranks(Protocol):
 class Answers(Protocol):
     """Answers from passages."""
 
-    def answer(self, messages: Sequence[prompt.Message], passages: Sequence[Candidate]) -> Answering:
-        """Return the answer as a stream; its markers count the passages."""
+    def answer(
+        self, messages: Sequence[prompt.Message], passages: Sequence[Candidate], shorter: Iterable[prompt.Shorter] = ()
+    ) -> Answering:
+        """Return the answer as a stream; its markers count the passages. `shorter` is for too long a prompt."""
         ...
 
     def reply(self, messages: Sequence[prompt.Message]) -> tuple[str, Answering]:
@@ -203,7 +205,7 @@ class Pipeline:
 
     def reply(self, question: str, passages: Sequence[Candidate]) -> Answering:
         """Return the answer to a question from passages, as a stream to iterate."""
-        return self.chat.answer(prompt.messages(question, passages), passages)
+        return self.chat.answer(prompt.messages(question, passages), passages, prompt.shorter(question, passages))
 
     @property
     def rewrites(self) -> bool:

@@ -23,6 +23,7 @@ from rag_app.words import Message, joined, msg, nmsg
 PREFIX = "RAG_"
 # What a collection is called while another is made to replace it, and what it replaced.
 RESERVED = ("-reindex", "-replaced")
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 Price = Annotated[float | None, Field(ge=0)]
 RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
 # Stage: what its model does, as messages call it; its built-in model.
@@ -58,6 +59,13 @@ class Settings(BaseSettings):
     embedding_passage_prefix: str = Field("", description="Text put before a passage (e5 needs one).")
     embedding_batch_size: int = Field(32, ge=1, le=2048, description="Texts in one embedding request.")
     embedding_concurrency: int = Field(4, ge=1, le=64, description="Embedding requests under way at once.")
+    embedding_auth: str = Field("auto", description="How the key is sent: auto, bearer, raw, or the name of a header for it.")
+    embedding_headers: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        {}, description="JSON object of further headers for the embedding request."
+    )
+    embedding_parameters: Annotated[dict[str, Any], NoDecode] = Field(
+        {}, description="JSON object that is merged into the embedding request; null leaves a field out."
+    )
     embedding_timeout: float = Field(60, gt=0, description="Seconds to wait for an embedding request.")
 
     rerank_model: str = Field("", description="Rerank model.")
@@ -66,9 +74,12 @@ class Settings(BaseSettings):
     rerank_timeout: float = Field(30, gt=0, description="Seconds to wait for a rerank request.")
     rerank_deadline: float = Field(45, gt=0, description="Seconds that a rerank may take in all, with its retries.")
     rerank_dialect: RerankDialect = Field("auto", description=f"{', '.join(get_args(RerankDialect))}.")
-    rerank_auth: str = Field("bearer", description="How the key is sent: bearer, raw, or the name of a header for it.")
+    rerank_auth: str = Field("auto", description="How the key is sent: auto, bearer, raw, or the name of a header for it.")
+    rerank_headers: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        {}, description="JSON object of further headers for the rerank request."
+    )
     rerank_parameters: Annotated[dict[str, Any], NoDecode] = Field(
-        {}, description="JSON object that is merged into the rerank request."
+        {}, description="JSON object that is merged into the rerank request; null leaves a field out."
     )
     rerank_max_documents: int = Field(0, ge=0, description="Documents in one rerank request; 0 = all (TEI: 32).")
     rerank_max_tokens: int = Field(0, ge=0, description="Tokens of a document, estimated, to send at most; 0 = whole.")
@@ -79,6 +90,13 @@ class Settings(BaseSettings):
     chat_model: str = Field("", description="Chat model.")
     chat_url: str = Field("", description="Another address for chat only, e.g. an Ollama; `builtin` works too.")
     chat_api_key: SecretStr = Field(SecretStr(""), description="Another key for chat only.")
+    chat_auth: str = Field("auto", description="How the key is sent: auto, bearer, raw, or the name of a header for it.")
+    chat_headers: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        {}, description="JSON object of further headers for the chat request."
+    )
+    chat_parameters: Annotated[dict[str, Any], NoDecode] = Field(
+        {}, description="JSON object that is merged into the chat request; null leaves a field out."
+    )
     chat_timeout: float = Field(120, gt=0, description="Seconds to wait for the next piece of an answer.")
 
     judge_model: str = Field("", description="Chat model that judges answers in `rag-app eval --answers`; empty = none.")
@@ -146,9 +164,9 @@ class Settings(BaseSettings):
                     msg("not a complete URL"),
                     msg("write it with its scheme, such as {example}", example="https://api.example.com/v1"),
                 )
-            if "@" in parts.netloc or parts.query:
+            if "@" in parts.netloc:
                 raise WrongValueError(
-                    msg("it has a user, password or query, which are not sent"), msg("use the settings for API keys")
+                    msg("it has a user or password, which are not sent"), msg("use the settings for API keys")
                 )
         return url
 
@@ -191,17 +209,17 @@ class Settings(BaseSettings):
             raise WrongValueError(msg("the key has characters that an HTTP header cannot carry"), msg("copy it again"))
         return SecretStr(text)
 
-    @field_validator("rerank_auth")
+    @field_validator("embedding_auth", "rerank_auth", "chat_auth")
     @classmethod
     def _is_a_header(cls, scheme: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9-]+", scheme):
+        if not _HEADER.fullmatch(scheme):
             raise WrongValueError(
                 msg("not a valid header name"),
                 msg("use {bearer}, {raw} or a name such as {example}", bearer="bearer", raw="raw", example="x-api-key"),
             )
-        return scheme.lower() if scheme.lower() in ("bearer", "raw") else scheme
+        return scheme.lower() if scheme.lower() in ("auto", "bearer", "raw") else scheme
 
-    @field_validator("rerank_parameters", mode="before")
+    @field_validator(*(f"{stage.lower()}_{part}" for stage in STAGES for part in ("parameters", "headers")), mode="before")
     @classmethod
     def _is_an_object(cls, value: Any) -> Any:
         try:
@@ -214,10 +232,22 @@ class Settings(BaseSettings):
             )
         return decoded
 
-    @field_validator("rerank_parameters")
+    @field_validator("embedding_headers", "rerank_headers", "chat_headers", mode="after")
+    @classmethod
+    def _are_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            text = value.get_secret_value()
+            if not _HEADER.fullmatch(name) or not text.isascii() or not text.isprintable():
+                raise WrongValueError(
+                    msg("{name} is not a header, or has a value that none can carry", name=name),
+                    msg("write it like {example}", example='{"X-Team": "search"}'),
+                )
+        return headers
+
+    @field_validator("embedding_parameters", "rerank_parameters", "chat_parameters")
     @classmethod
     def _leaves_the_question_alone(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        if taken := {"model", "query", "documents", "texts", "passages"} & set(parameters):
+        if taken := {"model", "query", "documents", "texts", "passages", "input", "messages"} & set(parameters):
             raise WrongValueError(
                 msg("{names} cannot be set here", names=joined(", ", sorted(taken))),
                 msg("remove it: the program fills it in"),
@@ -278,7 +308,8 @@ class Settings(BaseSettings):
         # The common key goes to one server only, so that it is not shown to another that it was not made for.
         key = own_key or (self.api_key if self._origins() == {_origin(url)} else SecretStr(""))
         url = rerank_url(url) if stage == "RERANK" else openai_base(url)
-        return Endpoint(stage, role, url, model, key, timeout)
+        how = {name: getattr(self, f"{low}_{name}") for name in ("auth", "headers", "parameters")}
+        return Endpoint(stage, role, url, model, key, timeout, **how)
 
     @property
     def judge(self) -> Endpoint | None:

@@ -292,7 +292,7 @@ class Search(Record):
         return msg("Reranking kept the same passages and changed their order.")
 
 
-Finish = Literal["stop", "length", "cut_short"]
+Finish = Literal["stop", "length", "filtered", "cut_short"]
 
 
 class Citation(Record):
@@ -306,8 +306,10 @@ class Citation(Record):
 class Answer(Record):
     """The text with its checked [n] markers.
 
-    `finish`: stop; length (the model's token limit); cut_short (the stream ended without saying why). `dropped` are markers
-    that pointed to no passage and were taken out of the text.
+    `finish`: stop; length (the model's token limit); filtered (withheld from there on); cut_short (the stream ended without
+    saying why, or by a failure). `dropped` are markers that pointed to no passage and were taken out of the text. `left_out`
+    counts the last passages that were not sent, and `shortened` tells that of the only one a part was, since the prompt was
+    too long for the model.
     """
 
     text: str
@@ -315,6 +317,8 @@ class Answer(Record):
     finish: Finish
     model: str
     dropped: tuple[int, ...] = ()
+    left_out: int = 0
+    shortened: bool = False
 
     @property
     def notes(self) -> tuple[Message, ...]:
@@ -332,6 +336,16 @@ class Answer(Record):
                     markers=markers,
                 )
             )
+        if self.left_out:
+            notes.append(
+                nmsg(
+                    "The prompt was too long for the chat model: the last {n} passage was not sent.",
+                    "The prompt was too long for the chat model: the last {n} passages were not sent.",
+                    self.left_out,
+                )
+            )
+        if self.shortened:
+            notes.append(msg("The prompt was too long for the chat model: only the beginning of the first passage was sent."))
         return tuple(notes)
 
     @property
@@ -339,6 +353,8 @@ class Answer(Record):
         """How the answer ended, if the chat model did not end it; else empty."""
         if self.finish == "length":
             return msg("The answer stops at the model's token limit.")
+        if self.finish == "filtered":
+            return msg("The answer was cut off by a content filter.")
         return msg("The answer may be cut short: the response ended unexpectedly.") if self.finish == "cut_short" else NOTHING
 
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
+from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
 from tests.browsing import VISITED, browser, visit
 from tests.helpers import ROOT, ingest_into
@@ -134,3 +135,11 @@ def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
         server.terminate()
+
+
+@pytest.fixture
+def pipeline(settings: Settings, corpus: Path) -> Iterator[Pipeline]:
+    """A pipeline over these documents."""
+    ingest_into(settings, corpus)
+    with Pipeline.open(settings) as pipeline:
+        yield pipeline

@@ -56,7 +56,7 @@ class TestEmbeddings:
             (Reply({"data": [{"index": 0, "embedding": [1.0]}] * 2}), "2 embeddings came back for 1 texts"),
             (Reply({"data": []}), "0 embeddings came back"),
             (Reply({"data": [{"index": 0, "embedding": [float("nan")]}]}), "NaN or infinite values"),
-            (Reply({"data": [{"index": 0, "embedding": []}]}), "NaN or infinite values"),
+            (Reply({"data": [{"index": 0, "embedding": []}]}), "differ in length or are not numbers"),
             (Reply({"data": [{"index": 0, "embedding": ["a"]}]}), "not numbers"),
             (Reply({"data": [{"index": 0, "embedding": "!"}]}), "is not a list of embeddings"),
             (Reply(b"<html>", kind="text/html"), "the reply is not JSON but text/html: a web page"),
@@ -90,7 +90,7 @@ class TestEmbeddings:
         texts = [f"text number {i}" for i in range(30)]
         rows = [row for batch in client.passages(texts) for row in batch.vectors.tolist()]
         assert np.array(rows) == pytest.approx(np.array([vector("doc: " + text) for text in texts]))
-        assert client.batch_size == 3
+        assert client.limit.value == 3
 
     def test_an_endpoint_that_is_down_is_named(self) -> None:
         down = Endpoint("EMBEDDING", "embeddings", "http://127.0.0.1:9/v1", "m", SecretStr(""), timeout=2)
@@ -131,10 +131,21 @@ class TestChat:
                 Reply(events("a", finish=None, done=False), headers={"content-length": "5000"}, kind="text/event-stream"),
                 "cut_short",
             ),
-            (chat("a", finish="content_filter"), "cut_short"),
+            (chat("a", finish="content_filter"), "filtered"),
+            (chat("a", finish="insufficient_system_resource"), "cut_short"),
+            (chat("a", finish="MAX_TOKENS"), "length"),
             (chat("a"), "stop"),
         ],
-        ids=["token limit", "no finish reason", "no end", "connection lost", "filtered", "whole"],
+        ids=[
+            "token limit",
+            "no finish reason",
+            "no end",
+            "connection lost",
+            "filtered",
+            "overloaded",
+            "Gemini's limit",
+            "whole",
+        ],
     )
     def test_the_end_of_a_stream_is_told(self, wire: Wire, reply: Reply, finish: str) -> None:
         assert self.ask(wire, reply).answer.finish == finish
@@ -143,9 +154,10 @@ class TestChat:
         wire.on("/chat/completions", lambda body: chat("I wonder [9]", " a lot.</think>", "It is so [1]."))
         passages = candidates("text")
         client = self.keep(Chat(endpoint(wire, "CHAT")))
-        first = client.answer(prompt.messages("q?", passages), passages)
-        assert "wonder" in "".join(first)
-        assert first.retracted and first.answer and first.answer.text == "It is so [1]." and first.answer.dropped == ()
+        for _ in range(2):
+            first = client.answer(prompt.messages("q?", passages), passages)
+            assert "wonder" in "".join(first)
+            assert first.retracted and first.answer and first.answer.text == "It is so [1]." and first.answer.dropped == ()
         second = client.answer(prompt.messages("q?", passages), passages)
         assert "".join(second) == "It is so [1]." and not second.retracted
 

@@ -19,13 +19,6 @@ from tests.helpers import candidates, endpoint, ingest_into, needs_shared
 from tests.wire import Reply, Wire, events
 
 
-@pytest.fixture
-def pipeline(settings: Settings, corpus: Path) -> Iterator[Pipeline]:
-    ingest_into(settings, corpus)
-    with Pipeline.open(settings) as pipeline:
-        yield pipeline
-
-
 def test_a_question_goes_through_all_stages_and_every_rank_is_kept(pipeline: Pipeline, wire: Wire) -> None:
     heard: list[str] = []
     search = pipeline.search("What does dinner cost in France?", on_stage=lambda stage, ms: heard.append(stage))

@@ -54,9 +54,10 @@ def reranker(
     wire: Wire, path: str = "/v1/rerank", key: str = "sk-secret", breaker: Breaker | None = None, **options: Any
 ) -> Reranker:
     url = rerank_url(wire.url.removesuffix("/v1") + path)
-    endpoint = Endpoint("RERANK", "rerank", url, "m", SecretStr(key), timeout=options.pop("timeout", 5))
+    how = {name: options.pop(name) for name in ("auth", "parameters", "headers") if name in options}
+    endpoint = Endpoint("RERANK", "rerank", url, "m", SecretStr(key), timeout=options.pop("timeout", 5), **how)
     settings = load_settings(**{f"rerank_{name}": value for name, value in options.items()})
-    OPENED.append(Reranker(endpoint, settings, breaker))
+    OPENED.append(Reranker(endpoint, settings, breaker or Breaker()))
     return OPENED[-1]
 
 
@@ -343,8 +344,9 @@ class TestTryingAgain:
             (400, "bad"),
             (403, "no"),
             (422, "bad"),
-            (503, "model_not_found"),
-            (429, "You exceeded your current quota"),
+            (503, "No available channel for model m under group default"),
+            (429, "You exceeded your current quota (insufficient_quota)"),
+            (501, "This server does not support reranking"),
             (409, "x"),
         ],
     )
@@ -374,9 +376,12 @@ class TestTryingAgain:
         assert requests == 1 and "(retry after 31 s)" in receipt.reason
 
     def test_documents_that_are_too_long_are_cut_once(self, wire: Wire) -> None:
+        # As llama.cpp says it.
+        said = "input (900 tokens) is too large to process. increase the physical batch size (current batch size: 512)"
+
         def short_only(body: Any) -> Reply:
             too_long = max(len(text) for text in body["documents"]) > 1300
-            return Reply({"error": "input is too large to process"}, 500) if too_long else self.GOOD
+            return Reply({"error": {"code": 500, "message": said}}, 500) if too_long else self.GOOD
 
         wire.on("/rerank", short_only)
         found, receipt = reranker(wire).rerank(QUESTION, candidates("a", "b " * 2000, "c"))
@@ -394,7 +399,7 @@ class TestTryingAgain:
         texts = [f"text {i}" for i in range(10, 20)]
         found, receipt = client.rerank(QUESTION, candidates(*texts))
         assert receipt.status == "applied" and ranks(found) == list(range(10, 0, -1))
-        assert client.max_documents == 3 and "takes fewer documents at once" in receipt.line
+        assert client.limit.value == 3 and "takes fewer documents at once" in receipt.line
         wire.sent.clear()
         assert ranks(client.rerank(QUESTION, candidates(*texts))[0]) == list(range(10, 0, -1))
         assert len(wire.sent) == 4
@@ -425,19 +430,27 @@ class TestSettings:
 
     def test_a_dead_endpoint_is_left_alone_for_a_while_and_the_receipt_says_so(self, wire: Wire) -> None:
         now = [1000.0]
-        wire.on("/rerank", lambda body: Reply({"message": "down"}, 400))
+        down = Reply({"message": "down"}, 503, headers={"retry-after": "31"})
+        wire.on("/rerank", lambda body: down)
         client = reranker(wire, breaker=Breaker(clock=lambda: now[0]))
         receipts = [client.rerank(QUESTION, candidates(*TEXTS))[1] for _ in range(4)]
         assert len(wire.sent) == 2 and {receipt.status for receipt in receipts} == {"fallback"}
-        assert "skipped after 2 failures in a row (400 Bad Request: down); next try in 10 s" in receipts[3].reason
-        assert receipts[3].attempts == 0
+        assert "skipped after 2 failures in a row (503 Service Unavailable: down" in receipts[3].reason
+        assert "next try in 10 s" in receipts[3].reason and receipts[3].attempts == 0
         now[0] += 10.1
         wire.on("/rerank", lambda body: Reply({"results": rows()}))
         assert client.rerank(QUESTION, candidates(*TEXTS))[1].status == "applied"
-        wire.on("/rerank", lambda body: Reply({"message": "down"}, 400))
+        wire.on("/rerank", lambda body: down)
         client.rerank(QUESTION, candidates(*TEXTS))
         client.rerank(QUESTION, candidates(*TEXTS))
         assert len(wire.sent) == 5
+
+    def test_what_one_question_brings_about_opens_no_circuit(self, wire: Wire) -> None:
+        wire.on("/rerank", lambda body: Reply({"message": "bad"}, 400))
+        client = reranker(wire)
+        for _ in range(4):
+            client.rerank(QUESTION, candidates(*TEXTS))
+        assert len(wire.sent) == 4 and client.breaker.failures == 0
 
     def test_a_hanging_server_costs_no_more_than_the_deadline(self, wire: Wire) -> None:
         def hang(body: Any) -> Reply:

@@ -90,7 +90,7 @@ def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.Mo
         (
             "RAG_BASE_URL",
             "https://bob:schlüssel@a.example/v1",
-            "RAG_BASE_URL: it has a user, password or query",
+            "RAG_BASE_URL: it has a user or password",
         ),
         ("RAG_CHROMA_PATH", "/etc/hostname", "RAG_CHROMA_PATH: /etc/hostname is a file: name a folder"),
         ("RAG_RERANK_PARAMETERS", "[1", "RAG_RERANK_PARAMETERS: not a JSON object: write it like"),
@@ -229,7 +229,19 @@ def test_counts_outside_the_advised_range_are_commented_not_refused(monkeypatch:
         ("https://a.example/v1/chat/completions", "https://a.example/v1", "https://a.example/v1/rerank"),
         ("https://a.example/v1/v1", "https://a.example/v1", "https://a.example/v1/rerank"),
         ("https://a.example/api/v1", "https://a.example/api/v1", "https://a.example/api/v1/rerank"),
-        ("https://a.example/v1beta/openai", "https://a.example/v1beta/openai", "https://a.example/v1beta/openai/v1/rerank"),
+        ("https://a.example/v1beta/openai", "https://a.example/v1beta/openai", "https://a.example/v1beta/openai/rerank"),
+        # As Databricks, GitHub Models, Open WebUI and Azure write them: nothing is added but the call.
+        (
+            "https://a.example/serving-endpoints",
+            "https://a.example/serving-endpoints",
+            "https://a.example/serving-endpoints/rerank",
+        ),
+        ("https://a.example/api/chat/completions", "https://a.example/api", "https://a.example/api/rerank"),
+        (
+            "https://a.example/openai/deployments/m?api-version=1",
+            "https://a.example/openai/deployments/m?api-version=1",
+            "https://a.example/openai/deployments/m/rerank?api-version=1",
+        ),
     ],
 )
 def test_base_urls_are_completed(given: str, base: str, rerank: str) -> None:

@@ -336,4 +336,8 @@ def progress_bar() -> Iterator[Any]:
             elif state != "unchanged":
                 bar.advance(task)
 
-        yield Callbacks(plan=planned, file=file, chunks=lambda stored: bar.update(task, stored=stored))
+        def waits(seconds: float, reason: str) -> None:
+            line = msg("waiting {seconds:.0f} s for the embeddings endpoint: {reason}", seconds=seconds, reason=reason)
+            bar.console.print(printable(line), style="yellow")
+
+        yield Callbacks(plan=planned, file=file, chunks=lambda stored: bar.update(task, stored=stored), waits=waits)

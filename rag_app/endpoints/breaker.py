@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from rag_app.endpoints.limits import BREAKER_FAILURES, BREAKER_SECONDS
 
+_BREAKERS: dict[str, "Breaker"] = {}
+
 
 class Breaker:
     """Counts failures in a row of one endpoint, safe under threads; `clock` gives seconds, as `time.monotonic` does."""
@@ -17,6 +19,11 @@ class Breaker:
         self.last_reason = ""
         self._open_until = 0.0
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, name: str) -> "Breaker":
+        """Return this process's one breaker of an endpoint."""
+        return _BREAKERS.setdefault(name, cls())
 
     @property
     def seconds_left(self) -> float:

@@ -9,12 +9,27 @@ from typing import Any
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, error_message
+from rag_app.endpoints.http import merged
+from rag_app.endpoints.learned import OptionalFields
 from rag_app.endpoints.markers import Markers
-from rag_app.prompt import Message
+from rag_app.prompt import Message, Shorter
 from rag_app.types import Answer, Candidate, Citation, Finish
 from rag_app.words import msg
 
-_FINISH: dict[Any, Finish] = {"length": "length", "content_filter": "cut_short"}
+# What servers write where an answer ends as it should, at the token limit, or at a filter; anything else is cut short.
+_FINISH: dict[str, Finish] = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length"),
+    **dict.fromkeys(("content_filter", "sensitive", "safety", "recitation", "prohibited_content", "blocklist"), "filtered"),
+}
+# A model's thoughts are held back from the second time on that their end came without a beginning.
+_SAMPLES = 2
+# The system message, among the fields that a server may refuse.
+SYSTEM = "system"
+# vLLM with Gemma's template; Gemini with a Gemma.
+_NO_SYSTEM = re.compile(
+    r"system (role|message|prompt)s?\b.{0,40}not (be )?(supported|allowed|enabled)|developer instruction is not enabled", re.I
+)
 _THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
@@ -33,6 +48,11 @@ class Answering:
         self.tokens: tuple[int | None, int | None] = (None, None)
         self.first_token_ms: float | None = None
         self.ms = 0.0
+        # Passages in the messages that were answered, and whether the last of them was cut.
+        self.sent = 0
+        self.shortened = False
+        # Whether there were thoughts, in a field of their own.
+        self.thought = False
 
     def __iter__(self) -> Iterator[str]:
         start = time.perf_counter()
@@ -49,8 +69,13 @@ class Chat:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.client = openai_client.connect(endpoint)
-        # Learned: this model's thoughts come without <think> before them, so nothing is shown before </think>.
-        self.thinks_aloud = False
+        self.optional = OptionalFields("temperature", "stream_options", "stream")
+        self._thoughts = 0
+
+    @property
+    def thinks_aloud(self) -> bool:
+        """Whether this model's thoughts come without <think> before them, so that nothing is shown before </think>."""
+        return self._thoughts >= _SAMPLES
 
     @property
     def fingerprint(self) -> list[str]:
@@ -61,10 +86,14 @@ class Chat:
         """Close the connections."""
         self.client.close()
 
-    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
-        """Return the answer as a stream; nothing is sent before it is iterated."""
+    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate], shorter: Iterable[Shorter] = ()) -> Answering:
+        """Return the answer as a stream; nothing is sent before it is iterated.
+
+        If the messages are too long for the model, those of `shorter` are tried, one after the other: (messages, passages
+        that are in them, whether the last of those is cut).
+        """
         answering = Answering()
-        answering.pieces = self._checked(answering, messages, passages)
+        answering.pieces = self._checked(answering, messages, passages, shorter)
         return answering
 
     def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
@@ -74,24 +103,26 @@ class Chat:
         text = "".join(answering)
         return text.rpartition("</think>")[2].strip(), answering
 
-    def _checked(self, answering: Answering, messages: Sequence[Message], passages: Sequence[Candidate]) -> Iterator[str]:
+    def _checked(
+        self, answering: Answering, messages: Sequence[Message], passages: Sequence[Candidate], shorter: Iterable[Shorter]
+    ) -> Iterator[str]:
         """Yield the answer without thinking and with its markers checked; at its end `answering.answer` is set."""
         received: list[str] = []
         shown: list[str] = []
+        answering.sent = len(passages)
         markers = Markers(len(passages))
-        pieces = _kept(_sound(self._received(answering, messages)), received)
+        pieces = _kept(_sound(self._fitting(answering, messages, shorter)), received)
         for piece in markers.check(without_thinking(pieces, self.thinks_aloud)):
             shown.append(piece)
             yield piece
         text = "".join(shown).strip()
-        if "</think>" in text:
-            self.thinks_aloud = answering.retracted = True
+        if end := thinking_end(text):
+            self._thoughts += 1
+            answering.retracted = True
             markers = Markers(len(passages))
-            text = "".join(markers.check(["".join(received).rpartition("</think>")[2]])).strip()
+            text = "".join(markers.check([text[end:]])).strip()
         if not text:
-            raise self.endpoint.error(
-                "reply", msg("an empty answer came back"), msg("try again, or use another RAG_CHAT_MODEL")
-            )
+            raise self._nothing(answering)
         citations = tuple(Citation(marker=n, id=passages[n - 1].id, document=passages[n - 1].document) for n in markers.cited)
         answering.answer = Answer(
             text=text,
@@ -99,11 +130,58 @@ class Chat:
             finish=answering.finish,
             model=self.endpoint.model,
             dropped=tuple(markers.dropped),
+            left_out=len(passages) - answering.sent,
+            shortened=answering.shortened,
         )
 
+    def _nothing(self, answering: Answering) -> EndpointError:
+        """Return the error of an answer without text."""
+        if answering.finish == "filtered":
+            return self.endpoint.error("filtered", msg("the answer was withheld by a content filter"))
+        if answering.finish == "length":
+            spent = msg("its token limit was used up by thinking") if answering.thought else msg("its token limit was reached")
+            return self.endpoint.error(
+                "reply",
+                msg("an empty answer came back: {why}", why=spent),
+                msg("raise the limit in RAG_CHAT_PARAMETERS, or use a model that thinks less"),
+            )
+        return self.endpoint.error("reply", msg("an empty answer came back"), msg("try again, or use another RAG_CHAT_MODEL"))
+
+    def _fitting(self, answering: Answering, messages: Sequence[Message], shorter: Iterable[Shorter]) -> Iterator[str]:
+        """Yield the reply to the first messages that are not too long for the model."""
+        others = iter(shorter)
+        while True:
+            try:
+                yield from self._received(answering, messages)
+                return
+            except EndpointError as error:
+                if error.kind != "too_long" or (less := next(others, None)) is None:
+                    raise
+                messages, answering.sent, answering.shortened = less
+
     def _received(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
+        """Yield the reply to messages, asked again without what the server refuses by name."""
+        while True:
+            try:
+                yield from self._asked(answering, messages)
+                return
+            except EndpointError as error:
+                if not (self.optional.refused(error) or self._refuses_system(error)):
+                    raise
+
+    def _refuses_system(self, error: EndpointError) -> bool:
+        if error.status not in (400, 422) or SYSTEM in self.optional.left_out or not _NO_SYSTEM.search(error.reason):
+            return False
+        self.optional.left_out |= {SYSTEM}
+        return True
+
+    def _asked(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
         endpoint = self.endpoint
-        body = {"model": endpoint.model, "messages": list(messages), "stream": True, "temperature": 0}
+        told = merged_into_user(messages) if SYSTEM in self.optional.left_out else list(messages)
+        fields = {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0}
+        if "stream" in self.optional.left_out:
+            del fields["stream_options"]
+        body = merged({"model": endpoint.model, "messages": told, **self.optional.fields(fields)}, endpoint.parameters)
         started = False
         try:
             with (
@@ -116,10 +194,15 @@ class Chat:
                 if "application/json" in kind:
                     # A server that does not stream answers all at once.
                     yield from self._read(json.loads(events.response.read()), answering)
+                empty = True
                 for event in events:
+                    empty = False
                     for piece in self._read(event, answering):
                         started = True
                         yield piece
+                if empty and (whole := openai_client.beginning(events).strip()).startswith(b"{"):
+                    # An error, or a whole answer, that is only called a stream.
+                    yield from self._read(json.loads(whole), answering)
         except EndpointError as error:
             # What has come of an answer stays, and is told to be cut short.
             if not started or error.kind not in ("unreachable", "timeout"):
@@ -130,8 +213,9 @@ class Chat:
     def _read(self, event: Any, answering: Answering) -> Iterator[str]:
         if not isinstance(event, dict):
             return
-        if error := event.get("error"):
-            raise self.endpoint.error("server", error_message(json.dumps(error).encode()) or msg("an error without a message"))
+        if (error := event.get("error")) or event.get("object") == "error":
+            reason = error_message(json.dumps(error or event).encode())
+            raise self.endpoint.error("server", reason or msg("an error without a message"))
         if isinstance(usage := event.get("usage"), dict):
             answering.tokens = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
         choices = event.get("choices")
@@ -139,12 +223,40 @@ class Chat:
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
-            if choice.get("finish_reason"):
-                answering.finish = _FINISH.get(choice["finish_reason"], "stop")
+            if finish := choice.get("finish_reason"):
+                answering.finish = _FINISH.get(str(finish).lower(), "cut_short")
             said = choice.get("delta") or choice.get("message")
-            content = said.get("content") if isinstance(said, dict) else None
-            if isinstance(content, str) and content:
+            if not isinstance(said, dict):
+                continue
+            answering.thought = answering.thought or bool(said.get("reasoning_content") or said.get("reasoning"))
+            if content := _text(said.get("content")):
                 yield content
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message's content: text, or a list of parts."""
+    if isinstance(content, list):
+        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+def merged_into_user(messages: Sequence[Message]) -> list[Message]:
+    """Return messages without a system message: its text begins the first of the user's."""
+    told = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+    others = [dict(message) for message in messages if message["role"] != "system"]
+    if told and others:
+        others[0]["content"] = f"{told}\n\n{others[0]['content']}"
+    return others
+
+
+def thinking_end(text: str) -> int:
+    """Return where thoughts end that have no beginning, 0 if there are none: at a </think> that is not quoted as code."""
+    for match in re.finditer(r"</think>", text):
+        before = text[: match.start()]
+        in_code = before.count("```") % 2 or before.rpartition("\n")[2].count("`") % 2
+        if not in_code:
+            return match.end()
+    return 0
 
 
 def _count(value: Any) -> int | None:

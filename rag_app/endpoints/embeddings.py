@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from rag_app.endpoints.endpoint import Endpoint
-from rag_app.endpoints.failures import EndpointError, message_in
-from rag_app.endpoints.http import Connection
+from rag_app.endpoints.failures import EndpointError, Kind, message_in
+from rag_app.endpoints.http import Connection, OnWait
+from rag_app.endpoints.learned import Limit, OptionalFields
 from rag_app.endpoints.limits import RETRIES
 from rag_app.words import msg
 
+# Kinds of failure that are of a text, not of the server.
+OF_THE_TEXT: tuple[Kind, ...] = ("request", "too_long", "text", "filtered")
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -37,10 +40,10 @@ class Embeddings:
         self.endpoint = endpoint
         self.question_prefix = question_prefix
         self.passage_prefix = passage_prefix
-        self.batch_size = batch_size
+        self.limit = Limit(batch_size)
+        self.optional = OptionalFields("encoding_format")
         self.concurrency = concurrency
-        key = endpoint.key.get_secret_value()
-        self.connection = Connection(endpoint, endpoint.call("embeddings"), {"Authorization": f"Bearer {key}"} if key else {})
+        self.connection = Connection(endpoint, endpoint.call("embeddings"))
         self.n_requests = 0
         self._counting = threading.Lock()
 
@@ -60,13 +63,19 @@ class Embeddings:
 
     def question(self, text: str) -> tuple[Vectors, int | None]:
         """Return the vector of a question, shape (dim,), and the tokens it took if the endpoint says."""
-        vectors, tokens = self._request([self.question_prefix + text])
+        try:
+            vectors, tokens = self._request([self.question_prefix + text])
+        except EndpointError as error:
+            if error.kind != "too_long":
+                raise
+            raise self.endpoint.error("too_long", error.reason, msg("shorten the question")) from error
         return vectors[0], tokens
 
-    def passages(self, texts: Iterable[str]) -> Iterator[Embedded]:
+    def passages(self, texts: Iterable[str], on_wait: OnWait | None = None) -> Iterator[Embedded]:
         """Yield the texts' vectors batch by batch, in the order given, with the texts that the endpoint refused.
 
-        `concurrency` requests are under way at once, and no more than twice as many batches are held.
+        `concurrency` requests are under way at once, and no more than twice as many batches are held. With `on_wait`, which
+        is told the seconds and the reason, a rate limit is waited out.
         """
         batch: list[str] = []
         waiting: deque[Future[Embedded]] = deque()
@@ -74,71 +83,82 @@ class Embeddings:
         try:
             for text in texts:
                 batch.append(self.passage_prefix + text)
-                if len(batch) >= self.batch_size:
-                    waiting.append(pool.submit(self._batch, batch))
+                if len(batch) >= self.limit.value:
+                    waiting.append(pool.submit(self._batch, batch, on_wait))
                     batch = []
                     if len(waiting) == 2 * self.concurrency:
                         yield waiting.popleft().result()
             if batch:
-                waiting.append(pool.submit(self._batch, batch))
+                waiting.append(pool.submit(self._batch, batch, on_wait))
             while waiting:
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _batch(self, texts: Sequence[str]) -> Embedded:
-        """Embed a batch; if the endpoint refuses it for what it holds, each text by itself.
+    def _batch(self, texts: Sequence[str], on_wait: OnWait | None) -> Embedded:
+        """Embed a batch; texts that the endpoint refuses are found by halving, the others keep their vectors.
 
         EndpointError if it refuses them all: then it is not the texts.
         """
-        try:
-            return Embedded(self._request(texts)[0], {})
-        except EndpointError as error:
-            if error.kind not in ("request", "too_long"):
-                raise
-            refused: dict[int, str] = {0: error.message}
-            if len(texts) == 1:
-                return Embedded(np.zeros((1, 0), dtype=np.float32), refused)
-        rows: dict[int, Vectors] = {}
-        refused = {}
-        for i, text in enumerate(texts):
-            try:
-                rows[i] = self._request([text])[0][0]
-            except EndpointError as error:
-                if error.kind not in ("request", "too_long") or (not rows and i == len(texts) - 1):
-                    raise
-                refused[i] = error.message
-        dimension = len(next(iter(rows.values())))
-        empty = np.zeros(dimension, dtype=np.float32)
-        return Embedded(np.array([rows.get(i, empty) for i in range(len(texts))]), refused)
+        found: dict[int, Vectors] = {}
+        refused: dict[int, EndpointError] = {}
+        self._halved(texts, range(len(texts)), found, refused, on_wait)
+        if not found and len(texts) > 1:
+            raise refused[0]
+        empty = np.zeros(len(next(iter(found.values()))) if found else 0, dtype=np.float32)
+        vectors = np.array([found.get(i, empty) for i in range(len(texts))])
+        return Embedded(vectors, {i: error.message for i, error in sorted(refused.items())})
 
-    def _request(self, texts: Sequence[str]) -> tuple[Vectors, int | None]:
+    def _halved(
+        self,
+        texts: Sequence[str],
+        rows: range,
+        found: dict[int, Vectors],
+        refused: dict[int, EndpointError],
+        on_wait: OnWait | None,
+    ) -> None:
+        try:
+            found.update(zip(rows, self._request([texts[i] for i in rows], on_wait)[0], strict=True))
+        except EndpointError as error:
+            # Some servers answer 500 to a text that they cannot take, and go on answering the others.
+            if error.kind not in OF_THE_TEXT and error.status != 500:
+                raise
+            if len(rows) > 1:
+                half = (len(rows) + 1) // 2
+                self._halved(texts, rows[:half], found, refused, on_wait)
+                self._halved(texts, rows[half:], found, refused, on_wait)
+                # What is said of none of the texts, and fails for the first four, fails whatever is sent.
+                if error.kind in ("request", "server") and not found and len(rows) >= 4:
+                    raise
+            else:
+                refused[rows[0]] = error
+
+    def _request(self, texts: Sequence[str], on_wait: OnWait | None = None) -> tuple[Vectors, int | None]:
         """Return the vectors of a batch; a batch that the server finds too large is halved, and later ones are too."""
-        if len(texts) > self.batch_size:
-            half = (len(texts) + 1) // 2
-            first, second = self._request(texts[:half]), self._request(texts[half:])
+        if len(texts) > (most := self.limit.value):
+            first, second = self._request(texts[:most], on_wait), self._request(texts[most:], on_wait)
             return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
-        # Not base64, which some servers answer with nothing.
-        body = {"model": self.endpoint.model, "input": list(texts), "encoding_format": "float"}
         deadline = time.monotonic() + self.endpoint.timeout * (RETRIES + 1)
         try:
-            reply = self.connection.post(body, deadline)
+            # Not base64, which some servers answer with nothing.
+            body = {"model": self.endpoint.model, "input": list(texts), **self.optional.fields({"encoding_format": "float"})}
+            reply = self.connection.post(body, deadline, on_wait=on_wait)
         except EndpointError as error:
-            if error.kind != "too_many" or len(texts) == 1:
-                raise
-            self.batch_size = min(self.batch_size, (len(texts) + 1) // 2)
-            return self._request(texts)
+            if self.optional.refused(error) or (error.kind == "too_many" and self.limit.refused(len(texts))):
+                return self._request(texts, on_wait)
+            raise
+        self.limit.worked(len(texts))
         with self._counting:
             self.n_requests += 1
         return self._parse(reply, len(texts))
 
     def _parse(self, reply: Any, n: int) -> tuple[Vectors, int | None]:
         try:
-            # The API promises an index per row, not an order.
-            rows = sorted(reply["data"], key=lambda row: row["index"])
-            indices = [row["index"] for row in rows]
-            vectors = [_numbers(row["embedding"]) for row in rows]
-        except (ValueError, KeyError, TypeError):
+            # The API promises an index per row, not an order; Gemini leaves out an index of 0, and others any.
+            rows = sorted(enumerate(reply["data"]), key=lambda row: row[1].get("index", row[0]))
+            indices = [row.get("index", place) for place, row in rows]
+            vectors = [_numbers(row["embedding"]) for _, row in rows]
+        except (ValueError, KeyError, TypeError, AttributeError):
             found = (message_in(reply) or str(reply))[:80]
             raise self.endpoint.error("reply", msg("the reply is not a list of embeddings: {found}", found=found)) from None
         if indices != list(range(n)):
@@ -148,8 +168,10 @@ class Embeddings:
             array = np.array(vectors, dtype=np.float32)
         except (ValueError, TypeError, OverflowError):
             raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers")) from None
-        if array.ndim != 2 or array.shape[1] == 0 or not np.isfinite(array).all():
-            raise self.endpoint.error("reply", msg("the embeddings contain NaN or infinite values"))
+        if array.ndim != 2 or array.shape[1] == 0:
+            raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers"))
+        if not np.isfinite(array).all():
+            raise self.endpoint.error("text", msg("the embeddings contain NaN or infinite values"))
         usage = reply.get("usage")
         tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return array, tokens if isinstance(tokens, int) else None

@@ -1,10 +1,12 @@
 """An HTTP endpoint of one stage: where it is and what it is called."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+import orjson
 from pydantic import SecretStr
 
 from rag_app import builtin
@@ -13,6 +15,11 @@ from rag_app.words import NOTHING, Message, joined, msg
 
 # As in the names of the settings, RAG_RERANK_URL and so on.
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
+# Secrets that are shorter would mask common words.
+MASKED = 6
+LIKE_A_KEY = re.compile(
+    r"\b(?:sk|pk|api|key|ghp|hf|xai|gsk|jina|pa)[-_][A-Za-z0-9_-]{12,}|\bAIza[A-Za-z0-9_-]{20,}|(?<=Bearer )[^\s\"']{8,}"
+)
 RERANK_PATHS = ("/rerank", "/reranks", "/reranking", "/ranking", "/text-rerank")
 
 
@@ -20,7 +27,8 @@ RERANK_PATHS = ("/rerank", "/reranks", "/reranking", "/ranking", "/text-rerank")
 class Endpoint:
     """One model at one address. `url` is an OpenAI-style base URL, or for rerank the full URL of the call.
 
-    `role` is what the model does, as messages call it; the judge is at the stage CHAT.
+    `role` is what the model does, as messages call it; the judge is at the stage CHAT. `auth` is how the key is sent: auto,
+    bearer, raw or the name of a header; `headers` are sent too, and `parameters` are merged into each request.
     """
 
     stage: Stage
@@ -30,6 +38,9 @@ class Endpoint:
     key: SecretStr
     timeout: float
     builtin: bool = False
+    auth: str = "auto"
+    headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -39,7 +50,22 @@ class Endpoint:
     @property
     def fingerprint(self) -> list[str]:
         """What answers depend on: the built-in gateway's port is another each time, its models' files are not."""
-        return [f"builtin {builtin.files()}" if self.builtin else self.url, self.model]
+        where = f"builtin {builtin.files()}" if self.builtin else self.url
+        return [where, self.model, *([orjson.dumps(self.parameters).decode()] if self.parameters else [])]
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The headers that say who asks, and those of the settings."""
+        own = {name: value.get_secret_value() for name, value in self.headers.items()}
+        if not (key := self.key.get_secret_value()):
+            return own
+        scheme = self.auth
+        if scheme == "auto":
+            # Azure: its first interface takes nothing else, its later ones either.
+            scheme = "api-key" if "/openai/deployments/" in self.url else "bearer"
+        if scheme in ("bearer", "raw"):
+            return {"Authorization": f"Bearer {key}" if scheme == "bearer" else key, **own}
+        return {scheme: key, **own}
 
     def call(self, name: str) -> str:
         """Return the URL of a call below the base URL."""
@@ -53,26 +79,39 @@ class Endpoint:
     def error(self, kind: Kind, reason: Message, remedy: Message = NOTHING) -> EndpointError:
         """Return the one error for this endpoint: who, what, what to do next."""
         # Some servers repeat the key that they refuse.
-        if (key := self.key.get_secret_value()) and key in reason:
-            reason = Message(reason.replace(key, "…"))
+        if (masked := self._masked(reason)) != reason:
+            reason = Message(masked)
         return EndpointError(joined(": ", (self.name, reason)), remedy or self.remedy(kind), kind, reason)
+
+    def _masked(self, text: str) -> str:
+        """Return a text without the secrets of this endpoint and whatever else looks like a key."""
+        for secret in (self.key, *self.headers.values()):
+            if len(value := secret.get_secret_value()) >= MASKED:
+                text = text.replace(value, "…")
+        return LIKE_A_KEY.sub("…", text)
 
     def status_error(
         self, status: int, phrase: str, body: bytes, retry_after: str | None, location: str | None
     ) -> EndpointError:
         """Return the error for an HTTP status that is not a success."""
-        reason = joined(": ", (f"{status} {phrase}".strip(), error_message(body)))
+        # Masked before the message is cut, which may cut a key.
+        said = error_message(self._masked(body.decode("utf-8", "replace")).encode())
+        reason = joined(": ", (f"{status} {phrase}".strip(), said))
         if location:
-            reason = msg("{reason} (to {location})", reason=reason, location=location)
+            reason = msg("{reason} (to {location})", reason=reason, location=address(location))
         if retry_after:
             reason = msg("{reason} (retry after {seconds} s)", reason=reason, seconds=retry_after)
-        return self.error(status_kind(status, body), reason)
+        error = self.error(status_kind(status, body), reason)
+        error.status, error.body = status, body[:4000]
+        return error
 
     def transport_error(self, error: Exception, timed_out: bool) -> EndpointError:
         """Return the error for a call that got no answer."""
         if timed_out:
             return self.error("timeout", msg("no answer within {seconds:g} s", seconds=self.timeout))
-        return self.error("unreachable", msg("cannot be reached ({reason})", reason=str(error.__cause__ or error)))
+        reason = str(error.__cause__ or error)
+        kind: Kind = "trust" if "CERTIFICATE_VERIFY_FAILED" in reason else "unreachable"
+        return self.error(kind, msg("cannot be reached ({reason})", reason=reason))
 
     def remedy(self, kind: Kind) -> Message:
         """Return what to do about a kind of failure."""
@@ -83,6 +122,7 @@ class Endpoint:
         limit = "RAG_RERANK_MAX_DOCUMENTS" if reranks else "RAG_EMBEDDING_BATCH_SIZE"
         remedies: dict[Kind, Message] = {
             "unreachable": msg("is it running? {check}", check=at),
+            "trust": msg("set SSL_CERT_FILE to the PEM file of the certificate authority that signed it"),
             "timeout": msg("raise {timeout} if it is slow, else {check}", timeout=timeout, check=at),
             "auth": msg("check {key} or RAG_API_KEY", key=key),
             "model": check_model,
@@ -91,8 +131,16 @@ class Endpoint:
             "rate": msg("wait and try again"),
             "quota": msg("top up the account, or use another key"),
             "too_many": msg("lower {limit}", limit=limit),
-            "too_long": msg("shorten the question, or lower RAG_RERANK_MAX_TOKENS") if reranks else msg("shorten the question"),
-            "request": msg("check RAG_RERANK_DIALECT and RAG_RERANK_PARAMETERS") if reranks else check_model,
+            "too_long": {
+                "EMBEDDING": msg("lower RAG_CHUNK_SIZE and run `rag-app reindex`, or raise the server's limit"),
+                "RERANK": msg("lower RAG_RERANK_MAX_TOKENS"),
+                "CHAT": msg("lower RAG_N_PASSAGES, RAG_N_NEIGHBOURS or RAG_CHUNK_SIZE, or use a model with a longer context"),
+            }[self.stage],
+            "filtered": msg("rephrase the question, or ask who runs the endpoint about its content filter"),
+            "text": msg("change the text, or use another {model}", model=model),
+            "request": msg("check RAG_RERANK_DIALECT and RAG_RERANK_PARAMETERS")
+            if reranks
+            else msg("check {model} and {parameters}", model=model, parameters=setting_name(self.stage, "PARAMETERS")),
             "reply": msg("{check} and {model}", check=at, model=model),
             "server": msg("try again; if it keeps happening, check the server's log"),
         }
@@ -111,20 +159,17 @@ def setting_name(stage: Stage, part: str) -> str:
 
 
 def openai_base(url: str) -> str:
-    """Return the base URL for an OpenAI-style client: the call's own path taken off, /v1 added where no version is."""
+    """Return the base URL for an OpenAI-style client: as written, without the call's own name; /v1 below a bare host."""
     parts = urlsplit(url)
-    path = _without_call(parts.path)
-    if not re.search(r"/v\d", path):
-        path += "/v1"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    return urlunsplit((parts.scheme, parts.netloc, _without_call(parts.path) or "/v1", parts.query, ""))
 
 
 def rerank_url(url: str) -> str:
-    """Return the full rerank URL: a path that already names a rerank call stands, else /rerank under its version."""
+    """Return the full rerank URL: a path that already names a rerank call stands, else /rerank below it."""
     parts = urlsplit(url)
     path = _without_call(parts.path)
     if not path.endswith(RERANK_PATHS):
-        path += "/rerank" if re.search(r"/v\d+$", path) else "/v1/rerank"
+        path = f"{path or '/v1'}/rerank"
     return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 

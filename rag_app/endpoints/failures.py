@@ -2,35 +2,67 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import Any, Literal
 
 from rag_app.errors import RagError
 from rag_app.words import Message, msg
 
 Kind = Literal[
-    "unreachable", "timeout", "auth", "model", "url", "redirect", "rate", "quota", "too_many", "too_long",
-    "request", "reply", "server",
+    "unreachable", "trust", "timeout", "auth", "model", "url", "redirect", "rate", "quota", "too_many", "too_long", "filtered",
+    "text", "request", "reply", "server",
 ]  # fmt: skip
-# What an error message speaks of, by kind; the first that matches wins.
+# These pass by themselves and are tried again, whatever the server says with them, but for what is listed below.
+_PASSING = {408, 425, 429, *range(500, 600)}
+# What certain servers say with such a status although it does not pass. An entry is exact, and names its server.
+_EXACT: list[tuple[set[int], str, Kind]] = [
+    # OpenAI and Moonshot, by the error's type; Zhipu, error 1113.
+    ({429}, r"insufficient_quota|exceeded_current_quota_error|余额不足", "quota"),
+    # llama.cpp, where one input is longer than its --ubatch-size.
+    ({500}, r"is too large to process\. increase the physical batch size", "too_long"),
+    # Ollama, where the model gives NaN for one text.
+    ({500}, r"unsupported value: nan", "text"),
+    # One API and New API.
+    ({503}, r"no available channels? for model|无可用渠道", "model"),
+    # llama.cpp and others: not built or started for this call.
+    ({501, 505}, r"", "url"),
+]
+# What the message of a 4xx speaks of; the first that matches wins.
 _SPEAKS_OF: list[tuple[Kind, str]] = [
-    ("quota", r"quota|insufficient|balance|billing|arrears"),
+    ("too_long", r"is too large to process\. increase the physical batch size"),
+    ("quota", r"insufficient.?(user.?)?(quota|balance|credit|funds)|balance|arrear|billing|欠费|余额不足|额度"),
     ("model", r"model_not_found|model_not_exist|模型不存在"),
+    ("filtered", r"content.?filter|content management policy|data.?inspection.?failed|inappropriate content|敏感|违规"),
     (
         "too_many",
-        r"batch.?size|too many|(more|fewer|less) than \d+ (documents|inputs|texts)|number of (documents|inputs|texts)",
+        r"batch.?size|(array|input|inputs|list|contents)\W.{0,40}(length|size|items|elements)|数组|条|too many|"
+        r"(more|fewer|less|greater|larger) than \d+ (documents|inputs|texts|items|elements)|"
+        r"number of (documents|inputs|texts|items)|at most \d+ (documents|inputs|texts|items)",
     ),
-    ("too_long", r"too (large|long)|context|max\w* (\w+ )?(length|tokens)|token limit|exceed"),
+    (
+        "too_long",
+        r"too (large|long)|context.?(length|size|window)|max\w*.(seq|input|context|model|prompt)\w*|"
+        r"max\w* (\w+ )?(length|tokens)|"
+        r"token.?limit|exceed|prompt_tokens|range of input length|过长|超过|超出",
+    ),
     ("model", r"(unknown|invalid|no such|unsupported|unavailable) (\w+ )?model|model\W.{0,80}?(not|n't|no) "),
 ]
 
 
 class EndpointError(RagError):
-    """A call that failed: `kind` says how, for those who try again, cut, halve or diagnose; `reason` leaves out who failed."""
+    """A call that failed: `kind` says how, for those who try again, cut, halve or diagnose; `reason` leaves out who failed.
 
-    def __init__(self, happened: Message, remedy: Message, kind: Kind, reason: Message) -> None:
+    `status` and `body` are of the HTTP reply, where there was one.
+    """
+
+    def __init__(
+        self, happened: Message, remedy: Message, kind: Kind, reason: Message, status: int = 0, body: bytes = b""
+    ) -> None:
         super().__init__(happened, remedy)
         self.kind = kind
         self.reason = reason
+        self.status = status
+        self.body = body
 
     @property
     def message(self) -> Message:
@@ -38,26 +70,35 @@ class EndpointError(RagError):
 
 
 def status_kind(status: int, body: bytes) -> Kind:
-    """Return what an HTTP status and its body mean."""
+    """Return what an HTTP status means, and where it leaves that open, its body."""
+    text = _readable(body)
     if 300 <= status < 400:
         return "redirect"
-    if status in (401, 403):
+    if status in _PASSING:
+        exact = (kind for statuses, pattern, kind in _EXACT if status in statuses and re.search(pattern, text))
+        return next(exact, "rate" if status == 429 else "server")
+    if status == 401:
         return "auth"
-    text = body[:4000].decode("utf-8", "replace").lower()
-    if status == 429:
-        return "quota" if re.search(_SPEAKS_OF[0][1], text) else "rate"
-    if is_html(body):
-        return "url" if status < 500 else "server"
-    for kind, pattern in _SPEAKS_OF:
-        if re.search(pattern, text):
-            return kind
     if status == 402:
         return "quota"
+    if is_html(body):
+        return "auth" if status == 403 else "url"
+    spoken = next((kind for kind, pattern in _SPEAKS_OF if re.search(pattern, text)), None)
+    if status == 403:
+        return spoken if spoken in ("quota", "filtered") else "auth"
+    if status in (404, 405):
+        return "model" if spoken == "model" else "url"
     if status == 413:
-        return "too_long"
-    if status in (404, 405, 501):
-        return "url"
-    return "server" if status >= 500 or status == 408 else "request"
+        return "too_many" if spoken == "too_many" else "too_long"
+    return spoken or "request"
+
+
+def _readable(body: bytes) -> str:
+    """Return the beginning of a body in lower case, with what JSON has escaped."""
+    text = body[:4000].decode("utf-8", "replace")
+    with suppress(ValueError, RecursionError):
+        text = json.dumps(json.loads(body), ensure_ascii=False)[:4000]
+    return text.lower()
 
 
 def is_html(body: bytes) -> bool:

@@ -8,41 +8,59 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 import orjson
 
+from rag_app.endpoints import network
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import Kind, error_message
-from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_REPLY, MAX_WAIT, RETRIES
+from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_PATIENCE, MAX_REPLY, MAX_WAIT, RATE_WAIT, RETRIES
 from rag_app.words import msg
 
 # What may pass by itself; everything else is told at once.
 PASSING: tuple[Kind, ...] = ("unreachable", "timeout", "rate", "server")
-# For httpx's `mounts`: no proxy stands between a machine and itself, whatever the environment says.
-DIRECT = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+REDIRECTS = 5
+OnWait = Callable[[float, str], None]
 
 
 class Connection:
     """One pool of connections to one URL of an endpoint."""
 
-    def __init__(self, endpoint: Endpoint, url: str, headers: dict[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint, url: str, sleep: Callable[[float], None] = time.sleep) -> None:
         self.endpoint = endpoint
         self.url = url
-        self.http = httpx.Client(headers={"Content-Type": "application/json", **headers}, mounts=DIRECT)
+        self.sleep = sleep
+        self.http = httpx.Client(headers={"Content-Type": "application/json", **endpoint.credentials}, **network.options(url))
+        # Nobody is asked before this time: a server said so to one of those who share the connection.
+        self._not_before = 0.0
 
-    def post(self, body: dict[str, Any], deadline: float, on_attempt: Callable[[], None] = lambda: None) -> Any:
+    def post(
+        self,
+        body: dict[str, Any],
+        deadline: float,
+        on_attempt: Callable[[], None] = lambda: None,
+        on_wait: OnWait | None = None,
+    ) -> Any:
         """Return the decoded JSON of the answer, after at most RETRIES more tries where the failure may pass.
 
-        `deadline` is a time of `time.monotonic()` by which all of it ends; EndpointError if there is no such answer.
+        `deadline` is a time of `time.monotonic()` by which all of it ends; EndpointError if there is no such answer. With
+        `on_wait` nobody is kept waiting: it is told the seconds and the reason of each wait, which may be MAX_PATIENCE long
+        in all, and the deadline is moved by them.
         """
         try:
-            content = orjson.dumps(body)
+            content = orjson.dumps(merged(body, self.endpoint.parameters))
         except TypeError as error:
             raise self.endpoint.error(
                 "request", msg("the request cannot be written as JSON ({reason})", reason=error)
             ) from None
-        for attempt in range(RETRIES + 1):
+        patience = MAX_PATIENCE if on_wait else 0.0
+        attempt = 0
+        while True:
+            if on_wait and (pause := self._not_before - time.monotonic()) > 0:
+                self.sleep(pause)
+                deadline += pause
             retry_after = None
             try:
                 on_attempt()
@@ -62,11 +80,20 @@ class Connection:
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 failure = self.endpoint.transport_error(error, timed_out=False)
             wait = random.uniform(0, 2.0**attempt) if retry_after is None else retry_after
+            if on_wait and failure.kind == "rate" and wait <= patience:
+                # A limit per minute, most likely: it is waited out, without a word of how long by a fifth of the minute.
+                wait = wait if retry_after is not None else max(wait, RATE_WAIT)
+                patience -= wait
+                deadline += wait
+                self._not_before = max(self._not_before, time.monotonic() + wait)
+                on_wait(wait, failure.reason)
+                self.sleep(wait)
+                continue
             # Somebody is waiting: what would take longer than that is told at once.
             if attempt == RETRIES or failure.kind not in PASSING or wait > min(MAX_WAIT, deadline - time.monotonic()):
                 raise failure
-            time.sleep(wait)
-        raise AssertionError("unreachable")
+            attempt += 1
+            self.sleep(wait)
 
     def close(self) -> None:
         """Close the connections."""
@@ -76,14 +103,20 @@ class Connection:
         """Post, and read the reply to its end within the deadline, however slowly it drips; return it and its body."""
         left = max(0.01, deadline - time.monotonic())
         timeout = httpx.Timeout(min(self.endpoint.timeout, left), connect=min(CONNECT_TIMEOUT, left))
-        with self.http.stream("POST", self.url, content=content, timeout=timeout) as response:
-            received = bytearray()
-            for piece in response.iter_bytes():
-                received += piece
-                if time.monotonic() > deadline:
-                    raise httpx.ReadTimeout("the deadline passed while the answer came in")
-                if len(received) > MAX_REPLY:
-                    raise self.endpoint.error("reply", msg("the reply is longer than {n:,} bytes", n=MAX_REPLY))
+        url = self.url
+        for _ in range(REDIRECTS):
+            with self.http.stream("POST", url, content=content, timeout=timeout) as response:
+                received = bytearray()
+                for piece in response.iter_bytes():
+                    received += piece
+                    if time.monotonic() > deadline:
+                        raise httpx.ReadTimeout("the deadline passed while the answer came in")
+                    if len(received) > MAX_REPLY:
+                        raise self.endpoint.error("reply", msg("the reply is longer than {n:,} bytes", n=MAX_REPLY))
+            # To another server neither the key nor the texts are sent: that is told.
+            if not stays(response.status_code, url, response.headers.get("location")):
+                break
+            url = urljoin(url, response.headers["location"])
         return response, bytes(received)
 
     def _decoded(self, response: httpx.Response, body: bytes) -> Any:
@@ -100,6 +133,26 @@ class Connection:
                 message=error_message(body, 80),
             )
         raise self.endpoint.error("url" if "html" in kind else "reply", reason)
+
+
+def stays(status: int, url: str, location: str | None) -> bool:
+    """Whether a reply sends the same request on to the same server."""
+    if status not in (307, 308) or not location:
+        return False
+    there, here = urlsplit(urljoin(url, location)), urlsplit(url)
+    return (there.scheme, there.netloc) == (here.scheme, here.netloc)
+
+
+def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request with the user's parameters in it: objects joined, other values replaced, null takes a field out."""
+    joined = dict(body)
+    for name, value in extra.items():
+        old = joined.get(name)
+        if value is None:
+            joined.pop(name, None)
+        else:
+            joined[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return joined
 
 
 def seconds_asked(headers: Mapping[str, str]) -> float | None:

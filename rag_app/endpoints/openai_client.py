@@ -1,37 +1,58 @@
 """The openai package: one client per endpoint, its exceptions turned into our one error."""
 
+import codecs
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx2
 import openai
 import orjson
 
+from rag_app.endpoints import network
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError
-from rag_app.endpoints.http import DIRECT, seconds_asked
-from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_WAIT, RETRIES
+from rag_app.endpoints.http import seconds_asked, stays
+from rag_app.endpoints.limits import ANSWER_TIMES, CONNECT_TIMEOUT, MAX_ANSWER, MAX_WAIT, RETRIES
 from rag_app.words import Message
 
 # What the package tells of this machine and of itself is nobody's business, and costs time to send and to read.
 _TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
-_JSON: Any = {"headers": {"Content-Type": "application/json"} | {f"X-Stainless-{name}": openai.Omit() for name in _TOLD}}
+_JSON: Any = {
+    "headers": {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    | {f"X-Stainless-{name}": openai.Omit() for name in _TOLD}
+}
 
 READS_OUT = "reads a stream out"
+_NO_KEY = "none"
+# Bytes of a stream that are kept.
+_KEPT = 4000
 
 
 def connect(endpoint: Endpoint) -> openai.OpenAI:
     """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections RETRIES times, with backoff."""
+    parts = urlsplit(endpoint.url)
+    hooks = {"request": [_without_no_key], "response": [_not_too_long, _within_the_server, _Body.replace]}
     return openai.OpenAI(
-        base_url=endpoint.url,
-        # An empty key is refused by the client; servers without keys ignore this one.
-        api_key=endpoint.key.get_secret_value() or "none",
+        base_url=urlunsplit(parts._replace(query="")),
+        default_query=dict(parse_qsl(parts.query)),
+        # The client refuses an empty key, and writes it in one way only.
+        api_key=_NO_KEY,
+        default_headers=endpoint.credentials,
         timeout=openai.Timeout(endpoint.timeout, connect=CONNECT_TIMEOUT),
         max_retries=RETRIES,
-        http_client=openai.DefaultHttpx2Client(event_hooks={"response": [_not_too_long, _read_out]}, mounts=DIRECT),
+        http_client=openai.DefaultHttpx2Client(event_hooks=hooks, **network.options(endpoint.url)),
     )
+
+
+def _without_no_key(request: httpx2.Request) -> None:
+    """Take the key out that is none."""
+    if request.headers.get("authorization") == f"Bearer {_NO_KEY}":
+        del request.headers["authorization"]
 
 
 def _not_too_long(response: httpx2.Response) -> None:
@@ -41,29 +62,51 @@ def _not_too_long(response: httpx2.Response) -> None:
         response.headers["x-should-retry"] = "false"
 
 
-def _read_out(response: httpx2.Response) -> None:
-    """Have a stream read to its end, where it is the server that ends it."""
-    stream = response.stream
-    if isinstance(stream, httpx2.SyncByteStream) and response.headers.get("content-type", "").startswith("text/event-stream"):
-        response.stream = _ReadOut(stream)
+def _within_the_server(response: httpx2.Response) -> None:
+    """Have a request not follow a redirect to another server, which would be shown the question and the passages."""
+    url = str(response.request.url)
+    location = response.headers.get("location")
+    if location and 300 <= response.status_code < 400 and not stays(response.status_code, url, location):
+        response.headers["x-location"] = response.headers.pop("location")
 
 
-class _ReadOut(httpx2.SyncByteStream):
-    """A streamed body whose connection serves the next request too.
+class _Body(httpx2.SyncByteStream):
+    """The body of a reply: at most MAX_ANSWER bytes, for at most ANSWER_TIMES the time-out of the endpoint.
 
-    The package closes a stream at [DONE], a moment before the response ends, and a connection that is closed there costs
-    the next answer a new one and its TLS handshake. What is left is read beside the answer: some servers never end it.
+    Of a stream of events it keeps the beginning, for the server that sends something else under that name; a byte that is
+    no UTF-8 costs one character; and its connection serves the next request too. For the package closes a stream at [DONE],
+    a moment before the response ends, and a connection that is closed there costs the next answer a new one and its TLS
+    handshake. What is left is read beside the answer: some servers never end it.
     """
 
-    def __init__(self, body: httpx2.SyncByteStream) -> None:
+    def __init__(self, response: httpx2.Response, body: httpx2.SyncByteStream) -> None:
         self._body = body
         self._pieces = iter(body)
+        self._events = response.headers.get("content-type", "").startswith("text/event-stream")
         self._done = False
+        timeout = response.request.extensions.get("timeout", {}).get("read")
+        self._deadline = time.monotonic() + ANSWER_TIMES * timeout if timeout else math.inf
+        self.beginning = b""
+
+    @classmethod
+    def replace(cls, response: httpx2.Response) -> None:
+        """Give a response this body."""
+        if isinstance(response.stream, httpx2.SyncByteStream):
+            response.stream = cls(response, response.stream)
 
     def __iter__(self) -> Iterator[bytes]:
+        n = 0
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for piece in self._pieces:
-            self._done = piece.rstrip().endswith(b"[DONE]")
-            yield piece
+            n += len(piece)
+            if n > MAX_ANSWER:
+                raise httpx2.ReadError(f"the reply is longer than {MAX_ANSWER:,} bytes")
+            if time.monotonic() > self._deadline:
+                raise httpx2.ReadError("the answer did not end in time")
+            if self._events:
+                self._done = piece.rstrip().endswith(b"[DONE]")
+                self.beginning += piece[: _KEPT - len(self.beginning)]
+            yield decoder.decode(piece).encode() if self._events else piece
 
     def close(self) -> None:
         """Close the body, after its end if that is all that is missing."""
@@ -95,12 +138,22 @@ def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[o
     """
     content = orjson.dumps(body)
     events = client.post(path, cast_to=object, content=content, options=_JSON, stream=True, stream_cls=openai.Stream[object])
+    if events.response.headers.get("content-encoding", "identity") != "identity":
+        # It was not asked for: some megabytes may be gigabytes.
+        events.close()
+        raise openai.APIConnectionError(message="the reply is compressed", request=events.response.request)
     try:
         yield events
     except httpx2.HTTPError as error:
         raise openai.APIConnectionError(request=events.response.request) from error
     finally:
         events.close()
+
+
+def beginning(events: openai.Stream[object]) -> bytes:
+    """Return how a stream of events began, as it came."""
+    stream = events.response.stream
+    return stream.beginning if isinstance(stream, _Body) else b""
 
 
 def models(endpoint: Endpoint) -> list[str]:
@@ -121,7 +174,7 @@ def _failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
             response.reason_phrase,
             response.content,
             response.headers.get("retry-after"),
-            response.headers.get("location"),
+            response.headers.get("x-location") or response.headers.get("location"),
         )
     if isinstance(error, openai.APIConnectionError):
         return endpoint.transport_error(error, timed_out=isinstance(error, openai.APITimeoutError))

@@ -16,9 +16,10 @@ from rag_app import language
 from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, message_in
-from rag_app.endpoints.http import Connection
-from rag_app.endpoints.limits import BATCHES_AT_ONCE, CUT_TOKENS
-from rag_app.endpoints.rerank_wire import DIALECTS, Document, index_of, merged, rows_in, score_of, usage_in
+from rag_app.endpoints.http import PASSING, Connection
+from rag_app.endpoints.learned import Limit
+from rag_app.endpoints.limits import BATCHES_AT_ONCE, CUT_TOKENS, LEAST_TOKENS, MANY
+from rag_app.endpoints.rerank_wire import DIALECTS, Document, index_of, rows_in, score_of, usage_in
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Ranking, Receipt
 from rag_app.words import NOTHING, Message, joined, msg, nmsg
@@ -56,15 +57,15 @@ class Reranker:
         known = (name for name, dialect in DIALECTS.items() if dialect.recognise(endpoint.url))
         auto = settings.rerank_dialect == "auto"
         self.dialect = next(known, "flat") if auto else settings.rerank_dialect
-        self.max_documents = settings.rerank_max_documents or DIALECTS[self.dialect].max_documents
-        self.connection = Connection(endpoint, endpoint.url, _auth(settings.rerank_auth, endpoint.key.get_secret_value()))
-        self.breaker = breaker or Breaker()
+        self.limit = Limit(settings.rerank_max_documents or DIALECTS[self.dialect].max_documents or MANY)
+        self.connection = Connection(endpoint, endpoint.url)
+        self.breaker = breaker or Breaker.of(f"{endpoint.url} {endpoint.model}")
 
     @property
     def fingerprint(self) -> list[Any]:
         """What scores depend on beside question and texts."""
         s = self.settings
-        how = [s.rerank_dialect, s.rerank_parameters, s.rerank_max_documents, s.rerank_max_tokens, s.rerank_images]
+        how = [s.rerank_dialect, s.rerank_max_documents, s.rerank_max_tokens, s.rerank_images]
         return [*self.endpoint.fingerprint, *how]
 
     def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
@@ -83,7 +84,8 @@ class Reranker:
             self._refuse_while_open()
             scores = self._scores(question, [self._document(candidates[i]) for i in sent], tally)
         except EndpointError as error:
-            if not isinstance(error, _CircuitOpenError):
+            # What one question has brought about says nothing of the next.
+            if error.kind in PASSING and not isinstance(error, _CircuitOpenError):
                 self.breaker.failed(error.reason)
             if self.settings.rerank_on_failure == "error":
                 raise
@@ -159,7 +161,7 @@ class Reranker:
             if self.settings.rerank_dialect != "auto" or "missing field `texts`" not in error.reason:
                 raise
             self.dialect = "tei"
-            self.max_documents = self.max_documents or DIALECTS["tei"].max_documents
+            self.limit = Limit(self.settings.rerank_max_documents or DIALECTS["tei"].max_documents)
             scores = self._in_batches(question, documents, tally)
         if not scores:
             raise self.endpoint.error("reply", msg("no result has a valid index and a numeric score"))
@@ -176,7 +178,7 @@ class Reranker:
         return scores
 
     def _in_batches(self, question: str, documents: list[Document], tally: _Tally) -> dict[int, float]:
-        size = self.max_documents or len(documents)
+        size = self.limit.value
         batches = [range(start, min(start + size, len(documents))) for start in range(0, len(documents), size)]
         if len(batches) == 1:
             found = [self._batch(question, documents, batches[0], tally)]
@@ -188,28 +190,42 @@ class Reranker:
         return {row: score for batch in found for row, score in sorted(batch.items())}
 
     def _batch(self, question: str, documents: list[Document], rows: range, tally: _Tally) -> dict[int, float]:
-        """Return row → score for some rows; halved if they are too many, cut once if they are too long."""
+        """Return row → score for some rows; halved if they are too many, cut as far as it takes if they are too long."""
         part = [documents[row] for row in rows]
         try:
             reply = self._post(question, part, tally)
         except EndpointError as error:
-            if error.kind == "too_many" and len(rows) > 1:
+            if error.kind == "too_many" and self.limit.refused(len(rows)):
                 half = (len(rows) + 1) // 2
-                self.max_documents = min(self.max_documents or half, half)
                 tally.warn(msg("the endpoint takes fewer documents at once: set RAG_RERANK_MAX_DOCUMENTS={n}", n=half))
                 first = self._batch(question, documents, rows[:half], tally)
                 return first | self._batch(question, documents, rows[half:], tally)
             if error.kind != "too_long":
                 raise
-            budget = self.settings.rerank_max_tokens // 2 or CUT_TOKENS
-            reply = self._post(question, _cut(part, rows, budget, tally), tally)
-            tally.warn(msg("documents were too long and were truncated: set RAG_RERANK_MAX_TOKENS={n}", n=budget))
+            reply = self._post_cut(question, part, rows, tally, error)
+        self.limit.worked(len(rows))
         return {rows[i]: score for i, score in self._read(reply, len(part), tally).items()}
+
+    def _post_cut(self, question: str, documents: list[Document], rows: range, tally: _Tally, error: EndpointError) -> Any:
+        """Return the reply to documents that are cut shorter until the endpoint takes them; the error if it never does."""
+        longest = max(int(language.tokens(document.text)) for document in documents)
+        budget = min(CUT_TOKENS, longest // 2)
+        while budget >= LEAST_TOKENS and time.monotonic() < tally.deadline:
+            try:
+                reply = self._post(question, _cut(documents, rows, budget, tally), tally)
+            except EndpointError as again:
+                if again.kind != "too_long":
+                    raise
+                error, budget = again, budget // 2
+                continue
+            tally.warn(msg("documents were too long and were truncated: set RAG_RERANK_MAX_TOKENS={n}", n=budget))
+            return reply
+        raise error
 
     def _post(self, question: str, documents: list[Document], tally: _Tally) -> Any:
         """Return the decoded reply, and add to the tally what it took."""
         body = DIALECTS[self.dialect].build(self.endpoint.model, question, documents)
-        reply = self.connection.post(merged(body, self.settings.rerank_parameters), tally.deadline, tally.attempt)
+        reply = self.connection.post(body, tally.deadline, tally.attempt)
         with tally.lock:
             for name, count in usage_in(reply).items():
                 tally.usage[name] = tally.usage.get(name, 0) + count
@@ -236,14 +252,6 @@ class Reranker:
 
 class _CircuitOpenError(EndpointError):
     """The endpoint is being left alone."""
-
-
-def _auth(scheme: str, key: str) -> dict[str, str]:
-    if not key:
-        return {}
-    if scheme in ("bearer", "raw"):
-        return {"Authorization": f"Bearer {key}" if scheme == "bearer" else key}
-    return {scheme: key}
 
 
 def _cut(documents: list[Document], rows: range, tokens: int, tally: _Tally) -> list[Document]:

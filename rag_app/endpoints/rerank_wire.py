@@ -68,15 +68,6 @@ DIALECTS = {
 }
 
 
-def merged(body: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return a request with the user's parameters in it, objects joined, other values replaced."""
-    joined = dict(body)
-    for name, value in extra.items():
-        old = joined.get(name)
-        joined[name] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return joined
-
-
 def rows_in(reply: Any) -> list[Any] | None:
     """Return the list of results in any of the shapes that servers answer, or None if there is none or it is empty."""
     if isinstance(reply, dict):

@@ -5,7 +5,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -20,7 +20,7 @@ from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import RagError
 from rag_app.labels import jsonl
 from rag_app.pipeline import Pipeline
-from rag_app.prompt import Message
+from rag_app.prompt import Message, Shorter
 from rag_app.retrieval import Retriever, VectorRetriever
 from rag_app.settings import Settings
 from rag_app.store.opening import open_store
@@ -246,9 +246,11 @@ class RememberedChat:
         self.chat = chat
         self.stages = stages
 
-    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate]) -> Answering:
+    def answer(self, messages: Sequence[Message], passages: Sequence[Candidate], shorter: Iterable[Shorter] = ()) -> Answering:
+        """Return the answer that was kept, or that comes."""
+
         def ask() -> tuple[Answer | None, tuple[int | None, int | None]]:
-            answering = self.chat.answer(messages, passages)
+            answering = self.chat.answer(messages, passages, shorter)
             for _ in answering:
                 pass
             return answering.answer, answering.tokens

@@ -32,6 +32,11 @@ UNFINISHED = {
         msg("The chat model reached its token limit."),
         msg("Ask a narrower question, or raise the limit at the endpoint."),
     ),
+    "filtered": (
+        msg("The answer was cut off"),
+        msg("A content filter of the endpoint withheld the rest."),
+        msg("Rephrase the question."),
+    ),
     "cut_short": (
         msg("The answer may be incomplete"),
         msg("The response ended unexpectedly."),

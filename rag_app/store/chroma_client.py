@@ -19,7 +19,7 @@ from chromadb.config import Settings as ChromaSettings
 from chromadb.config import System
 from chromadb.errors import ChromaError, NotFoundError
 
-from rag_app.endpoints.http import DIRECT
+from rag_app.endpoints import network
 from rag_app.errors import RagError
 from rag_app.store.stored import DATABASE, REPLACED
 from rag_app.words import Message, msg
@@ -28,13 +28,16 @@ _LITTLE_ROOM = 10_000_000
 
 
 class _DirectAPI(fastapi.FastAPI):
-    """Chroma's client of a server. Chroma has no setting for proxies: none stands between a machine and itself."""
+    """Chroma's client of a server, on the network as every other client sees it: Chroma has no setting for proxies."""
 
     def __init__(self, system: System) -> None:
         super().__init__(system)
         self._session.close()
         self._session = httpx.Client(
-            timeout=self._session.timeout, limits=self.http_limits, headers=self._session.headers, mounts=DIRECT
+            timeout=self._session.timeout,
+            limits=self.http_limits,
+            headers=self._session.headers,
+            **network.options(self._api_url),
         )
 
 

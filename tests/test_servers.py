@@ -1,0 +1,521 @@
+"""Servers as people have them: what each kind of them refuses, leaves out or says, and what a person gets all the same."""
+
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from rag_app import prompt
+from rag_app.endpoints import network
+from rag_app.endpoints.breaker import Breaker
+from rag_app.endpoints.chat import Chat
+from rag_app.endpoints.embeddings import Embeddings
+from rag_app.endpoints.failures import EndpointError, Kind, status_kind
+from rag_app.endpoints.http import Connection
+from rag_app.endpoints.learned import Limit
+from rag_app.endpoints.limits import FORGET_AFTER
+from rag_app.endpoints.markers import Markers
+from rag_app.endpoints.rerank import Reranker
+from rag_app.errors import SettingsError
+from rag_app.pipeline import Pipeline, asked
+from rag_app.settings import Settings, load_settings
+from tests.helpers import candidates, endpoint
+from tests.wire import Reply, Wire, chat, embeddings, events, serve
+
+MESSAGES = prompt.messages("q?", candidates("text"))
+
+
+def refused(message: str, status: int = 400, **error: Any) -> Reply:
+    return Reply({"error": {"message": message, **error}}, status)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        # Whatever is said with them, these pass by themselves.
+        (504, "context deadline exceeded", "server"),
+        (503, "Too many concurrent requests", "server"),
+        (503, "The model is loading", "server"),
+        (408, "too many", "server"),
+        (429, "exceeded call rate limit. Please go here: https://aka.ms/oai/quotaincrease", "rate"),
+        (429, "Request was rejected due to rate limiting. Details: TPM limit reached.", "rate"),
+        # But for what certain servers say.
+        (429, "You exceeded your current quota. (insufficient_quota)", "quota"),
+        (
+            500,
+            "input (681 tokens) is too large to process. increase the physical batch size (current batch size: 512)",
+            "too_long",
+        ),
+        (500, "failed to encode response: json: unsupported value: NaN", "text"),
+        (503, "当前分组 default 下对于模型 m 无可用渠道", "model"),
+        (501, "This server does not support reranking", "url"),
+        # These are read.
+        (400, "This model's maximum context length is 200 tokens. However, you requested 272 tokens", "too_long"),
+        (400, "length of prompt_tokens (57535) must be less than max_seq_len (32768).", "too_long"),
+        (400, "request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it", "too_long"),
+        (400, "batch size is invalid, it should not be larger than 10.: input.contents", "too_many"),
+        (400, "input数组最大不得超过64条", "too_many"),
+        (413, "batch size 64 > maximum allowed batch size 32", "too_many"),
+        (413, "", "too_long"),
+        (400, "The response was filtered due to the prompt triggering Azure OpenAI's content management policy", "filtered"),
+        (402, "Insufficient Balance", "quota"),
+        (403, "Sorry, your account balance is insufficient", "quota"),
+        (403, "no", "auth"),
+        (404, "The model `m` does not exist", "model"),
+        (404, "404 page not found", "url"),
+        (400, "bad", "request"),
+        (307, "", "redirect"),
+    ],
+)
+def test_the_status_comes_before_the_words(status: int, message: str, kind: Kind) -> None:
+    assert status_kind(status, json.dumps({"error": {"message": message}}).encode()) == kind
+
+
+class TestChat:
+    @pytest.fixture(autouse=True)
+    def _use(self, keep: Any, wire: Wire) -> None:
+        self.keep, self.wire = keep, wire
+
+    def client(self, **how: Any) -> Chat:
+        client: Chat = self.keep(Chat(replace(endpoint(self.wire, "CHAT"), **how)))
+        return client
+
+    def ask(self, answer: Callable[[Any], Reply], **how: Any) -> Any:
+        self.wire.on("/chat/completions", answer)
+        answering = self.client(**how).answer(MESSAGES, candidates("text"))
+        list(answering)
+        return answering
+
+    @pytest.mark.parametrize(
+        ("field", "message", "param"),
+        [
+            ("temperature", "Unsupported value: 'temperature' does not support 0 with this model.", "temperature"),
+            ("temperature", "`temperature` is not supported for this model", None),
+            ("stream", "Your organization must be verified to stream this model.", "stream"),
+            ("stream_options", "Extra inputs are not permitted: stream_options", None),
+        ],
+        ids=["o-series", "gpt-5", "not verified", "stream_options"],
+    )
+    def test_what_is_refused_by_name_is_left_out_from_then_on(self, field: str, message: str, param: str | None) -> None:
+        def picky(body: Any) -> Reply:
+            if field in body:
+                return refused(message, param=param)
+            whole = {"choices": [{"message": {"content": "So [1]."}, "finish_reason": "stop"}]}
+            return chat("So [1].") if body.get("stream") else Reply(whole)
+
+        self.wire.on("/chat/completions", picky)
+        client = self.client()
+        for _ in range(2):
+            answering = client.answer(MESSAGES, candidates("text"))
+            list(answering)
+            assert answering.answer and answering.answer.text == "So [1]."
+        assert len(self.wire.sent) == 3 and field not in self.wire.sent[-1].body
+        # The others are still sent.
+        assert {"temperature", "messages"} - {field} <= set(self.wire.sent[-1].body)
+
+    def test_a_server_that_refuses_for_another_reason_is_not_asked_again(self) -> None:
+        with pytest.raises(EndpointError, match="bad"):
+            self.ask(lambda body: refused("bad"))
+        assert len(self.wire.sent) == 1
+
+    @pytest.mark.parametrize(
+        "message", ["System role not supported", "Developer instruction is not enabled for models/gemma-3"]
+    )
+    def test_instructions_go_to_the_user_where_there_is_no_system_role(self, message: str) -> None:
+        def gemma(body: Any) -> Reply:
+            return refused(message) if body["messages"][0]["role"] == "system" else chat("So [1].")
+
+        assert self.ask(gemma).answer.text == "So [1]."
+        (told,) = self.wire.sent[-1].body["messages"]
+        assert told["role"] == "user" and told["content"].startswith(prompt.INSTRUCTIONS) and told["content"].endswith("q?")
+
+    def test_tokens_come_where_they_are_asked_for(self) -> None:
+        def counted(body: Any) -> Reply:
+            usage = {"choices": [], "usage": {"prompt_tokens": 412, "completion_tokens": 11}}
+            return chat("So [1].", *([usage] if body["stream_options"]["include_usage"] else []))
+
+        assert self.ask(counted).tokens == (412, 11)
+
+    def test_parameters_headers_and_query_are_those_of_the_settings(self) -> None:
+        url = self.wire.url.replace("/v1", "/openai/deployments/m?api-version=2024-10-21")
+        self.wire.on("/openai/deployments/m/chat/completions?api-version=2024-10-21", lambda body: chat("So [1]."))
+        how = {"parameters": {"temperature": None, "max_tokens": 9}, "headers": {"X-Team": SecretStr("search")}, "url": url}
+        assert self.ask(lambda body: Reply(b""), **how).answer.text == "So [1]."
+        sent = self.wire.sent[-1]
+        assert "temperature" not in sent.body and sent.body["max_tokens"] == 9
+        # Azure's first interface takes its key under a name of its own, and no other beside it.
+        assert (
+            sent.headers["x-team"] == "search"
+            and sent.headers["api-key"] == "sk-secret"
+            and "authorization" not in sent.headers
+        )
+
+    @pytest.mark.parametrize(
+        ("reply", "says"),
+        [
+            (chat(finish="content_filter"), "withheld by a content filter"),
+            (chat({"choices": [{"delta": {"reasoning_content": "hm"}}]}, finish="length"), "limit was used up by thinking"),
+            (chat(finish="length"), "its token limit was reached"),
+            (Reply(b'{"error":{"message":"Insufficient credits"}}', kind="text/event-stream"), "Insufficient credits"),
+            (Reply({"object": "error", "message": "no such thing", "code": 40301}), "no such thing"),
+            (Reply(b"<html>Sign in</html>", kind="text/html"), "text/html instead of a stream"),
+        ],
+        ids=["filtered", "thinking", "limit", "an error called a stream", "an error with status 200", "a login page"],
+    )
+    def test_an_answer_without_text_says_why(self, reply: Reply, says: str) -> None:
+        with pytest.raises(EndpointError, match=says):
+            self.ask(lambda body: reply)
+
+    def test_a_whole_answer_called_a_stream_and_content_in_parts_are_read(self) -> None:
+        parts = [{"type": "text", "text": "So "}, {"type": "image"}, {"type": "text", "text": "[1]."}]
+        whole = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
+        reply = Reply(json.dumps(whole).encode(), kind="text/event-stream")
+        assert self.ask(lambda body: reply).answer.text == "So [1]."
+
+    def test_a_byte_that_is_no_text_costs_one_character(self) -> None:
+        reply = chat("So it is [1].")
+        reply.body = reply.body.replace(b"it is", b"it\xff is")
+        assert self.ask(lambda body: reply).answer.text == "So it� is [1]."
+
+    def test_a_quoted_end_of_thinking_is_part_of_the_answer(self) -> None:
+        said = "Write `</think>` at the end [1].\n\n```\n</think>\n```"
+        answering = self.ask(lambda body: chat(said))
+        assert answering.answer.text == said and not answering.retracted
+
+    def test_a_bomb_and_an_endless_answer_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def endless() -> Iterator[bytes]:
+            yield events("So [1].", finish=None, done=False)
+            while True:
+                yield b": " + b"x" * 1_000_000 + b"\n"
+
+        answering = self.ask(lambda body: Reply(parts=endless(), kind="text/event-stream"))
+        assert answering.answer.text == "So [1]." and answering.answer.finish == "cut_short"
+        monkeypatch.setattr("rag_app.endpoints.openai_client.ANSWER_TIMES", 0.1)
+
+        def dripping() -> Iterator[bytes]:
+            yield events("So [1].", finish=None, done=False)
+            while True:
+                time.sleep(0.1)
+                yield b": wait\n"
+
+        answering = self.ask(lambda body: Reply(parts=dripping(), kind="text/event-stream"))
+        assert answering.answer.finish == "cut_short"
+        with pytest.raises(EndpointError, match="compressed"):
+            self.ask(lambda body: Reply(b"x", kind="text/event-stream", headers={"content-encoding": "gzip"}))
+
+    def test_a_redirect_is_followed_on_the_same_server_only(self, keep: Any) -> None:
+        self.wire.on("/chat/completions", lambda body: Reply(b"", 307, headers={"location": "/v1/elsewhere"}))
+        self.wire.on("/elsewhere", lambda body: chat("So [1]."))
+        answering = self.client().answer(MESSAGES, candidates("text"))
+        assert "".join(answering) == "So [1]." and self.wire.sent[-1].headers["authorization"] == "Bearer sk-secret"
+        with serve() as other:
+            there = Reply(b"", 307, headers={"location": f"{other.url}/chat/completions?key=s"})
+            with pytest.raises(EndpointError) as caught:
+                self.ask(lambda body: there)
+            assert caught.value.kind == "redirect" and other.sent == []
+            assert other.url in str(caught.value) and "key=s" not in str(caught.value)
+
+
+class TestTooLongForTheChatModel:
+    def test_fewer_passages_are_sent_and_the_answer_says_so(self, pipeline: Pipeline, wire: Wire) -> None:
+        def short_only(body: Any) -> Reply:
+            n = body["messages"][1]["content"].count("<passage ")
+            return chat("So [1].") if n <= 2 else refused("maximum context length is 200 tokens")
+
+        wire.on("/chat/completions", short_only)
+        search = pipeline.search("dinner in Lyon")
+        answering = pipeline.answer(search)
+        list(answering)
+        answer = asked(search, answering).answer
+        assert (answer.left_out, answer.shortened) == (2, False)
+        assert "the last 2 passages were not sent" in " ".join(answer.notes)
+
+    def test_the_first_passage_is_cut_if_it_alone_does_not_fit(self, wire: Wire, keep: Any) -> None:
+        passages = candidates("word " * 400)
+
+        def short_only(body: Any) -> Reply:
+            content = body["messages"][1]["content"]
+            return chat("So [1].") if len(content) < 800 else refused("maximum context length is 200 tokens")
+
+        wire.on("/chat/completions", short_only)
+        answering = keep(Chat(endpoint(wire, "CHAT"))).answer(
+            prompt.messages("q?", passages), passages, prompt.shorter("q?", passages)
+        )
+        list(answering)
+        assert answering.answer and answering.answer.shortened and answering.answer.left_out == 0
+
+    def test_where_nothing_fits_the_remedy_is_that_of_the_passages(self, pipeline: Pipeline, wire: Wire) -> None:
+        wire.on("/chat/completions", lambda body: refused("exceeds the available context size (4096 tokens)"))
+        with pytest.raises(EndpointError) as caught:
+            list(pipeline.answer(pipeline.search("dinner in Lyon")))
+        assert "RAG_N_PASSAGES" in caught.value.remedy and "question" not in caught.value.remedy
+
+
+class TestEmbeddings:
+    @pytest.fixture(autouse=True)
+    def _use(self, keep: Any, wire: Wire) -> None:
+        self.keep, self.wire = keep, wire
+
+    def client(self, batch_size: int = 8) -> Embeddings:
+        client: Embeddings = self.keep(Embeddings(endpoint(self.wire, "EMBEDDING"), "", "", batch_size, 1))
+        return client
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            "Value 'float' supplied for argument 'encoding_format' is not valid -- accepted values are 'base64'",
+            "litellm.UnsupportedParamsError: vertex_ai does not support parameters: {'encoding_format': 'float'}",
+        ],
+        ids=["Voyage", "LiteLLM"],
+    )
+    def test_a_format_that_is_refused_is_left_out(self, message: str) -> None:
+        self.wire.on("/embeddings", lambda body: refused(message) if "encoding_format" in body else embeddings(body))
+        client = self.client()
+        assert client.question("a")[0].shape == client.question("b")[0].shape and len(self.wire.sent) == 3
+
+    def test_an_index_that_is_left_out_is_its_place(self) -> None:
+        def gemini(body: Any) -> Reply:
+            rows = sorted(embeddings(body).body["data"], key=lambda row: row["index"])
+            return Reply({"data": [{k: v for k, v in row.items() if k != "index" or v} for row in rows]})
+
+        (plain,) = self.client().passages(["a b", "c d", "e f"])
+        self.wire.on("/embeddings", gemini)
+        (found,) = self.client().passages(["a b", "c d", "e f"])
+        assert (found.vectors == plain.vectors).all()
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            refused("failed to encode response: json: unsupported value: NaN", 500),
+            refused("is too large to process. increase the physical batch size (current batch size: 512)", 500),
+            refused("something about this text", 500),
+            refused("bad", 400),
+        ],
+        ids=["NaN", "llama.cpp", "500", "400"],
+    )
+    @pytest.mark.parametrize("bad", [0, 3, 6])
+    def test_one_bad_text_stops_nothing(self, reply: Reply, bad: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rag_app.endpoints.http.RETRIES", 0)
+        self.wire.on("/embeddings", lambda body: reply if "bad" in body["input"] else embeddings(body))
+        texts = [f"text {i}" for i in range(7)]
+        texts[bad] = "bad"
+        (found,) = self.client().passages(texts)
+        assert list(found.refused) == [bad] and found.vectors.shape[0] == 7
+        assert found.vectors.any(axis=1).tolist() == [i != bad for i in range(7)]
+
+    def test_a_text_that_comes_back_as_nan_is_refused_alone(self) -> None:
+        def nan(body: Any) -> Reply:
+            rows = embeddings(body).body["data"]
+            for row in rows:
+                if body["input"][row["index"]] == "bad":
+                    row["embedding"][0] = float("nan")
+            return Reply({"data": rows})
+
+        self.wire.on("/embeddings", nan)
+        (found,) = self.client().passages(["a", "bad", "c"])
+        assert list(found.refused) == [1]
+
+    def test_a_server_that_refuses_whatever_is_sent_is_told_after_a_few_requests(self) -> None:
+        self.wire.on("/embeddings", lambda body: refused("bad"))
+        with pytest.raises(EndpointError, match="bad"):
+            list(self.client(32).passages([f"text {i}" for i in range(32)]))
+        assert len(self.wire.sent) <= 11
+
+    def test_an_overloaded_server_is_not_asked_in_smaller_pieces(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("rag_app.endpoints.http.RETRIES", 0)
+        self.wire.on("/embeddings", lambda body: refused("Too many concurrent requests", 503))
+        client = self.client()
+        with pytest.raises(EndpointError, match="Too many concurrent"):
+            list(client.passages(["a"] * 8))
+        assert len(self.wire.sent) == 1 and client.limit.value == 8
+
+    def test_a_rate_limit_is_waited_out_where_nobody_waits(self) -> None:
+        replies = iter([Reply(b"", 429, headers={"retry-after": "44"}), refused("TPM limit reached", 429)])
+        self.wire.on("/embeddings", lambda body: next(replies, None) or embeddings(body))
+        client, slept, told = self.client(), [], []
+        client.connection.sleep = slept.append
+        assert len(list(client.passages(["a"], lambda seconds, reason: told.append((seconds, reason))))) == 1
+        assert [seconds for seconds, _ in told] == [44, 12] and "429" in told[0][1]
+        assert len(self.wire.sent) == 3
+        # A person at a question hears at once.
+        self.wire.on("/embeddings", lambda body: Reply(b"", 429, headers={"retry-after": "44"}))
+        with pytest.raises(EndpointError, match="retry after 44 s"):
+            client.question("a")
+
+    def test_a_redirect_on_the_same_server_is_followed_with_the_key(self) -> None:
+        self.wire.on("/embeddings", lambda body: Reply(b"", 308, headers={"location": "/v2/embed"}))
+        self.wire.on("/embed", embeddings)
+        assert self.client().question("a")[0].any() and self.wire.sent[-1].headers["authorization"] == "Bearer sk-secret"
+
+
+class TestLearned:
+    def test_a_limit_is_forgotten_and_never_below_what_worked(self) -> None:
+        now = [0.0]
+        limit = Limit(32, lambda: now[0])
+        assert limit.refused(32) and limit.value == 16
+        limit.worked(16)
+        assert not limit.refused(16) and limit.value == 16
+        now[0] += FORGET_AFTER + 1
+        assert limit.value == 32 and not limit.learned
+
+    def test_one_item_is_never_too_many(self) -> None:
+        assert not Limit(4).refused(1)
+
+    def test_the_breaker_is_one_for_each_endpoint(self, wire: Wire, settings: Settings, keep: Any) -> None:
+        first, second = (keep(Reranker(endpoint(wire, "RERANK", "/rerank"), settings)) for _ in range(2))
+        assert first.breaker is second.breaker
+        other = keep(Reranker(replace(endpoint(wire, "RERANK", "/rerank"), model="other"), settings))
+        assert other.breaker is not first.breaker and isinstance(other.breaker, Breaker)
+
+
+def test_an_overloaded_reranker_is_asked_again_and_nothing_is_learned(
+    wire: Wire, settings: Settings, keep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_app.endpoints.http.RETRIES", 1)
+    wire.on("/rerank", lambda body: refused("Too many concurrent requests", 503))
+    client = keep(Reranker(endpoint(wire, "RERANK", "/rerank"), settings, Breaker()))
+    _, receipt = client.rerank("q", candidates(*(f"text {i}" for i in range(30))))
+    assert receipt.status == "fallback" and wire.count("/rerank") == 2 and not client.limit.learned
+
+
+def test_a_key_is_masked_before_a_message_is_cut(wire: Wire, keep: Any) -> None:
+    wire.on("/embeddings", lambda body: refused("x" * 290 + " sk-secret and sk-proj-Abcdefghijklmnop", 400))
+    with pytest.raises(EndpointError) as caught:
+        keep(Embeddings(endpoint(wire, "EMBEDDING"), "", "", 1, 1)).question("a")
+    assert "sk-" not in str(caught.value) and "…" in str(caught.value)
+
+
+class TestNetwork:
+    @pytest.fixture(autouse=True)
+    def _clean(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", *network.TRUST):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
+        self.set = monkeypatch.setenv
+
+    @pytest.mark.parametrize(
+        "proxy", ["socks5://127.0.0.1:7890", "socks5h://127.0.0.1:7890", "http://127.0.0.1:7890", "127.0.0.1:7890"]
+    )
+    def test_a_proxy_of_the_environment_is_taken_but_not_for_loopback(self, proxy: str) -> None:
+        self.set("ALL_PROXY", proxy)
+        found = network.proxy("https://api.example.com/v1")
+        assert found is not None and found.endswith(proxy)
+        httpx.Client(proxy=found).close()
+        for url in ("http://127.0.0.1:80/v1", "http://[::1]/v1", "http://localhost:8000", "http://127.9.9.9"):
+            assert network.proxy(url) is None
+
+    def test_networks_of_no_proxy_are_understood(self) -> None:
+        self.set("ALL_PROXY", "http://127.0.0.1:7890")
+        self.set("NO_PROXY", "fd00::/8, 10.0.0.0/8,.corp.example")
+        assert network.proxy("http://[fd00::1]/v1") is network.proxy("http://10.1.2.3/v1") is None
+        assert network.proxy("http://llm.corp.example/v1") is None
+        assert network.proxy("http://11.1.2.3/v1") == "http://127.0.0.1:7890"
+
+    @pytest.mark.parametrize("proxy", ["foo://bob:secret@127.0.0.1:1", "socks5://:1", "http://h:99999"])
+    def test_a_proxy_that_cannot_be_used_is_one_error(self, proxy: str) -> None:
+        self.set("ALL_PROXY", proxy)
+        with pytest.raises(SettingsError, match="ALL_PROXY") as caught:
+            network.proxy("https://api.example.com/v1")
+        assert "secret" not in str(caught.value)
+
+    def test_a_certificate_file_that_is_missing_is_one_error(self, tmp_path: Path) -> None:
+        self.set("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+        with pytest.raises(SettingsError, match=r"SSL_CERT_FILE=.*gone\.pem cannot be read"):
+            network.options("https://api.example.com/v1")
+
+    @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the certificates, is not here")
+    def test_a_private_authority_is_trusted_by_every_client_once_it_is_named(self, tmp_path: Path, keep: Any) -> None:
+        made = [
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=x",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+        ]
+        paths = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "ca.pem")]
+        subprocess.run(["openssl", *made, *paths], check=True, capture_output=True)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                reply = chat("So [1].") if "messages" in body else embeddings(body)
+                self.send_response(200)
+                self.send_header("content-type", reply.kind)
+                self.end_headers()
+                self.wfile.write(reply.content)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = load_settings(
+            base_url=f"https://127.0.0.1:{server.server_port}/v1", embedding_model="m", rerank_model="m", chat_model="m"
+        )
+        try:
+            with pytest.raises(EndpointError) as caught:
+                keep(Embeddings(settings.endpoint("EMBEDDING"), "", "", 1, 1)).question("a")
+            assert caught.value.kind == "trust" and "SSL_CERT_FILE" in caught.value.remedy
+            self.set("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+            assert keep(Embeddings(settings.endpoint("EMBEDDING"), "", "", 1, 1)).question("a")[0].any()
+            assert "".join(keep(Chat(settings.endpoint("CHAT"))).answer(MESSAGES, candidates("text"))) == "So [1]."
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+CODE = (
+    "Use `values[0]`, ``a[9]`` for [2]:\n\n```python\ny = matrix[1][2]\nz = [10, 20]\n```\nSo [1].\n~~~\n[7]\n~~~\n"
+    "A lone ` tick [9].\n\nEnd."
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13, 400])
+def test_code_is_left_as_it_is_however_it_streams(size: int) -> None:
+    markers = Markers(2)
+    pieces = [CODE[i : i + size] for i in range(0, len(CODE), size)]
+    assert "".join(markers.check(pieces)) == CODE.replace(" [9].", ".")
+    assert (markers.cited, markers.dropped) == ([2, 1], [9])
+
+
+@pytest.mark.parametrize(
+    "said", ["[2]", "【2】", "【2†source】", "[citation:2]", "[^2]", "[Passage 2]", "[Document 2]", "[[2]]", "[ 2 ]"]
+)
+def test_the_ways_in_which_models_cite_are_read(said: str) -> None:
+    for size in (1, 100):
+        markers = Markers(2)
+        text = f"So it is {said}."
+        pieces = [text[i : i + size] for i in range(0, len(text), size)]
+        assert "".join(markers.check(pieces)) == "So it is [2]." and markers.cited == [2]
+
+
+def test_a_connection_waits_for_all_who_share_it(wire: Wire, keep: Any) -> None:
+    slept: list[float] = []
+    connection = keep(Connection(endpoint(wire, "EMBEDDING"), f"{wire.url}/embeddings", slept.append))
+    replies = iter([Reply(b"", 429, headers={"retry-after": "5"})])
+    wire.on("/embeddings", lambda body: next(replies, None) or embeddings(body))
+    body = {"model": "m", "input": ["a"]}
+    connection.post(body, time.monotonic() + 5, on_wait=lambda seconds, reason: None)
+    connection.post(body, time.monotonic() + 5, on_wait=lambda seconds, reason: None)
+    # What was not slept in truth is still to be waited for by the next.
+    assert slept[0] == 5 and all(4 < seconds <= 5 for seconds in slept[1:]) and len(slept) == 3
