@@ -194,13 +194,18 @@ class TestChat:
         assert answering.answer.text == said and not answering.retracted
 
     def test_a_bomb_and_an_endless_answer_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        sent = []
+
         def endless() -> Iterator[bytes]:
             yield events("So [1].", finish=None, done=False)
             while True:
+                sent.append(1)
                 yield b": " + b"x" * 1_000_000 + b"\n"
 
         answering = self.ask(lambda body: Reply(parts=endless(), kind="text/event-stream"))
         assert answering.answer.text == "So [1]." and answering.answer.finish == "cut_short"
+        # 5 MB are read; the rest is on its way.
+        assert len(sent) < 30
         monkeypatch.setattr("rag_app.endpoints.openai_client.ANSWER_TIMES", 0.1)
 
         def dripping() -> Iterator[bytes]:
@@ -390,7 +395,7 @@ def test_an_overloaded_reranker_is_asked_again_and_nothing_is_learned(
 
 
 def test_a_key_is_masked_before_a_message_is_cut(wire: Wire, keep: Any) -> None:
-    wire.on("/embeddings", lambda body: refused("x" * 290 + " sk-secret and sk-proj-Abcdefghijklmnop", 400))
+    wire.on("/embeddings", lambda body: refused("x" * 294 + " sk-secret and sk-proj-Abcdefghijklmnop", 400))
     with pytest.raises(EndpointError) as caught:
         keep(Embeddings(endpoint(wire, "EMBEDDING"), "", "", 1, 1)).question("a")
     assert "sk-" not in str(caught.value) and "…" in str(caught.value)
