@@ -174,7 +174,8 @@ class Pipeline:
             receipt = self.reranker.skipped(reason)
         else:
             candidates, receipt = self.reranker.rerank(question, candidates)
-        watch.lap("rerank")
+        # To find out that it is to be skipped is no reranking.
+        watch.lap("rerank", 0.0 if receipt.status == "skipped" else None)
         return Search(
             question=question,
             candidates=self._chosen(candidates, n_passages),
@@ -322,9 +323,10 @@ class Stopwatch:
         self.laps: dict[str, float] = {}
         self.start = self.last = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
+    def lap(self, stage: str, ms: float | None = None) -> None:
+        """End a stage, which took the time since the last one ended, or so many milliseconds."""
         now = time.perf_counter()
-        self.laps[stage] = (now - self.last) * 1000
+        self.laps[stage] = (now - self.last) * 1000 if ms is None else ms
         self.last = now
         self.on_stage(stage, self.laps[stage])
 

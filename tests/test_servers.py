@@ -524,3 +524,22 @@ def test_a_connection_waits_for_all_who_share_it(wire: Wire, keep: Any) -> None:
     connection.post(body, time.monotonic() + 5, on_wait=lambda seconds, reason: None)
     # What was not slept in truth is still to be waited for by the next.
     assert slept[0] == 5 and all(4 < seconds <= 5 for seconds in slept[1:]) and len(slept) == 3
+
+
+def test_while_a_model_thinks_it_is_told_and_its_time_is_not_the_readers(wire: Wire, keep: Any) -> None:
+    thought = {"choices": [{"delta": {"reasoning_content": "hm"}}]}
+    for deltas in ([thought, thought, "So [1]."], ["<think>hm", " hm", "</think>So [1]."]):
+        wire.on("/chat/completions", lambda body, deltas=deltas: chat(*deltas))
+        answering = keep(Chat(endpoint(wire, "CHAT"))).answer(MESSAGES, candidates("text"))
+        pieces = []
+        for piece in answering:
+            pieces.append(piece)
+            time.sleep(0.2)
+        assert pieces[:2] == ["", ""] and "".join(pieces) == "So [1]."
+        assert answering.first_token_ms is not None and answering.first_token_ms <= answering.ms < 200 * len(pieces)
+
+
+def test_a_rerank_that_is_skipped_took_no_time(pipeline: Pipeline) -> None:
+    heard: dict[str, float] = {}
+    search = pipeline.search("dinner", rerank=False, on_stage=heard.__setitem__)
+    assert search.ms.rerank == heard["rerank"] == 0

@@ -6,6 +6,8 @@ questions.
 
 import io
 import sys
+import time
+from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -83,9 +85,16 @@ def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: 
     search = searched(pipeline, question, rerank)
     answering = pipeline.answer(search)
     try:
-        for piece in answering:
-            if not as_json:
-                out.print(piece, end="")
+        with ExitStack() as shown:
+            thinking, began = None, time.monotonic()
+            for piece in answering:
+                if piece:
+                    shown.close()
+                    if not as_json:
+                        out.print(piece, end="")
+                elif not answering.first_token_ms:
+                    thinking = thinking or shown.enter_context(err.status(""))
+                    thinking.update(t(msg("The model is thinking: {n:.0f} s", n=time.monotonic() - began)))
     except RagError as error:
         # The rankings were paid for and are worth seeing without an answer too.
         if not as_json:

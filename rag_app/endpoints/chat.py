@@ -34,7 +34,8 @@ _THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
 class Answering:
-    """An answer under way: iterate it for pieces of text, then read `answer`, `ms` and `tokens`.
+    """An answer under way: iterate it for pieces of text, then read `answer`, `ms` and `tokens`. A piece is empty while the
+    model thinks.
 
     `retracted` is true if what was streamed turned out, at a late </think>, to be the model's thinking: then only
     `answer.text` is the answer.
@@ -55,12 +56,18 @@ class Answering:
         self.thought = False
 
     def __iter__(self) -> Iterator[str]:
-        start = time.perf_counter()
-        for piece in self.pieces:
-            if self.first_token_ms is None:
-                self.first_token_ms = (time.perf_counter() - start) * 1000
+        pieces, spent = iter(self.pieces), 0.0
+        while True:
+            start = time.perf_counter()
+            piece = next(pieces, None)
+            # What the reader does between two pieces is not the model's time.
+            spent += (time.perf_counter() - start) * 1000
+            if piece is None:
+                break
+            if piece and self.first_token_ms is None:
+                self.first_token_ms = spent
             yield piece
-        self.ms = (time.perf_counter() - start) * 1000
+        self.ms = spent
 
 
 class Chat:
@@ -198,7 +205,7 @@ class Chat:
                 for event in events:
                     empty = False
                     for piece in self._read(event, answering):
-                        started = True
+                        started = started or bool(piece)
                         yield piece
                 if empty and (whole := openai_client.beginning(events).strip()).startswith(b"{"):
                     # An error, or a whole answer, that is only called a stream.
@@ -228,8 +235,9 @@ class Chat:
             said = choice.get("delta") or choice.get("message")
             if not isinstance(said, dict):
                 continue
-            answering.thought = answering.thought or bool(said.get("reasoning_content") or said.get("reasoning"))
-            if content := _text(said.get("content")):
+            thought, content = said.get("reasoning_content") or said.get("reasoning"), _text(said.get("content"))
+            answering.thought = answering.thought or bool(thought)
+            if thought or content:
                 yield content
 
 
@@ -269,7 +277,8 @@ def _sound(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
         text = held + piece
         held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        if whole := text.removesuffix(held).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"):
+        whole = text.removesuffix(held).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if whole or not piece:
             yield whole
     if held:
         yield "�"
@@ -296,6 +305,7 @@ def without_thinking(pieces: Iterable[str], hold: bool = False) -> Iterator[str]
         held += piece
         text = held.lstrip()
         if "</think>" not in text and (hold or "<think>".startswith(text[:7])):
+            yield ""
             continue
         started = True
         if rest := text.partition("</think>")[2].lstrip() if hold else _THINKING.sub("", text, count=1):

@@ -36,6 +36,9 @@ class Markers:
         # The newline before the text, which makes its first line one, is not part of it.
         skipped = 1
         for piece, last in _with_last(pieces):
+            if not piece and not last:
+                yield ""
+                continue
             held += piece
             while True:
                 done, rest, fence = self._settled(held, fence, last=last)

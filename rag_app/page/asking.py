@@ -94,13 +94,15 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
         columns["with"].html(head["with"] + answer_html(turn.ask.answer.text))
     places = {side: columns[side].empty() for side in wanted}
     sides = list(wanted)
-    text, drawn = dict.fromkeys(sides, ""), dict.fromkeys(sides, 0.0)
+    text, drawn, began = dict.fromkeys(sides, ""), dict.fromkeys(sides, 0.0), time.monotonic()
     try:
         for which, piece in together([wanted[side] for side in sides]):
             side = sides[which]
             text[side] += piece
             if time.monotonic() - drawn[side] > REDRAW_SECONDS:
-                places[side].html(head[side] + answer_html(text[side]))
+                waited = time.monotonic() - began
+                thinking = html('<p class="quiet">{said}</p>', said=t("The model is thinking: {n:.0f} s", n=waited))
+                places[side].html(head[side] + (answer_html(text[side]) if text[side] else thinking))
                 drawn[side] = time.monotonic()
     finally:
         # The answer that came is kept even if the other failed.
