@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     embedding_api_key: SecretStr = Field(SecretStr(""), description="Another key for embeddings only.")
     embedding_question_prefix: str = Field("", description="Text put before a question (bge, e5 and Qwen3 need one).")
     embedding_passage_prefix: str = Field("", description="Text put before a passage (e5 needs one).")
+    embedding_input_types: str = Field("", description="What questions and passages are called: query,passage for NIM.")
     embedding_batch_size: int = Field(32, ge=1, le=2048, description="Texts in one embedding request.")
     embedding_concurrency: int = Field(4, ge=1, le=64, description="Embedding requests under way at once.")
     embedding_auth: str = Field("auto", description="How the key is sent: auto, bearer, raw, or the name of a header for it.")
@@ -209,6 +210,13 @@ class Settings(BaseSettings):
             raise WrongValueError(msg("the key has characters that an HTTP header cannot carry"), msg("copy it again"))
         return SecretStr(text)
 
+    @field_validator("embedding_input_types")
+    @classmethod
+    def _are_two(cls, names: str) -> str:
+        if names and not re.fullmatch(r"\s*\w+\s*,\s*\w+\s*", names):
+            raise WrongValueError(msg("not two names"), msg("write it like {example}", example="query,passage"))
+        return names
+
     @field_validator("embedding_auth", "rerank_auth", "chat_auth")
     @classmethod
     def _is_a_header(cls, scheme: str) -> str:
@@ -342,6 +350,12 @@ class Settings(BaseSettings):
         builtin_model = self.endpoint("EMBEDDING").model == builtin.EMBEDDING_MODEL
         own = builtin_model and "embedding_question_prefix" not in self.model_fields_set
         return builtin.QUESTION_PREFIX if own else self.embedding_question_prefix
+
+    @property
+    def input_types(self) -> tuple[str, str] | None:
+        """What the embeddings endpoint calls a question and a passage, where it wants to be told."""
+        question, _, passage = self.embedding_input_types.partition(",")
+        return (question.strip(), passage.strip()) if question else None
 
     def advice(self) -> list[Message]:
         """Return a line for each setting that works but is unlikely to serve."""

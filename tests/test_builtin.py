@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import openai
 import pytest
 
 from rag_app import builtin, prompt
@@ -179,3 +180,55 @@ def test_model_files_are_checked_before_they_are_used(tmp_path: Path, monkeypatc
 def test_a_busy_port_is_one_clear_error(base: str) -> None:
     with pytest.raises(RagError, match=r"is not available .*choose another with --port"):
         server.serve(int(base.rsplit(":", 1)[1].split("/")[0]))
+
+
+class TestRealClients:
+    """The packages of those whose interfaces these are, as clients."""
+
+    def test_the_openai_package(self, base: str) -> None:
+        with openai.OpenAI(base_url=base, api_key="none", max_retries=0) as client:
+            # It asks for base64 by itself.
+            (first,) = client.embeddings.create(model=builtin.EMBEDDING_MODEL, input="A dinner").data
+            (plain,) = client.embeddings.create(model=builtin.EMBEDDING_MODEL, input=["A dinner"], encoding_format="float").data
+            assert np.allclose(first.embedding, plain.embedding) and len(first.embedding) == 384
+            assert client.embeddings.create(model=builtin.EMBEDDING_MODEL, input="A", dimensions=384).usage.prompt_tokens > 0
+            for wrong in ({"dimensions": 12}, {"input": [[1, 2]]}, {"input": [1]}, {"encoding_format": "hex"}):
+                with pytest.raises(openai.BadRequestError, match="must be"):
+                    client.embeddings.create(**{"model": builtin.EMBEDDING_MODEL, "input": "A", **wrong})
+            assert client.models.retrieve(builtin.CHAT_MODEL).id == builtin.CHAT_MODEL
+            with pytest.raises(openai.NotFoundError, match="is not served"):
+                client.models.retrieve("gpt/x")
+            asked: Any = prompt.messages(QUESTION, candidates(*PASSAGES))
+            parts = [asked[0], {"role": "user", "content": [{"type": "text", "text": asked[1]["content"]}]}]
+            whole = client.chat.completions.create(model=builtin.CHAT_MODEL, messages=asked)
+            assert whole.usage and whole.usage.completion_tokens > 0 and "330" in (whole.choices[0].message.content or "")
+            same = client.chat.completions.create(model=builtin.CHAT_MODEL, messages=parts)  # type: ignore[arg-type]
+            assert same.choices[0].message.content == whole.choices[0].message.content
+            told = {"model": builtin.CHAT_MODEL, "messages": asked, "stream": True}
+            *events, last = client.chat.completions.create(**told, stream_options={"include_usage": True})
+            assert last.usage == whole.usage and last.choices == [] and all(event.usage is None for event in events)
+            assert all(event.usage is None for event in client.chat.completions.create(**told))
+
+    def test_the_cohere_package(self, base: str) -> None:
+        cohere = pytest.importorskip("cohere", reason="the package cohere is not here")
+        client = cohere.ClientV2(api_key="none", base_url=base.removesuffix("/v1"))
+        found = client.rerank(model=builtin.RERANK_MODEL, query=QUESTION, documents=PASSAGES, top_n=2)
+        assert found.results[0].index == 1 and len(found.results) == 2
+
+    def test_documents_may_be_objects_and_come_back(self, base: str) -> None:
+        body = {"model": builtin.RERANK_MODEL, "query": QUESTION, "return_documents": True}
+        rows = post(base, "/rerank", **body, documents=[{"text": text} for text in PASSAGES]).json()["results"]
+        assert [row["document"]["text"] for row in rows] == [PASSAGES[row["index"]] for row in rows]
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({"host": "evil.example:80"}, 403),
+            ({"origin": "https://evil.example"}, 403),
+            ({"origin": "null"}, 403),
+            ({"host": "localhost:9"}, 200),
+            ({"origin": "http://localhost:8501"}, 200),
+        ],
+    )
+    def test_only_this_machine_is_served(self, base: str, headers: dict[str, str], status: int) -> None:
+        assert httpx.get(f"{base}/models", headers=headers).status_code == status

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from pydantic import SecretStr
 
@@ -26,12 +27,13 @@ from rag_app.endpoints.http import Connection
 from rag_app.endpoints.learned import Limit
 from rag_app.endpoints.limits import FORGET_AFTER
 from rag_app.endpoints.markers import Markers
+from rag_app.endpoints.opening import open_embeddings
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import SettingsError
 from rag_app.pipeline import Pipeline, asked
 from rag_app.settings import Settings, load_settings
 from tests.helpers import candidates, endpoint
-from tests.wire import Reply, Wire, chat, embeddings, events, serve
+from tests.wire import Reply, Wire, chat, embeddings, events, serve, vector
 
 MESSAGES = prompt.messages("q?", candidates("text"))
 
@@ -362,6 +364,92 @@ class TestEmbeddings:
         self.wire.on("/embeddings", lambda body: Reply(b"", 308, headers={"location": "/v2/embed"}))
         self.wire.on("/embed", embeddings)
         assert self.client().question("a")[0].any() and self.wire.sent[-1].headers["authorization"] == "Bearer sk-secret"
+
+
+def numbers(texts: list[str]) -> list[list[float]]:
+    return [vector(text) for text in texts]
+
+
+class TestDialectsOfEmbeddings:
+    """Each server's request and reply, as its documentation has them."""
+
+    @pytest.mark.parametrize(
+        ("path", "question", "passages", "answer"),
+        [
+            (
+                "/v2/embed",
+                {"model": "m", "texts": ["q"], "input_type": "search_query", "embedding_types": ["float"]},
+                {"model": "m", "texts": ["a", "b"], "input_type": "search_document", "embedding_types": ["float"]},
+                lambda body: {
+                    "embeddings": {"float": numbers(body["texts"])},
+                    "meta": {"billed_units": {"input_tokens": 5}},
+                },
+            ),
+            (
+                "/api/v1/services/embeddings/text-embedding/text-embedding",
+                {"model": "m", "input": {"texts": ["q"]}, "parameters": {"text_type": "query"}},
+                {"model": "m", "input": {"texts": ["a", "b"]}, "parameters": {"text_type": "document"}},
+                lambda body: {
+                    "output": {
+                        "embeddings": [
+                            {"text_index": i, "embedding": vector(text)} for i, text in enumerate(body["input"]["texts"])
+                        ][::-1]
+                    },
+                    "usage": {"total_tokens": 5},
+                },
+            ),
+            (
+                "/embed",
+                {"inputs": ["q"]},
+                {"inputs": ["a", "b"]},
+                lambda body: numbers(body["inputs"]),
+            ),
+            (
+                "/api/embed",
+                {"model": "m", "input": ["q"], "truncate": False},
+                {"model": "m", "input": ["a", "b"], "truncate": False},
+                lambda body: {"embeddings": numbers(body["input"]), "prompt_eval_count": 5},
+            ),
+            (
+                "/v1beta/models/m:batchEmbedContents",
+                {"requests": [{"model": "models/m", "content": {"parts": [{"text": "q"}]}, "taskType": "RETRIEVAL_QUERY"}]},
+                {
+                    "requests": [
+                        {"model": "models/m", "content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_DOCUMENT"}
+                        for text in ("a", "b")
+                    ]
+                },
+                lambda body: {
+                    "embeddings": [{"values": vector(request["content"]["parts"][0]["text"])} for request in body["requests"]]
+                },
+            ),
+        ],
+        ids=["Cohere v2", "DashScope", "TEI", "Ollama", "Gemini"],
+    )
+    def test_its_request_is_sent_and_its_reply_is_read(
+        self, wire: Wire, keep: Any, path: str, question: Any, passages: Any, answer: Callable[[Any], Any]
+    ) -> None:
+        wire.on(path, lambda body: Reply(answer(body)))
+        settings = load_settings(
+            embedding_url=wire.url.removesuffix("/v1") + path, embedding_model="m", embedding_api_key=SecretStr("sk-secret")
+        )
+        client = keep(open_embeddings(settings))
+        asked_for, tokens = client.question("q")
+        (found,) = client.passages(["a", "b"])
+        assert [sent.body for sent in wire.sent] == [question, passages]
+        assert (asked_for == np.array(vector("q"), dtype=np.float32)).all()
+        assert (found.vectors == np.array(numbers(["a", "b"]), dtype=np.float32)).all()
+        assert tokens == (None if path in ("/embed", "/v1beta/models/m:batchEmbedContents") else 5)
+        key = "x-goog-api-key" if "Embed" in path else "authorization"
+        assert wire.sent[0].headers[key].removeprefix("Bearer ") == "sk-secret"
+
+    def test_questions_and_passages_are_called_what_the_setting_says(self, wire: Wire, keep: Any) -> None:
+        settings = load_settings(base_url=wire.url, embedding_model="m", embedding_input_types="query, passage")
+        client = keep(open_embeddings(settings))
+        client.question("q")
+        list(client.passages(["a"]))
+        assert [sent.body["input_type"] for sent in wire.sent] == ["query", "passage"]
+        assert client.recipe["passage_input_type"] == "passage"
 
 
 class TestLearned:

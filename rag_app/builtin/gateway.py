@@ -5,14 +5,19 @@ import json
 import logging
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag_app import prompt
 from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL, extractive
@@ -62,11 +67,18 @@ def _texts(value: Any, field: str) -> list[str]:
 
 
 def embeddings(body: dict[str, Any]) -> Response:
-    """Embed `input`, a text or a list of texts."""
+    """Embed `input`, a text or a list of texts, as numbers or in base64."""
     _check_model(body, EMBEDDING_MODEL)
+    if _are_token_ids(body.get("input")):
+        raise BadRequestError("input must be text: token ids are of another model's tokenizer")
+    if (form := body.get("encoding_format") or "float") not in ("float", "base64"):
+        raise BadRequestError("encoding_format must be float or base64")
     texts = _texts(body.get("input"), "input")
     vectors, tokens = _loaded(_embedder).embed(texts)
-    rows = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors.tolist())]
+    if body.get("dimensions") not in (None, vectors.shape[1]):
+        raise BadRequestError(f"dimensions must be {vectors.shape[1]}: the model has no others")
+    shown = vectors.tolist() if form == "float" else [b64encode(v.astype("<f4").tobytes()).decode() for v in vectors]
+    rows = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(shown)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JSONResponse({"object": "list", "model": EMBEDDING_MODEL, "data": rows, "usage": usage})
 
@@ -77,7 +89,8 @@ def rerank(body: dict[str, Any]) -> Response:
     query = body.get("query")
     if not isinstance(query, str) or not query.strip():
         raise BadRequestError("query must be a text, not empty")
-    documents = _texts(body.get("documents"), "documents")
+    given = body.get("documents")
+    documents = _texts([_text_of(one) for one in given] if isinstance(given, list) else given, "documents")
     top_n = body.get("top_n")
     if top_n is not None and (not isinstance(top_n, int) or top_n < 1):
         raise BadRequestError("top_n must be a whole number from 1")
@@ -85,10 +98,14 @@ def rerank(body: dict[str, Any]) -> Response:
         scores, tokens = _loaded(_cross_encoder).scores(query, documents)
     except ValueError as error:
         raise BadRequestError(str(error)) from None
-    rows = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
+    rows: list[dict[str, Any]] = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
     rows.sort(key=lambda row: -row["relevance_score"])
+    if body.get("return_documents"):
+        rows = [{**row, "document": {"text": documents[row["index"]]}} for row in rows]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"model": RERANK_MODEL, "results": rows[:top_n], "usage": usage})
+    # What Cohere's own client wants to find.
+    cohere = {"id": "rerank-builtin", "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}}
+    return JSONResponse({**cohere, "model": RERANK_MODEL, "results": rows[:top_n], "usage": usage})
 
 
 def chat(body: dict[str, Any]) -> Response:
@@ -97,8 +114,8 @@ def chat(body: dict[str, Any]) -> Response:
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise BadRequestError("messages must be a list of objects")
-    user = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None)
-    if not isinstance(user, str):
+    user = _content(next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None))
+    if not user:
         raise BadRequestError("messages hold no user message with text")
     question, passages = prompt.read_back(user)
     try:
@@ -106,28 +123,59 @@ def chat(body: dict[str, Any]) -> Response:
     except ValueError as error:
         raise BadRequestError(str(error)) from None
     base = {"id": "chatcmpl-builtin", "created": int(time.time()), "model": CHAT_MODEL}
+    n_prompt, n_answer = (_loaded(_cross_encoder).count(part) for part in (user, text))
+    usage = {"prompt_tokens": n_prompt, "completion_tokens": n_answer, "total_tokens": n_prompt + n_answer}
     if body.get("stream"):
-        return StreamingResponse(_stream(base, text), media_type="text/event-stream")
+        options = body.get("stream_options")
+        wanted = isinstance(options, dict) and options.get("include_usage")
+        return StreamingResponse(_stream(base, text, usage if wanted else None), media_type="text/event-stream")
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return JSONResponse({**base, "object": "chat.completion", "choices": [choice]})
+    return JSONResponse({**base, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
-def _stream(base: dict[str, Any], text: str) -> Iterator[str]:
-    def event(delta: dict[str, str], finish: str | None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        return f"data: {json.dumps({**base, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
+def _stream(base: dict[str, Any], text: str, usage: dict[str, int] | None) -> Iterator[str]:
+    def event(choices: list[dict[str, Any]], **more: Any) -> str:
+        return f"data: {json.dumps({**base, 'object': 'chat.completion.chunk', 'choices': choices, **more})}\n\n"
 
-    yield event({"role": "assistant", "content": ""}, None)
+    yield event([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
     for word in text.split(" "):
-        yield event({"content": word + " "}, None)
-    yield event({}, "stop")
+        yield event([{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}])
+    yield event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    if usage:
+        yield event([], usage=usage)
     yield "data: [DONE]\n\n"
 
 
+def _content(content: Any) -> str:
+    """Return the text of a message's content: text, or a list of parts of which some are text."""
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return content if isinstance(content, str) else ""
+
+
+def _text_of(document: Any) -> Any:
+    """Return the text of a document that is an object, as Cohere's first interface allows."""
+    return document.get("text") if isinstance(document, dict) else document
+
+
+def _are_token_ids(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, int) or (isinstance(first, list) and bool(first) and isinstance(first[0], int))
+
+
+_MODELS = {
+    name: {"id": name, "object": "model", "created": 0, "owned_by": "builtin"}
+    for name in (EMBEDDING_MODEL, RERANK_MODEL, CHAT_MODEL)
+}
+
+
 async def models(request: Request) -> Response:
-    """List the models served."""
-    rows = [{"id": name, "object": "model", "owned_by": "builtin"} for name in (EMBEDDING_MODEL, RERANK_MODEL, CHAT_MODEL)]
-    return JSONResponse({"object": "list", "data": rows})
+    """List the models served, or tell of one."""
+    if (name := request.path_params.get("name")) is None:
+        return JSONResponse({"object": "list", "data": list(_MODELS.values())})
+    if name not in _MODELS:
+        return _error(404, f"model {name!r} is not served here", "model_not_found")
+    return JSONResponse(_MODELS[name])
 
 
 def _post(serve: Callable[[dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
@@ -155,11 +203,31 @@ def _error(status: int, message: str, code: str) -> Response:
     return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "code": code}}, status)
 
 
+class OnlyThisMachine:
+    """Turns away what reached the port by another name, or from a page of another origin: a browser can be led here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        host, origin = f"//{headers.get('host', '')}", headers.get("origin")
+        names = [urlsplit(host).hostname, *([urlsplit(origin).hostname] if origin else [])]
+        if scope["type"] == "http" and not set(names) <= {"127.0.0.1", "localhost", "::1"}:
+            await _error(403, "only programs of this machine are served", "forbidden")(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
 app = Starlette(
+    middleware=[Middleware(OnlyThisMachine)],
     routes=[
         Route("/v1/models", models),
+        Route("/v1/models/{name:path}", models),
         Route("/v1/embeddings", _post(embeddings), methods=["POST"]),
         Route("/v1/rerank", _post(rerank), methods=["POST"]),
+        # Where Cohere's own client looks.
+        Route("/v2/rerank", _post(rerank), methods=["POST"]),
         Route("/v1/chat/completions", _post(chat), methods=["POST"]),
-    ]
+    ],
 )

@@ -126,15 +126,19 @@ class CrossEncoder(_Encoder):
     def __init__(self) -> None:
         super().__init__("reranker_en")
 
+    def count(self, text: str) -> int:
+        """Return the number of tokens of a text."""
+        # Truncation is a state of the tokenizer: nobody else may use it meanwhile.
+        with self.tokenizing:
+            return len(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
     def scores(self, query: str, passages: list[str]) -> tuple[list[float], int]:
         """Return one logit per passage, in the order given, and the number of tokens read.
 
         A pair that is too long loses the end of its passage, never of the query. ValueError if the query alone is longer
         than 400 tokens.
         """
-        # The truncation below is a state of the tokenizer: nobody else may use it meanwhile.
-        with self.tokenizing:
-            length = len(self.tokenizer.encode(query, add_special_tokens=False).ids)
+        length = self.count(query)
         if length > MAX_QUERY_TOKENS:
             raise ValueError(f"the query is too long: {length} tokens, and {self.name} takes at most {MAX_QUERY_TOKENS}")
         # The query comes first in a pair and fits: "only_second" cuts the passage alone.

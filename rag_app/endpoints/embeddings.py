@@ -1,6 +1,5 @@
 """The embeddings endpoint: texts in, vectors out, in the same order."""
 
-import base64
 import threading
 import time
 from collections import deque
@@ -8,18 +7,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from rag_app.endpoints import failures
+from rag_app.endpoints.embeddings_wire import OPENAI, Kind, dialect_of, rows_in, tokens_in
 from rag_app.endpoints.endpoint import Endpoint
-from rag_app.endpoints.failures import EndpointError, Kind, message_in
+from rag_app.endpoints.failures import EndpointError, message_in
 from rag_app.endpoints.http import Connection, OnWait
 from rag_app.endpoints.learned import Limit, OptionalFields
 from rag_app.endpoints.limits import RETRIES
 from rag_app.words import msg
 
 # Kinds of failure that are of a text, not of the server.
-OF_THE_TEXT: tuple[Kind, ...] = ("request", "too_long", "text", "filtered")
+OF_THE_TEXT: tuple[failures.Kind, ...] = ("request", "too_long", "text", "filtered")
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -35,15 +37,24 @@ class Embeddings:
     """A client of one `/v1/embeddings` endpoint; `n_requests` counts what it answered."""
 
     def __init__(
-        self, endpoint: Endpoint, question_prefix: str, passage_prefix: str, batch_size: int, concurrency: int
+        self,
+        endpoint: Endpoint,
+        question_prefix: str,
+        passage_prefix: str,
+        batch_size: int,
+        concurrency: int,
+        input_types: tuple[str, str] | None = None,
     ) -> None:
+        """`input_types` are what the endpoint calls a question and a passage, where it wants to be told."""
         self.endpoint = endpoint
         self.question_prefix = question_prefix
         self.passage_prefix = passage_prefix
         self.limit = Limit(batch_size)
         self.optional = OptionalFields("encoding_format")
         self.concurrency = concurrency
-        self.connection = Connection(endpoint, endpoint.call("embeddings"))
+        self.dialect = dialect_of(urlsplit(endpoint.url).path)
+        self.connection = Connection(endpoint, endpoint.call("embeddings") if self.dialect is OPENAI else endpoint.url)
+        self.input_types = input_types
         self.n_requests = 0
         self._counting = threading.Lock()
 
@@ -54,17 +65,18 @@ class Embeddings:
     @property
     def recipe(self) -> dict[str, str]:
         """What vectors depend on, for the collection to remember."""
-        return {"embedding_model": self.endpoint.model, "passage_prefix": self.passage_prefix}
+        named = self.input_types[1] if self.input_types else ""
+        return {"embedding_model": self.endpoint.model, "passage_prefix": self.passage_prefix, "passage_input_type": named}
 
     @property
     def fingerprint(self) -> list[str]:
         """What the vector of a question depends on."""
-        return [*self.endpoint.fingerprint, self.question_prefix]
+        return [*self.endpoint.fingerprint, self.question_prefix, *(self.input_types or ())]
 
     def question(self, text: str) -> tuple[Vectors, int | None]:
         """Return the vector of a question, shape (dim,), and the tokens it took if the endpoint says."""
         try:
-            vectors, tokens = self._request([self.question_prefix + text])
+            vectors, tokens = self._request([self.question_prefix + text], kind="question")
         except EndpointError as error:
             if error.kind != "too_long":
                 raise
@@ -133,19 +145,22 @@ class Embeddings:
             else:
                 refused[rows[0]] = error
 
-    def _request(self, texts: Sequence[str], on_wait: OnWait | None = None) -> tuple[Vectors, int | None]:
+    def _request(
+        self, texts: Sequence[str], on_wait: OnWait | None = None, kind: Kind = "passage"
+    ) -> tuple[Vectors, int | None]:
         """Return the vectors of a batch; a batch that the server finds too large is halved, and later ones are too."""
         if len(texts) > (most := self.limit.value):
-            first, second = self._request(texts[:most], on_wait), self._request(texts[most:], on_wait)
+            first, second = (self._request(part, on_wait, kind) for part in (texts[:most], texts[most:]))
             return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
         deadline = time.monotonic() + self.endpoint.timeout * (RETRIES + 1)
         try:
-            # Not base64, which some servers answer with nothing.
-            body = {"model": self.endpoint.model, "input": list(texts), **self.optional.fields({"encoding_format": "float"})}
-            reply = self.connection.post(body, deadline, on_wait=on_wait)
+            body = self.dialect.build(self.endpoint.model, texts, kind)
+            if self.input_types:
+                body["input_type"] = self.input_types[kind == "passage"]
+            reply = self.connection.post(self.optional.fields(body), deadline, on_wait=on_wait)
         except EndpointError as error:
             if self.optional.refused(error) or (error.kind == "too_many" and self.limit.refused(len(texts))):
-                return self._request(texts, on_wait)
+                return self._request(texts, on_wait, kind)
             raise
         self.limit.worked(len(texts))
         with self._counting:
@@ -154,34 +169,22 @@ class Embeddings:
 
     def _parse(self, reply: Any, n: int) -> tuple[Vectors, int | None]:
         try:
-            # The API promises an index per row, not an order; Gemini leaves out an index of 0, and others any.
-            rows = sorted(enumerate(reply["data"]), key=lambda row: row[1].get("index", row[0]))
-            indices = [row.get("index", place) for place, row in rows]
-            vectors = [_numbers(row["embedding"]) for _, row in rows]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            rows = rows_in(reply)
+        except (ValueError, LookupError, TypeError, AttributeError):
             found = (message_in(reply) or str(reply))[:80]
             raise self.endpoint.error("reply", msg("the reply is not a list of embeddings: {found}", found=found)) from None
-        if indices != list(range(n)):
-            reason = msg("{found} embeddings came back for {n} texts, or their indices do not match", found=len(indices), n=n)
+        if [index for index, _ in rows] != list(range(n)):
+            reason = msg("{found} embeddings came back for {n} texts, or their indices do not match", found=len(rows), n=n)
             raise self.endpoint.error("reply", reason)
         try:
-            array = np.array(vectors, dtype=np.float32)
+            array = np.array([numbers for _, numbers in rows], dtype=np.float32)
         except (ValueError, TypeError, OverflowError):
             raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers")) from None
         if array.ndim != 2 or array.shape[1] == 0:
             raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers"))
         if not np.isfinite(array).all():
             raise self.endpoint.error("text", msg("the embeddings contain NaN or infinite values"))
-        usage = reply.get("usage")
-        tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return array, tokens if isinstance(tokens, int) else None
-
-
-def _numbers(embedding: Any) -> Any:
-    """Return the numbers of an embedding; some servers send base64 (little-endian float32) whatever was asked for."""
-    if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
-    return embedding
+        return array, tokens_in(reply)
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

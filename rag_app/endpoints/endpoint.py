@@ -61,8 +61,9 @@ class Endpoint:
             return own
         scheme = self.auth
         if scheme == "auto":
-            # Azure: its first interface takes nothing else, its later ones either.
+            # Azure's first interface takes nothing else, nor does Gemini's own.
             scheme = "api-key" if "/openai/deployments/" in self.url else "bearer"
+            scheme = "x-goog-api-key" if ":batchEmbedContents" in self.url else scheme
         if scheme in ("bearer", "raw"):
             return {"Authorization": f"Bearer {key}" if scheme == "bearer" else key, **own}
         return {scheme: key, **own}

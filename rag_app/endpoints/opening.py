@@ -18,6 +18,7 @@ def open_embeddings(settings: Settings) -> Embeddings:
         settings.embedding_passage_prefix,
         settings.embedding_batch_size,
         settings.embedding_concurrency,
+        settings.input_types,
     )
 
 

@@ -11,13 +11,13 @@ class RecipeError(RagError):
 
 
 def check_recipe(collection: str, recipe: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """RecipeError, which names what differs, unless a collection's recipe has everything that is wanted."""
+    """RecipeError, which names what differs, unless a collection's recipe has everything that is wanted; "" is nothing."""
     differs: list[Message] = [
         msg("{part} {old!r}, not {wanted!r}", part=part.replace("_", " "), old=recipe[part], wanted=value)
         if part in recipe
         else msg("{part} unknown, not {wanted!r}", part=part.replace("_", " "), wanted=value)
         for part, value in wanted.items()
-        if recipe.get(part) != value
+        if recipe.get(part, "") != value
     ]
     if differs:
         raise RecipeError(
