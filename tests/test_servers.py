@@ -1,6 +1,7 @@
 """Servers as people have them: what each kind of them refuses, leaves out or says, and what a person gets all the same."""
 
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -27,12 +28,12 @@ from rag_app.endpoints.http import Connection
 from rag_app.endpoints.learned import Limit
 from rag_app.endpoints.limits import FORGET_AFTER
 from rag_app.endpoints.markers import Markers
-from rag_app.endpoints.opening import open_embeddings
+from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.endpoints.rerank import Reranker
 from rag_app.errors import SettingsError
 from rag_app.pipeline import Pipeline, asked
 from rag_app.settings import Settings, load_settings
-from tests.helpers import candidates, endpoint
+from tests.helpers import ROOT, candidates, endpoint
 from tests.wire import Reply, Wire, chat, embeddings, events, serve, vector
 
 MESSAGES = prompt.messages("q?", candidates("text"))
@@ -631,3 +632,110 @@ def test_a_rerank_that_is_skipped_took_no_time(pipeline: Pipeline) -> None:
     heard: dict[str, float] = {}
     search = pipeline.search("dinner", rerank=False, on_stage=heard.__setitem__)
     assert search.ms.rerank == heard["rerank"] == 0
+
+
+def refuses(*fields: str) -> Callable[[Any], Reply | None]:
+    """Return what refuses a request with one of these fields, by name."""
+    return lambda body: next((refused(f"Extra inputs are not permitted: {field}") for field in fields if field in body), None)
+
+
+def at_most(n: int, message: str) -> Callable[[Any], Reply | None]:
+    return lambda body: refused(message) if isinstance(body.get("input"), list) and len(body["input"]) > n else None
+
+
+def no_float(body: Any) -> Reply | None:
+    message = "Value 'float' supplied for argument 'encoding_format' is not valid -- accepted values are 'base64'"
+    return refused(message) if body.get("encoding_format") == "float" else None
+
+
+# By provider: what its servers refuse, as their documentation or bug reports have it.
+REFUSES: dict[str, Callable[[Any], Reply | None]] = {
+    "DashScope, compatible mode": at_most(10, "batch size is invalid, it should not be larger than 10.: input.contents"),
+    "Zhipu": at_most(64, "input数组最大不得超过64条"),
+    "OpenAI": refuses("temperature"),
+    "Voyage": no_float,
+    "Mistral": refuses("stream_options", "encoding_format"),
+    "Bedrock through LiteLLM": refuses("encoding_format"),
+    "Databricks": refuses("stream_options"),
+    "TEI": lambda body: refused("batch size > maximum allowed batch size 32", 413) if len(body.get("texts", ())) > 32 else None,
+}
+# By the end of the path of a call; other paths are not there.
+CALLS = {
+    "SiliconFlow": {"/v1/embeddings", "/v1/rerank", "/v1/chat/completions"},
+    "DashScope, compatible mode": {
+        "/compatible-mode/v1/embeddings",
+        "/api/v1/services/rerank/text-rerank/text-rerank",
+        "/compatible-mode/v1/chat/completions",
+    },
+    "DashScope, its own embeddings": {"/api/v1/services/embeddings/text-embedding/text-embedding"},
+    "Zhipu": {"/api/paas/v4/embeddings", "/api/paas/v4/rerank", "/api/paas/v4/chat/completions"},
+    "OpenAI": {"/v1/embeddings", "/v1/chat/completions"},
+    "Azure OpenAI, v1": {"/openai/v1/embeddings", "/openai/v1/chat/completions"},
+    "Azure OpenAI, classic": {
+        "/openai/deployments/text-embedding-3-small/embeddings?api-version=2024-10-21",
+        "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
+    },
+    "Gemini": {"/v1beta/openai/embeddings", "/v1beta/openai/chat/completions"},
+    "Cohere": {"/v2/embed", "/v2/rerank"},
+    "Databricks": {"/serving-endpoints/embeddings", "/serving-endpoints/chat/completions"},
+    "OpenRouter": {"/api/v1/chat/completions"},
+    "Ollama": {"/api/embed", "/v1/chat/completions"},
+    "TEI": {"/embed", "/rerank"},
+}
+
+
+def providers() -> dict[str, str]:
+    """Return the blocks of settings of docs/gateway.md under the heading "Providers", by provider."""
+    section = (ROOT / "docs" / "gateway.md").read_text("utf-8").partition("## Providers")[2].partition("\n## ")[0]
+    parts = section.split("```")
+    return {
+        parts[i - 1].strip().splitlines()[-1].partition(":")[0]: parts[i].partition("\n")[2] for i in range(1, len(parts), 2)
+    }
+
+
+@pytest.mark.parametrize("provider", providers())
+def test_the_profile_of_each_provider_works(provider: str, wire: Wire, keep: Any) -> None:
+    here = wire.url.removesuffix("/v1")
+    Path(".env").write_text(re.sub(r"https?://[^/\s]+", here, providers()[provider]).replace("…", "secret"), "utf-8")
+    settings = load_settings()
+    refusal = REFUSES.get(provider, lambda body: None)
+
+    def served(answer: Callable[[Any], Reply]) -> Callable[[Any], Reply]:
+        return lambda body: refusal(body) or answer(body)
+
+    def embedded(body: Any) -> Reply:
+        texts = body.get("input") or body.get("texts") or body.get("inputs")
+        rows = numbers(texts["texts"] if isinstance(texts, dict) else texts)
+        if provider == "TEI":
+            return Reply(rows)
+        if provider == "Cohere":
+            return Reply({"embeddings": {"float": rows}})
+        if provider == "Ollama":
+            return Reply({"embeddings": rows})
+        # Gemini leaves an index of 0 out.
+        return Reply({"data": [{"embedding": row, **({"index": i} if i else {})} for i, row in enumerate(rows)]})
+
+    def reranked(body: Any) -> Reply:
+        n = len(body.get("documents") or body.get("texts") or body["input"]["documents"])
+        rows = [{"index": i, "relevance_score": float(i), "score": float(i)} for i in range(n)]
+        return Reply(rows if provider == "TEI" else {"data": rows} if provider == "Voyage" else {"results": rows})
+
+    # Nothing is served but what is named.
+    wire.answers.clear()
+    for ending in CALLS.get(provider, {"/v1/embeddings", "/v1/rerank", "/v1/chat/completions"}):
+        answers = {"embed": embedded, "rerank": reranked, "chat": lambda body: chat("So [1].")}
+        kind = "rerank" if "rerank" in ending else "chat" if "chat" in ending else "embed"
+        wire.on(ending, served(answers[kind]))
+    asked_of = {stage: not settings.endpoint(stage).builtin for stage in ("EMBEDDING", "RERANK", "CHAT")}
+    assert any(asked_of.values())
+    if asked_of["EMBEDDING"]:
+        client = keep(open_embeddings(settings))
+        client.question("q")
+        assert sum(len(batch.vectors) for batch in client.passages([f"text {i}" for i in range(70)])) == 70
+    if asked_of["RERANK"]:
+        _, receipt = keep(open_reranker(settings)).rerank("q", candidates(*(f"text {i}" for i in range(40))))
+        assert receipt.status == "applied" and receipt.scored == 40
+    if asked_of["CHAT"]:
+        assert "".join(keep(open_chat(settings)).answer(MESSAGES, candidates("text"))) == "So [1]."
+    keys = {sent.headers.get("authorization") or sent.headers.get("api-key") for sent in wire.sent}
+    assert all("secret" in key for key in keys if key) and (keys != {None} or "API_KEY" not in providers()[provider])
