@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from rag_app.cli.app import app
 from rag_app.cli.terminal import printable, w
 from rag_app.settings import Settings
-from tests.helpers import command, environment, run
+from tests.helpers import command, environment, ingest_into, run
 from tests.wire import Reply, Wire, chat, embeddings
 
 
@@ -376,3 +376,16 @@ def test_the_gateway_runs_alone_and_serves_another_process() -> None:
         assert {model["id"] for model in listed} == {settings[f"RAG_{name}_MODEL"] for name in ("EMBEDDING", "RERANK", "CHAT")}
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
+
+
+def test_what_an_endpoint_says_does_not_drive_the_terminal(settings: Settings, corpus: Path, wire: Wire) -> None:
+    ingest_into(settings, corpus)
+    hostile = "\x1b[31mred\x9b2J\u202eback\u2028"
+    wire.on("/rerank", lambda body: Reply({"error": {"message": hostile}}, 400))
+    wire.on("/chat/completions", lambda body: chat(f"So {hostile} [1]."))
+    for options in ([], ["--json"]):
+        shown = command("ask", "dinner", *options)
+        stdout, stderr = shown.communicate()
+        assert not [c for c in stdout + stderr if not c.isprintable() and c not in "\n\t"]
+        assert "RERANK FAILED" in stderr + stdout
+    assert json.loads(stdout)["answer"]["text"] == f"So {hostile} [1]."

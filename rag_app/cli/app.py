@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rag_app import colours
 from rag_app.cli import corpus, drafting, measuring
-from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, t
+from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, show_json, t
 from rag_app.errors import RagError
 from rag_app.types import FATES, STAGES, Ask, Search, arrow
 from rag_app.words import msg, nmsg
@@ -103,7 +103,7 @@ def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: 
         fail(error, as_json=as_json, **search.model_dump(mode="json"))
     result = asked(search, answering)
     if as_json:
-        typer.echo(result.model_dump_json(indent=2))
+        show_json(result.model_dump_json(indent=2))
         return
     if answering.retracted:
         out.print("\n")
@@ -131,7 +131,7 @@ def search(
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
         result = searched(pipeline, question, rerank)
     if as_json:
-        typer.echo(result.model_dump_json(indent=2))
+        show_json(result.model_dump_json(indent=2))
     else:
         show(result, show_all)
 
@@ -162,7 +162,7 @@ def doctor(collection: CollectionOption = None, as_json: JsonOption = False) -> 
             table.add_row(Text(t(mark), style=style), t(finding.part), t(finding.check), text)
     diagnosis = Diagnosis(healthy=all(f.status != "fail" for f in findings), findings=tuple(findings))
     if as_json:
-        typer.echo(diagnosis.model_dump_json(indent=2))
+        show_json(diagnosis.model_dump_json(indent=2))
     else:
         Console(highlight=False, emoji=False).print(table)
     if not diagnosis.healthy:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_app import language
-from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable
+from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable, show_json
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.words import joined, msg, nmsg
@@ -152,7 +152,7 @@ def documents(collection: CollectionOption = None, as_json: JsonOption = False) 
             for d in stored
         ]
         listed = {"collection": settings.collection, "recipe": recipe, "documents": fields}
-        typer.echo(json.dumps(listed, indent=2, ensure_ascii=False))
+        show_json(json.dumps(listed, indent=2, ensure_ascii=False))
         return
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column(printable(msg("chunks")), justify="right", no_wrap=True)
@@ -231,7 +231,7 @@ def add_to(app: typer.Typer) -> None:
 def show(result: Any, settings: Settings, as_json: bool) -> None:
     """Print a plan or a report, and on stderr the files that are not indexed."""
     if as_json:
-        typer.echo(result.model_dump_json(indent=2))
+        show_json(result.model_dump_json(indent=2))
     elif hasattr(result, "chunks"):
         show_report(result, settings)
     else:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rag_app.cli.measuring import progress_bar
-from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, out, printable
+from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, out, printable, show_json
 from rag_app.errors import RagError
 from rag_app.words import msg, nmsg
 
@@ -47,7 +47,7 @@ def questions(
             )
     waiting = drafts.waiting()
     if as_json:
-        typer.echo(json.dumps({"drafts": [one.model_dump() for one in waiting]}, indent=2, ensure_ascii=False))
+        show_json(json.dumps({"drafts": [one.model_dump() for one in waiting]}, indent=2, ensure_ascii=False))
     elif not waiting:
         out.print(msg("no drafts are waiting: name documents to draft from, as in `rag-app documents`"))
     elif sys.stdin.isatty():

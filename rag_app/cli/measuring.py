@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, printable, w
+from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, printable, show_json, w
 from rag_app.errors import SettingsError
 from rag_app.settings import Settings
 from rag_app.types import Record
@@ -265,7 +265,7 @@ def add_to(app: typer.Typer) -> None:
 def give(result: Record, as_json: bool, show: Callable[[], None]) -> None:
     """Print a result as JSON, or as `show` does."""
     if as_json:
-        typer.echo(result.model_dump_json(indent=2))
+        show_json(result.model_dump_json(indent=2))
     else:
         show()
 

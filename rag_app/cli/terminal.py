@@ -38,6 +38,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else " " if c.isspace() else "" for c in t(text))
 
 
+def show_json(text: str) -> None:
+    """Print JSON, with \\u in place of what the terminal would obey: JSON itself lets most of it stand."""
+    typer.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
+
+
+class PrintableFormatter(logging.Formatter):
+    """Writes log lines that are only text, whatever an endpoint said."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class Terminal(Console):
     """A console that says messages in the language of the terminal, and prints only what is printable."""
 
@@ -92,7 +104,7 @@ def fail(error: RagError, *, as_json: bool, **known: object) -> NoReturn:
     """Print an error and exit; as JSON too, beside what is known in spite of it."""
     err.print(msg("error: {error}", error=error), style="red")
     if as_json:
-        typer.echo(json.dumps({**known, **error.record()}, indent=2, ensure_ascii=False))
+        show_json(json.dumps({**known, **error.record()}, indent=2, ensure_ascii=False))
     raise typer.Exit(2 if isinstance(error, SettingsError) else 1) from error
 
 
@@ -106,7 +118,9 @@ def named_path(text: str) -> Path:
 def configure(**options: object) -> Settings:
     """Return the settings with the options on top, and print on stderr what is unlikely to work well."""
     settings = load_settings(**options)
-    logging.basicConfig(level="ERROR", format="%(levelname)s %(name)s: %(message)s", force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level="ERROR", handlers=[handler], force=True)
     logging.getLogger("rag_app").setLevel(settings.log_level.upper())
     for line in settings.advice():
         err.print(msg("note: {note}", note=line), style="yellow")
