@@ -41,12 +41,12 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, env: dict[str, str]) -> Iterator[str]:
+def running(folder: Path, env: dict[str, str], *options: str) -> Iterator[str]:
     """Serve the application by a real `streamlit run` from a folder of its own; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), "--server.port", str(port)]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), "--server.port", str(port), *options]
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit", dirs_exist_ok=True)
     log = (folder / "streamlit.log").open("w")
     with subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stdout=log, stderr=log) as server:

@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+import streamlit as st
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -26,9 +27,15 @@ POLICY = (
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
+def base() -> str:
+    """Return the path below which the pages are served, such as /rag behind a proxy; empty at the root."""
+    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
+
+
 def original_url(collection: str, document: str, page: int | None = None) -> str:
     """Return the address of a document's file; a PDF opens at the page."""
-    return f"/original/{quote(collection)}/{quote(document)}" + (f"#page={page}" if page else "")
+    return f"{base()}/original/{quote(collection)}/{quote(document)}" + (f"#page={page}" if page else "")
 
 
 async def original(request: Request) -> Response:
@@ -75,5 +82,5 @@ class Headers:
         await self.app(scope, receive, with_headers)
 
 
-ROUTES = [Route("/original/{collection}/{document:path}", original)]
+ROUTES = [Route(f"{base()}/original/{{collection}}/{{document:path}}", original)]
 MIDDLEWARE = [Middleware(Headers)]
