@@ -196,6 +196,10 @@ class TestChat:
         answering = self.ask(lambda body: chat(said))
         assert answering.answer.text == said and not answering.retracted
 
+    def test_markers_of_retracted_thoughts_are_none_of_the_answer(self) -> None:
+        answer = self.ask(lambda body: chat("I wonder [9][1] a lot.</think>\n\nIt is so [7].")).answer
+        assert (answer.text, answer.dropped, answer.citations) == ("It is so.", (7,), ())
+
     def test_a_bomb_and_an_endless_answer_end(self, monkeypatch: pytest.MonkeyPatch) -> None:
         sent = []
 

@@ -123,11 +123,13 @@ class Chat:
             shown.append(piece)
             yield piece
         text = "".join(shown).strip()
-        if end := thinking_end(text):
+        if thinking_end(text):
             self._thoughts += 1
             answering.retracted = True
+            # From the text as it came: the markers of the thoughts are none of the answer's.
+            whole = "".join(received)
             markers = Markers(len(passages))
-            text = "".join(markers.check([text[end:]])).strip()
+            text = "".join(markers.check([whole[thinking_end(whole) :]])).strip()
         if not text:
             raise self._nothing(answering)
         citations = tuple(Citation(marker=n, id=passages[n - 1].id, document=passages[n - 1].document) for n in markers.cited)
