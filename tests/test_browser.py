@@ -215,7 +215,8 @@ class TestJourneys:
         page.get_by_role("button", name="Delete", exact=True).click()
         page.get_by_role("button", name="Delete 1 document").click()
         until(lambda: "uploads/platypus.md" not in ChromaStore(site.settings.chroma_path, "", "handbook").documents())
-        assert not (site.folder / "data" / "uploads" / "handbook" / "uploads" / "platypus.md").exists()
+        # The file goes after its document.
+        until(lambda: not (site.folder / "data" / "uploads" / "handbook" / "uploads" / "platypus.md").exists())
 
     def test_a_run_goes_on_when_the_browser_closes(self, site: Site, visit: Callable[..., Page]) -> None:
         def slow(body: Any) -> Reply:
