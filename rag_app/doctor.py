@@ -13,6 +13,7 @@ import numpy as np
 
 from rag_app import prompt
 from rag_app.endpoints import openai_client
+from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.chat import SYSTEM, Chat
 from rag_app.endpoints.endpoint import Endpoint, Stage, setting_name
 from rag_app.endpoints.failures import EndpointError
@@ -141,7 +142,7 @@ def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "RERANK")
     settings = settings.model_copy(update={"rerank_on_failure": "error"})
     endpoint = connect(settings, "RERANK")
-    client = opened.enter_context(closing(Reranker(endpoint, settings)))
+    client = opened.enter_context(closing(Reranker(endpoint, settings, Breaker())))
     try:
         with _explained(endpoint):
             # The best comes last, so that a server that only keeps the order is found out.
@@ -311,7 +312,7 @@ def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
                 continue
             url = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
             changed = settings.model_copy(update={"rerank_dialect": dialect, "rerank_deadline": TRY_TIMEOUT})
-            client = Reranker(replace(endpoint, url=url), changed)
+            client = Reranker(replace(endpoint, url=url), changed, Breaker())
             try:
                 client.rerank(QUESTION, _candidates(KNOWN))
             except EndpointError:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rag_app import builtin
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
 
     @field_validator("base_url", "embedding_url", "rerank_url", "chat_url", "chroma_url")
     @classmethod
-    def _has_scheme(cls, url: str) -> str:
+    def _has_scheme(cls, url: str, info: ValidationInfo) -> str:
         url = url.strip()
         if url and url != "builtin":
             try:
@@ -165,9 +165,9 @@ class Settings(BaseSettings):
                     msg("not a complete URL"),
                     msg("write it with its scheme, such as {example}", example="https://api.example.com/v1"),
                 )
-            if "@" in parts.netloc:
+            if "@" in parts.netloc or (parts.query and info.field_name == "chroma_url"):
                 raise WrongValueError(
-                    msg("it has a user or password, which are not sent"), msg("use the settings for API keys")
+                    msg("it has a user, password or query, which are not sent"), msg("use the settings for API keys")
                 )
         return url
 

@@ -90,7 +90,7 @@ def test_a_pasted_key_is_cleaned(pasted: str, clean: str, monkeypatch: pytest.Mo
         (
             "RAG_BASE_URL",
             "https://bob:schlüssel@a.example/v1",
-            "RAG_BASE_URL: it has a user or password",
+            "RAG_BASE_URL: it has a user, password or query",
         ),
         ("RAG_CHROMA_PATH", "/etc/hostname", "RAG_CHROMA_PATH: /etc/hostname is a file: name a folder"),
         ("RAG_RERANK_PARAMETERS", "[1", "RAG_RERANK_PARAMETERS: not a JSON object: write it like"),

@@ -24,6 +24,7 @@ _FINISH: dict[str, Finish] = {
 }
 # A model's thoughts are held back from the second time on that their end came without a beginning.
 _SAMPLES = 2
+_FIELDS = {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0}
 # The system message, among the fields that a server may refuse.
 SYSTEM = "system"
 # vLLM with Gemma's template; Gemini with a Gemma.
@@ -118,7 +119,7 @@ class Chat:
         shown: list[str] = []
         answering.sent = len(passages)
         markers = Markers(len(passages))
-        pieces = _kept(_sound(self._fitting(answering, messages, shorter)), received)
+        pieces = _kept(_sound(self._fitting(answering, messages, shorter, markers)), received)
         for piece in markers.check(without_thinking(pieces, self.thinks_aloud)):
             shown.append(piece)
             yield piece
@@ -128,7 +129,7 @@ class Chat:
             answering.retracted = True
             # From the text as it came: the markers of the thoughts are none of the answer's.
             whole = "".join(received)
-            markers = Markers(len(passages))
+            markers = Markers(answering.sent)
             text = "".join(markers.check([whole[thinking_end(whole) :]])).strip()
         if not text:
             raise self._nothing(answering)
@@ -156,8 +157,10 @@ class Chat:
             )
         return self.endpoint.error("reply", msg("an empty answer came back"), msg("try again, or use another RAG_CHAT_MODEL"))
 
-    def _fitting(self, answering: Answering, messages: Sequence[Message], shorter: Iterable[Shorter]) -> Iterator[str]:
-        """Yield the reply to the first messages that are not too long for the model."""
+    def _fitting(
+        self, answering: Answering, messages: Sequence[Message], shorter: Iterable[Shorter], markers: Markers
+    ) -> Iterator[str]:
+        """Yield the reply to the first messages that are not too long for the model; markers count the passages in them."""
         others = iter(shorter)
         while True:
             try:
@@ -167,30 +170,32 @@ class Chat:
                 if error.kind != "too_long" or (less := next(others, None)) is None:
                     raise
                 messages, answering.sent, answering.shortened = less
+                markers.n_passages = answering.sent
 
     def _received(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
         """Yield the reply to messages, asked again without what the server refuses by name."""
         while True:
+            fields = self.optional.fields(_FIELDS)
+            if "stream" not in fields:
+                fields.pop("stream_options", None)
+            told = merged_into_user(messages) if SYSTEM in self.optional.left_out else list(messages)
             try:
-                yield from self._asked(answering, messages)
+                yield from self._asked(answering, told, fields)
                 return
             except EndpointError as error:
-                if not (self.optional.refused(error) or self._refuses_system(error)):
+                if not (self.optional.refused(error, fields) or self._refuses_system(error, told)):
                     raise
 
-    def _refuses_system(self, error: EndpointError) -> bool:
-        if error.status not in (400, 422) or SYSTEM in self.optional.left_out or not _NO_SYSTEM.search(error.reason):
+    def _refuses_system(self, error: EndpointError, told: Sequence[Message]) -> bool:
+        sent = any(message["role"] == "system" for message in told)
+        if error.status not in (400, 422) or not sent or not _NO_SYSTEM.search(error.reason):
             return False
         self.optional.left_out |= {SYSTEM}
         return True
 
-    def _asked(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
+    def _asked(self, answering: Answering, messages: Sequence[Message], fields: dict[str, Any]) -> Iterator[str]:
         endpoint = self.endpoint
-        told = merged_into_user(messages) if SYSTEM in self.optional.left_out else list(messages)
-        fields = {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0}
-        if "stream" in self.optional.left_out:
-            del fields["stream_options"]
-        body = merged({"model": endpoint.model, "messages": told, **self.optional.fields(fields)}, endpoint.parameters)
+        body = merged({"model": endpoint.model, "messages": list(messages), **fields}, endpoint.parameters)
         started = False
         try:
             with (
@@ -200,6 +205,13 @@ class Chat:
                 kind = events.response.headers.get("content-type", "")
                 if "html" in kind:
                     raise endpoint.error("url", msg("replied with {kind} instead of a stream", kind=kind))
+                if events.response.headers.get("content-encoding", "identity") != "identity":
+                    # Some megabytes may be gigabytes.
+                    raise endpoint.error(
+                        "reply",
+                        msg("the reply came compressed, which was not asked for"),
+                        msg("switch compression off at the endpoint or its proxy"),
+                    )
                 if "application/json" in kind:
                     # A server that does not stream answers all at once.
                     yield from self._read(json.loads(events.response.read()), answering)

@@ -21,7 +21,9 @@ from rag_app.endpoints.limits import RETRIES
 from rag_app.words import msg
 
 # Kinds of failure that are of a text, not of the server.
-OF_THE_TEXT: tuple[failures.Kind, ...] = ("request", "too_long", "text", "filtered")
+OF_THE_TEXT: tuple[failures.Kind, ...] = ("too_long", "text", "filtered")
+# Kinds that may be of a text, where the server takes others.
+MAY_BE_OF_IT: tuple[failures.Kind, ...] = ("request", "too_many", "server")
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -110,12 +112,12 @@ class Embeddings:
     def _batch(self, texts: Sequence[str], on_wait: OnWait | None) -> Embedded:
         """Embed a batch; texts that the endpoint refuses are found by halving, the others keep their vectors.
 
-        EndpointError if it refuses them all: then it is not the texts.
+        EndpointError if it refuses them all and has not taken any before, or says nothing of the texts and refuses many.
         """
         found: dict[int, Vectors] = {}
         refused: dict[int, EndpointError] = {}
         self._halved(texts, range(len(texts)), found, refused, on_wait)
-        if not found and len(texts) > 1:
+        if not found and not self.n_requests and (len(texts) > 1 or refused[0].kind in MAY_BE_OF_IT):
             raise refused[0]
         empty = np.zeros(len(next(iter(found.values()))) if found else 0, dtype=np.float32)
         vectors = np.array([found.get(i, empty) for i in range(len(texts))])
@@ -133,14 +135,14 @@ class Embeddings:
             found.update(zip(rows, self._request([texts[i] for i in rows], on_wait)[0], strict=True))
         except EndpointError as error:
             # Some servers answer 500 to a text that they cannot take, and go on answering the others.
-            if error.kind not in OF_THE_TEXT and error.status != 500:
+            if error.kind not in (*OF_THE_TEXT, *MAY_BE_OF_IT) or (error.kind == "server" and error.status != 500):
                 raise
             if len(rows) > 1:
                 half = (len(rows) + 1) // 2
                 self._halved(texts, rows[:half], found, refused, on_wait)
                 self._halved(texts, rows[half:], found, refused, on_wait)
                 # What is said of none of the texts, and fails for the first four, fails whatever is sent.
-                if error.kind in ("request", "server") and not found and len(rows) >= 4:
+                if error.kind in MAY_BE_OF_IT and not found and len(rows) >= 4:
                     raise
             else:
                 refused[rows[0]] = error
@@ -153,13 +155,13 @@ class Embeddings:
             first, second = (self._request(part, on_wait, kind) for part in (texts[:most], texts[most:]))
             return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
         deadline = time.monotonic() + self.endpoint.timeout * (RETRIES + 1)
+        body = self.optional.fields(self.dialect.build(self.endpoint.model, texts, kind))
+        if self.input_types:
+            body["input_type"] = self.input_types[kind == "passage"]
         try:
-            body = self.dialect.build(self.endpoint.model, texts, kind)
-            if self.input_types:
-                body["input_type"] = self.input_types[kind == "passage"]
-            reply = self.connection.post(self.optional.fields(body), deadline, on_wait=on_wait)
+            reply = self.connection.post(body, deadline, on_wait=on_wait)
         except EndpointError as error:
-            if self.optional.refused(error) or (error.kind == "too_many" and self.limit.refused(len(texts))):
+            if self.optional.refused(error, body) or (error.kind == "too_many" and self.limit.refused(len(texts))):
                 return self._request(texts, on_wait, kind)
             raise
         self.limit.worked(len(texts))

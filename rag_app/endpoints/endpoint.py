@@ -17,8 +17,10 @@ from rag_app.words import NOTHING, Message, joined, msg
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
 # Secrets that are shorter would mask common words.
 MASKED = 6
+# As providers write them; names of models, such as jina-reranker-v2, are none.
 LIKE_A_KEY = re.compile(
-    r"\b(?:sk|pk|api|key|ghp|hf|xai|gsk|jina|pa)[-_][A-Za-z0-9_-]{12,}|\bAIza[A-Za-z0-9_-]{20,}|(?<=Bearer )[^\s\"']{8,}"
+    r"\b(?:sk|pk|xai|pa)-[A-Za-z0-9_-]{12,}|\b(?:sk|pk|ghp|hf|gsk|jina)_[A-Za-z0-9_]{12,}|\bAIza[A-Za-z0-9_-]{20,}"
+    r"|(?<=Bearer )[^\s\"']{8,}"
 )
 RERANK_PATHS = ("/rerank", "/reranks", "/reranking", "/ranking", "/text-rerank")
 

@@ -30,12 +30,13 @@ _EXACT: list[tuple[set[int], str, Kind]] = [
 # What the message of a 4xx speaks of; the first that matches wins.
 _SPEAKS_OF: list[tuple[Kind, str]] = [
     ("too_long", r"is too large to process\. increase the physical batch size"),
-    ("quota", r"insufficient.?(user.?)?(quota|balance|credit|funds)|balance|arrear|billing|欠费|余额不足|额度"),
+    ("quota", r"insufficient.?(user.?)?(quota|balance|credit|funds)|\bbalance\b|arrear|billing|欠费|余额不足|额度"),
     ("model", r"model_not_found|model_not_exist|模型不存在"),
     ("filtered", r"content.?filter|content management policy|data.?inspection.?failed|inappropriate content|敏感|违规"),
     (
         "too_many",
-        r"batch.?size|(array|input|inputs|list|contents)\W.{0,40}(length|size|items|elements)|数组|条|too many|"
+        r"batch.?size|(array|input|inputs|list|contents)\W.{0,40}(length|size|items|elements)|"
+        r"数组.{0,12}(最大|超过|不得|长度)|\d\s*条|too many|"
         r"(more|fewer|less|greater|larger) than \d+ (documents|inputs|texts|items|elements)|"
         r"number of (documents|inputs|texts|items)|at most \d+ (documents|inputs|texts|items)",
     ),

@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from rag_app.endpoints.failures import EndpointError, error_message
@@ -63,12 +63,15 @@ class OptionalFields:
         """Return the fields of a request that are still sent."""
         return {name: value for name, value in body.items() if name not in self.left_out}
 
-    def refused(self, error: EndpointError) -> bool:
-        """Note the fields that an error names; whether there is one that was still sent."""
+    def refused(self, error: EndpointError, sent: Container[str]) -> bool:
+        """Note the fields that an error names; whether there is one among those that this request sent.
+
+        Another request may have been refused for it meanwhile: this one is to be sent again all the same.
+        """
         if error.status not in (400, 422):
             return False
         said = str(error_message(error.body, 4000))
-        found = {name for name in self.names if name not in self.left_out and named(name, said, error.body)}
+        found = {name for name in self.names if name in sent and named(name, said, error.body)}
         self.left_out |= found
         return bool(found)
 

@@ -27,7 +27,9 @@ PROXIES = ("http", "https", "socks5", "socks5h")
 
 def options(url: str) -> dict[str, Any]:
     """Return what an HTTP client needs for one URL: `verify`, `proxy` and `trust_env`. SettingsError if it cannot be used."""
-    return {"verify": trusted(tuple(os.environ.get(name, "") for name in TRUST)), "proxy": proxy(url), "trust_env": False}
+    # Who speaks plain HTTP, as the built-in models do, is not stopped by a variable about certificates.
+    named = [os.environ.get(name, "") if url.startswith("https:") else "" for name in TRUST]
+    return {"verify": trusted(tuple(named)), "proxy": proxy(url), "trust_env": False}
 
 
 @lru_cache(maxsize=4)
@@ -36,11 +38,10 @@ def trusted(paths: tuple[str, ...]) -> ssl.SSLContext:
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(certifi.where())
     for name, path in zip(TRUST, paths, strict=True):
-        if not path:
-            continue
         try:
-            where = Path(path)
-            context.load_verify_locations(capath=where) if where.is_dir() else context.load_verify_locations(where)
+            # OpenSSL takes several folders.
+            for where in map(Path, filter(None, path.split(os.pathsep) if name == "SSL_CERT_DIR" else [path])):
+                context.load_verify_locations(capath=where) if where.is_dir() else context.load_verify_locations(where)
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(
                 msg("{name}={path} cannot be read ({reason})", name=name, path=path, reason=error),

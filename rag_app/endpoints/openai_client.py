@@ -18,7 +18,7 @@ from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.http import seconds_asked, stays
 from rag_app.endpoints.limits import ANSWER_TIMES, CONNECT_TIMEOUT, MAX_ANSWER, MAX_WAIT, RETRIES
-from rag_app.words import Message
+from rag_app.words import Message, msg
 
 # What the package tells of this machine and of itself is nobody's business, and costs time to send and to read.
 _TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async", "Retry-Count", "Read-Timeout")
@@ -70,6 +70,14 @@ def _within_the_server(response: httpx2.Response) -> None:
         response.headers["x-location"] = response.headers.pop("location")
 
 
+class _TooMuchError(httpx2.ReadError):
+    """A reply has more than MAX_ANSWER bytes."""
+
+
+class _TooSlowError(httpx2.ReadError):
+    """A reply does not end."""
+
+
 class _Body(httpx2.SyncByteStream):
     """The body of a reply: at most MAX_ANSWER bytes, for at most ANSWER_TIMES the time-out of the endpoint.
 
@@ -100,9 +108,9 @@ class _Body(httpx2.SyncByteStream):
         for piece in self._pieces:
             n += len(piece)
             if n > MAX_ANSWER:
-                raise httpx2.ReadError(f"the reply is longer than {MAX_ANSWER:,} bytes")
+                raise _TooMuchError("the reply is too long")
             if time.monotonic() > self._deadline:
-                raise httpx2.ReadError("the answer did not end in time")
+                raise _TooSlowError("the answer did not end in time")
             if self._events:
                 self._done = piece.rstrip().endswith(b"[DONE]")
                 self.beginning += piece[: _KEPT - len(self.beginning)]
@@ -138,10 +146,6 @@ def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[o
     """
     content = orjson.dumps(body)
     events = client.post(path, cast_to=object, content=content, options=_JSON, stream=True, stream_cls=openai.Stream[object])
-    if events.response.headers.get("content-encoding", "identity") != "identity":
-        # It was not asked for: some megabytes may be gigabytes.
-        events.close()
-        raise openai.APIConnectionError(message="the reply is compressed", request=events.response.request)
     try:
         yield events
     except httpx2.HTTPError as error:
@@ -176,6 +180,11 @@ def _failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
             response.headers.get("retry-after"),
             response.headers.get("x-location") or response.headers.get("location"),
         )
+    if isinstance(error.__cause__, _TooMuchError):
+        reason = msg("the reply is longer than {n:,} bytes", n=MAX_ANSWER)
+        return endpoint.error("unreachable", reason, msg("try again, or use another RAG_CHAT_MODEL"))
+    if isinstance(error.__cause__, _TooSlowError):
+        return endpoint.error("timeout", msg("the answer did not end within {n:g} s", n=ANSWER_TIMES * endpoint.timeout))
     if isinstance(error, openai.APIConnectionError):
         return endpoint.transport_error(error, timed_out=isinstance(error, openai.APITimeoutError))
     return endpoint.error("reply", Message(str(error) or type(error).__name__))

@@ -30,7 +30,7 @@ from rag_app.words import KEEP, msg
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 # Raise it when a stage gives another result for the same input: what was kept before is then ignored.
-FORMAT = 3
+FORMAT = 4
 
 
 class Memory:
