@@ -41,7 +41,7 @@ WATCH = """n => { const start = performance.now(); window.seen = {}; const look 
   if (asked && !whole && !drawn) seen.gone = now;
   if (seen.gone && whole && !seen.answer) seen.answer = now;
   if (seen.gone && drawn && !seen.chart) seen.chart = now;
-  if (!seen.chart) requestAnimationFrame(look); }; look(); }"""
+  if (!(seen.chart && seen.answer)) requestAnimationFrame(look); }; look(); }"""
 
 
 def main(n_questions: int = 15) -> int:
@@ -106,7 +106,7 @@ def on_the_page(page: Page, n: int) -> dict[str, float]:
     page.get_by_label("Question", exact=True).fill(f"What about number {n}?")
     page.evaluate(WATCH, n)
     page.keyboard.press("Enter")
-    page.wait_for_function("window.seen.chart", timeout=60_000)
+    page.wait_for_function("window.seen.chart && window.seen.answer", timeout=60_000)
     page.wait_for_timeout(300)
     return dict(page.evaluate("window.seen"))
 

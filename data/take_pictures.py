@@ -67,6 +67,7 @@ def main() -> None:
 def ask(page: Page, address: str) -> None:
     """Open the front page with the question, and wait until all is drawn."""
     page.goto(f"{address}/?q={QUESTION}")
+    page.get_by_test_id("stTabs").wait_for(timeout=60_000)
     page.get_by_test_id("stVegaLiteChart").locator("svg, canvas").first.wait_for(timeout=60_000)
     page.wait_for_timeout(1500)
 

@@ -335,8 +335,9 @@ class Stopwatch:
         return (time.perf_counter() - self.start) * 1000
 
 
-def together(answerings: Sequence[Answering]) -> Iterator[tuple[int, str]]:
-    """Yield (which, piece) of several answers as they come, each read in a thread of its own.
+def together(answerings: Sequence[Answering], every: float | None = None) -> Iterator[tuple[int, str] | None]:
+    """Yield (which, piece) of several answers as they come, each read in a thread of its own; None when nothing came for
+    `every` seconds.
 
     What one of them raises is raised once all have ended. Whoever stops listening stops them.
     """
@@ -357,7 +358,11 @@ def together(answerings: Sequence[Answering]) -> Iterator[tuple[int, str]]:
     left = len(readers)
     try:
         while left:
-            which, piece = pieces.get()
+            try:
+                which, piece = pieces.get(timeout=every)
+            except queue.Empty:
+                yield None
+                continue
             if piece is None:
                 left -= 1
             else:

@@ -75,6 +75,11 @@ def environment(folder: Path, wire: Wire, **more: str) -> dict[str, str]:
     }
 
 
+def answered(page: Page, timeout: float | None = None) -> None:
+    """Wait until a question is answered: what can be pressed below the answer comes last."""
+    page.get_by_test_id("stTabs").wait_for(timeout=timeout)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     assert CHROMIUM, "CI is set, and there is no Chromium: apt-get install chromium"

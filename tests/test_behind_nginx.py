@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from rag_app.settings import load_settings
-from tests.browsing import environment, running
+from tests.browsing import answered, environment, running
 from tests.helpers import ROOT, ingest_into
 from tests.wire import Wire
 
@@ -57,7 +57,7 @@ def test_a_question_is_answered_and_its_document_opens_below_the_path(url: str, 
     page.goto(f"{url}/")
     page.get_by_label("Question", exact=True).fill("dinner in France")
     page.get_by_role("button", name="Ask", exact=True).click()
-    page.locator(".receipt").wait_for()
+    answered(page)
     href = page.get_by_text(re.compile("Open the document")).first.get_attribute("href")
     assert href and href.startswith("/rag/original/")
     reply = httpx.get(f"{url.removesuffix('/rag')}{href}")

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import socket
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,9 +20,9 @@ from ingest.jobs import ingest_folder
 from ingest.sync import Progress
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from tests.browsing import Site, axe, environment, last_first, needs_chromium, running, until
+from tests.browsing import Site, answered, axe, environment, last_first, needs_chromium, running, until
 from tests.helpers import ROOT
-from tests.wire import Reply, chat, embeddings, rerank, serve
+from tests.wire import Reply, chat, embeddings, events, rerank, serve
 
 pytestmark = needs_chromium
 HOSTILE_NAME = "bad <img src=x onerror=pwned()> ![p](http:evil.example) $x$ \u202egpj.md"
@@ -66,7 +67,7 @@ def ask(page: Page, question: str) -> None:
     page.get_by_label("Question", exact=True).fill(question)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name=question).wait_for()
-    page.locator(".receipt").wait_for()
+    answered(page)
 
 
 def choose(page: Page, document: str) -> None:
@@ -102,9 +103,31 @@ class TestJourneys:
         page.get_by_role("tab", name="Lists").click()
         expect(page.locator(".lists tbody tr")).to_have_count(30)
 
+    def test_the_ranking_is_there_while_the_model_thinks(self, site: Site, visit: Callable[..., Page]) -> None:
+        page, go_on = visit(), threading.Event()
+
+        def thinking() -> Iterator[bytes]:
+            while not go_on.wait(0.1):
+                yield events({"choices": [{"delta": {"reasoning_content": "hm"}}]}, finish=None, done=False)
+            yield events("Dinner costs 32 EUR [1].")
+
+        site.wire.on("/chat/completions", lambda body: Reply(parts=thinking(), kind="text/event-stream"))
+        try:
+            page.get_by_label("Question", exact=True).fill("dinner in France")
+            page.keyboard.press("Enter")
+            expect(page.locator("p.quiet", has_text="The model is thinking")).to_contain_text(re.compile("[1-9] s"))
+            expect(page.locator(".receipt")).to_contain_text("Reranking")
+            expect(page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first).to_be_visible()
+            expect(page.locator(".answer")).to_have_count(0)
+        finally:
+            go_on.set()
+        answered(page)
+        expect(page.locator(".answer")).to_contain_text("Dinner costs 32 EUR")
+        expect(page.locator(".receipt")).to_have_count(1)
+
     def test_an_original_opens_as_what_it_is_and_never_as_a_page(self, site: Site, visit: Callable[..., Page]) -> None:
         page = visit("/?documents=calibration.pdf&q=How+often+is+it+calibrated")
-        page.locator(".receipt").wait_for()
+        answered(page)
         page.get_by_role("button", name="Passage 1").click()
         href = page.locator(".card:popover-open .open").get_attribute("href")
         assert href is not None and re.fullmatch(r"/original/handbook/calibration\.pdf#page=\d", href)
@@ -128,6 +151,7 @@ class TestJourneys:
         assert len(site.wire.sent) == before
         page.get_by_role("button", name="Answer from these 3 passages").click()
         expect(page.get_by_text("Showing 3 passages")).to_have_count(0)
+        until(lambda: len(site.wire.sent) > before)
         assert len(site.wire.sent) == before + 1
 
     def test_the_address_of_a_question_can_be_sent(self, site: Site, visit: Callable[..., Page]) -> None:
@@ -175,7 +199,7 @@ class TestJourneys:
         page.get_by_label("Question", exact=True).focus()
         page.keyboard.type("dinner in France")
         page.keyboard.press("Enter")
-        page.locator(".receipt").wait_for()
+        answered(page)
         for _ in range(40):
             page.keyboard.press("Tab")
             if page.evaluate("document.activeElement.className").startswith("cite"):
@@ -207,7 +231,7 @@ class TestJourneys:
         stored = set(ChromaStore(site.settings.chroma_path, "", "handbook").documents())
         assert {"uploads/platypus.md", "uploads/pack/inside/wombat.md"} <= stored
         asking = visit("/?documents=uploads/&q=What+does+a+platypus+cost")
-        asking.locator(".receipt").wait_for()
+        answered(asking)
         prompt = site.wire.sent[-1].body["messages"][1]["content"]
         assert "A platypus costs 77 EUR." in prompt
         choose(page, "uploads/platypus.md")
@@ -304,7 +328,7 @@ class TestManyUsers:
             page.get_by_role("button", name="Ask", exact=True).click(no_wait_after=True)
         for n, page in enumerate(pages):
             expect(page.locator(".answer")).to_contain_text(f"Answer to hotel number {n}", timeout=60_000)
-            page.locator(".receipt").wait_for()
+            answered(page)
 
 
 class TestHostileContent:
@@ -315,7 +339,7 @@ class TestHostileContent:
         page = visit(f"/?lang={lang}&mode=both")
         page.get_by_label({"en": "Question", "zh": "问题"}[lang], exact=True).fill(question)
         page.keyboard.press("Enter")
-        page.locator(".receipt").wait_for()
+        answered(page)
         page.locator("button.cite").first.click()
         page.keyboard.press("Escape")
         for n in range(5):
@@ -407,7 +431,7 @@ def demo(sample: Settings, tmp_path: Path) -> Iterator[str]:
 def test_the_demo_answers_an_example_with_the_built_in_models(demo: str, visit: Callable[..., Page]) -> None:
     page = visit(base=demo)
     page.get_by_text("How often should a Callisto C5 be recalibrated?").click(timeout=60_000)
-    page.locator(".receipt").wait_for(timeout=60_000)
+    answered(page, timeout=60_000)
     assert page.get_by_text("Callisto C5 | Interval: 9 months").first.is_visible()
     # How many depends on the processor: quantised models round differently on each.
     assert page.get_by_text(re.compile(r"Reranking put \d of the 4 passages into this answer")).is_visible()

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from rag_app.cli.app import app
 from rag_app.cli.terminal import printable, w
 from rag_app.settings import Settings
 from tests.helpers import command, environment, ingest_into, run
-from tests.wire import Reply, Wire, chat, embeddings
+from tests.wire import Reply, Wire, chat, embeddings, events
 
 
 @pytest.fixture
@@ -80,13 +82,34 @@ def test_only_json_goes_to_stdout_and_notices_to_stderr(ingested: Path) -> None:
     assert "5 candidates: fewer than 20" in result.stderr and "2 passages: fewer than 3" in result.stderr
 
 
-def test_ask_shows_the_answer_then_the_ranking_then_the_receipt(ingested: Path, wire: Wire) -> None:
+def test_ask_shows_the_ranking_then_the_answer_then_its_sources(ingested: Path, wire: Wire) -> None:
     wire.on("/chat/completions", lambda body: chat("32 EUR [1], surely [8]."))
     text = run("ask", "dinner in France").stdout
-    order = ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "Removed citation [8]", "Reranking "]
-    order += ["after", "policies/travel.md › Dinner", "rerank applied · rr at", "5 of 5 scored", "embed "]
+    order = ["Reranking ", "after", "policies/travel.md › Dinner", "rerank applied · rr at", "5 of 5 scored"]
+    order += ["32 EUR [1], surely.", "[1] policies/travel.md › Dinner", "Removed citation [8]", "embed "]
     at = [text.index(part, 0 if i == 0 else text.index(order[i - 1]) + 1) for i, part in enumerate(order)]
     assert at == sorted(at)
+
+
+def test_the_ranking_is_printed_while_the_model_thinks(ingested: Path, wire: Wire) -> None:
+    seen = threading.Event()
+
+    def thinking() -> Iterator[bytes]:
+        assert seen.wait(60)
+        yield events("32 EUR [1].")
+
+    wire.on("/chat/completions", lambda body: Reply(parts=thinking(), kind="text/event-stream"))
+    with command("ask", "dinner in France") as asking:
+        assert asking.stdout
+        printed = ""
+        while "5 of 5 scored" not in printed:
+            line = asking.stdout.readline()
+            assert line, "it ended without a ranking"
+            printed += line
+        assert "32 EUR" not in printed
+        seen.set()
+        assert "32 EUR [1]." in asking.stdout.read()
+    assert asking.returncode == 0
 
 
 def test_a_failed_rerank_is_loud_and_the_question_still_answered(ingested: Path, wire: Wire) -> None:

@@ -69,7 +69,7 @@ def ask(
     show_all: AllOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer a question from the documents, then show the ranking before and after reranking."""
+    """Show the ranking before and after reranking, then answer the question from its passages."""
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
@@ -77,29 +77,26 @@ def ask(
 
 
 def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: bool) -> None:
-    """Print the answer as it comes, then its sources and rankings."""
+    """Print the rankings as soon as they are there, the answer as it comes, then its sources."""
     from rag_app.pipeline import asked
 
     # A chat model without a name is found out before anything is paid for.
     pipeline.settings.endpoint("CHAT")
     search = searched(pipeline, question, rerank)
+    if not as_json:
+        show(search, show_all)
+        out.print()
     answering = pipeline.answer(search)
     try:
         with ExitStack() as shown:
-            thinking, began = None, time.monotonic()
+            shown.enter_context(err.status(Waiting(answering)))
             for piece in answering:
                 if piece:
                     shown.close()
                     if not as_json:
                         out.print(piece, end="")
-                elif not answering.first_token_ms:
-                    thinking = thinking or shown.enter_context(err.status(""))
-                    thinking.update(t(msg("The model is thinking: {n:.0f} s", n=time.monotonic() - began)))
     except RagError as error:
         # The rankings were paid for and are worth seeing without an answer too.
-        if not as_json:
-            out.print()
-            show(search, show_all)
         fail(error, as_json=as_json, **search.model_dump(mode="json"))
     result = asked(search, answering)
     if as_json:
@@ -112,7 +109,17 @@ def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: 
         out.print(result.answer.text, end="")
     out.print("\n")
     show_sources(result)
-    show(result, show_all)
+
+
+class Waiting:
+    """A line on stderr that says what an answer waits for, and how long already."""
+
+    def __init__(self, answering: Any) -> None:
+        self.answering = answering
+        self.began = time.monotonic()
+
+    def __rich__(self) -> Text:
+        return Text(t(self.answering.waiting(time.monotonic() - self.began)))
 
 
 @app.command()
@@ -134,6 +141,7 @@ def search(
         show_json(result.model_dump_json(indent=2))
     else:
         show(result, show_all)
+        out.print(result.stage_line, style="dim")
 
 
 @app.command()
@@ -195,7 +203,7 @@ def searched(pipeline: Any, question: str, rerank: bool) -> Search:
 
 
 def show(result: Search, show_all: bool) -> None:
-    """Print the sentence, the table of candidates after and before, the receipt and the times."""
+    """Print the sentence, the table of candidates after and before, and the receipt."""
     out.print(result.effect, style="bold")
     n_passages = len(result.passages)
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
@@ -226,17 +234,16 @@ def show(result: Search, show_all: bool) -> None:
             nmsg("… and {n} more candidate; --all shows it", "… and {n} more candidates; --all shows them", hidden), style="dim"
         )
     out.print(result.rerank.line, style="bold red" if result.rerank.status == "fallback" else "dim")
-    out.print(result.stage_line, style="dim")
 
 
 def show_sources(result: Ask) -> None:
-    """Print what each marker of the answer points to, and what is to be known about the answer."""
+    """Print what each marker of the answer points to, what is to be known about the answer, and the times."""
     by_id = {passage.id: passage for passage in result.passages}
     for citation in result.answer.citations:
         out.print(msg("[{n}] {place}", n=citation.marker, place=by_id[citation.id].place), style="dim")
     for note in filter(None, (*result.answer.notes, result.answer.ending)):
         out.print(note, style="dim")
-    out.print()
+    out.print(result.stage_line, style="dim")
 
 
 def main(argv: list[str] | None = None) -> None:

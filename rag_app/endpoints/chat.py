@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from rag_app import words
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, error_message
@@ -53,7 +54,7 @@ class Answering:
         # Passages in the messages that were answered, and whether the last of them was cut.
         self.sent = 0
         self.shortened = False
-        # Whether there were thoughts, in a field of their own.
+        # Whether there were thoughts before the answer.
         self.thought = False
 
     def __iter__(self) -> Iterator[str]:
@@ -65,10 +66,17 @@ class Answering:
             spent += (time.perf_counter() - start) * 1000
             if piece is None:
                 break
-            if piece and self.first_token_ms is None:
-                self.first_token_ms = spent
+            if self.first_token_ms is None:
+                self.thought = self.thought or not piece
+                self.first_token_ms = spent if piece else None
             yield piece
         self.ms = spent
+
+    def waiting(self, seconds: float) -> words.Message:
+        """Return what is to be said after so many seconds without a word of the answer."""
+        if self.thought:
+            return msg("The model is thinking: {n:.0f} s", n=seconds)
+        return msg("Waiting for the chat model: {n:.0f} s", n=seconds)
 
 
 class Chat:

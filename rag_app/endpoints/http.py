@@ -16,7 +16,8 @@ import orjson
 from rag_app.endpoints import network
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import Kind, error_message
-from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_PATIENCE, MAX_REPLY, MAX_WAIT, RATE_WAIT, RETRIES
+from rag_app.endpoints.learned import Pace
+from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_PATIENCE, MAX_REPLY, MAX_WAIT, RETRIES, TELL_WAIT
 from rag_app.words import msg
 
 # What may pass by itself; everything else is told at once.
@@ -33,8 +34,7 @@ class Connection:
         self.url = url
         self.sleep = sleep
         self.http = httpx.Client(headers={"Content-Type": "application/json", **endpoint.credentials}, **network.options(url))
-        # Nobody is asked before this time: a server said so to one of those who share the connection.
-        self._not_before = 0.0
+        self.pace = Pace()
 
     def post(
         self,
@@ -56,9 +56,12 @@ class Connection:
                 "request", msg("the request cannot be written as JSON ({reason})", reason=error)
             ) from None
         patience = MAX_PATIENCE if on_wait else 0.0
-        attempt = 0
+        attempt, refused = 0, False
         while True:
-            if on_wait and (pause := self._not_before - time.monotonic()) > 0:
+            sent = self.pace.start(len(content)) if on_wait else 0.0
+            if on_wait and (pause := sent - time.monotonic()) > 0:
+                if pause > TELL_WAIT and not refused:
+                    on_wait(pause, msg("to stay below its rate limit"))
                 self.sleep(pause)
                 deadline += pause
             retry_after = None
@@ -67,6 +70,8 @@ class Connection:
                 response, received = self._send(content, deadline)
                 retry_after = seconds_asked(response.headers)
                 if response.is_success:
+                    if on_wait:
+                        self.pace.took(len(content), sent, response.headers)
                     return self._decoded(response, received)
                 failure = self.endpoint.status_error(
                     response.status_code,
@@ -79,16 +84,13 @@ class Connection:
                 failure = self.endpoint.transport_error(error, timed_out=True)
             except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
                 failure = self.endpoint.transport_error(error, timed_out=False)
-            wait = random.uniform(0, 2.0**attempt) if retry_after is None else retry_after
-            if on_wait and failure.kind == "rate" and wait <= patience:
-                # A limit per minute, most likely: it is waited out, without a word of how long by a fifth of the minute.
-                wait = wait if retry_after is not None else max(wait, RATE_WAIT)
+            if on_wait and failure.kind == "rate" and (wait := self.pace.refused(sent, retry_after)) <= patience:
                 patience -= wait
-                deadline += wait
-                self._not_before = max(self._not_before, time.monotonic() + wait)
-                on_wait(wait, failure.reason)
-                self.sleep(wait)
+                refused = True
+                if wait > TELL_WAIT:
+                    on_wait(wait, failure.reason)
                 continue
+            wait = random.uniform(0, 2.0**attempt) if retry_after is None else retry_after
             # Somebody is waiting: what would take longer than that is told at once.
             if attempt == RETRIES or failure.kind not in PASSING or wait > min(MAX_WAIT, deadline - time.monotonic()):
                 raise failure

@@ -1,14 +1,15 @@
-"""What a client learns of a server from its refusals, and forgets again: how much it takes at once, which fields it refuses."""
+"""What a client learns of a server and forgets again: how much it takes at once, how often, and which fields it refuses."""
 
 import json
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from rag_app.endpoints.failures import EndpointError, error_message
-from rag_app.endpoints.limits import FORGET_AFTER
+from rag_app.endpoints.limits import BYTES_A_TOKEN, FORGET_AFTER, RATE_WAIT, RATE_WINDOW
 
 
 class Limit:
@@ -50,6 +51,107 @@ class Limit:
                 return False
             self._value, self._learned_at = min(self._value, half), self.clock()
             return True
+
+
+class Pace:
+    """How often a server lets itself be asked, safe under threads; `clock` gives seconds.
+
+    A limit shows itself by a refusal. What the server took in the minute before it, over the time until it took something
+    again, is its rate: requests are spread by that, instead of running into the limit again. Where a server says with its
+    replies that nothing is left, the next request waits before it is refused.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        # When, and how many bytes, the server took in the last minute, or in the minute before its first refusal.
+        self._taken: deque[tuple[float, int]] = deque()
+        # When the first and the last of several refusals in a row came, and how many: none while it takes requests.
+        self._refused_at = self._refused_until = 0.0
+        self._refusals = 0
+        self._next = 0.0
+        self._seconds_each = self._seconds_a_byte = 0.0
+        self._learned_at = 0.0
+        self._lock = threading.Lock()
+
+    def start(self, size: int) -> float:
+        """Return the time, by the clock, at which a request of so many bytes may be sent; the next one comes after it."""
+        with self._lock:
+            now = self.clock()
+            if now - self._learned_at > FORGET_AFTER:
+                # Not forgotten at once: that would be a burst, and as many refusals.
+                self._seconds_each, self._seconds_a_byte = self._seconds_each / 2, self._seconds_a_byte / 2
+                self._learned_at = now
+            start = max(now, self._next)
+            self._next = start + max(self._seconds_each, size * self._seconds_a_byte)
+            return start
+
+    def took(self, size: int, sent: float, headers: Mapping[str, str]) -> None:
+        """Note that a request, sent at that time, was answered with those headers."""
+        with self._lock:
+            now = self.clock()
+            # What was under way at the refusal says nothing of how long that lasts.
+            if self._refusals and sent > self._refused_at:
+                if self._taken:
+                    lasted = now - self._taken[0][0]
+                    self._seconds_each = lasted / len(self._taken)
+                    self._seconds_a_byte = lasted / sum(n for _, n in self._taken)
+                    self._learned_at = now
+                    self._next = max(self._next, now + max(self._seconds_each, size * self._seconds_a_byte))
+                self._refusals = 0
+            self._taken.append((sent, size))
+            self._last_minute(now)
+            self._next = max(self._next, now + seconds_until_more(headers, size))
+
+    def refused(self, sent: float, retry_after: float | None) -> float:
+        """Note that a request, sent at that time, was refused; return the seconds for which the server is left alone.
+
+        Without a word of how long, soon at first: some limits are of a second, most of a minute.
+        """
+        with self._lock:
+            now = self.clock()
+            if not self._refusals:
+                self._last_minute(now)
+                self._refused_at = now
+            # One that was sent before the last refusal was known is not another one.
+            if not self._refusals or sent >= self._refused_until or retry_after is not None:
+                wait = min(RATE_WAIT, 2.0**self._refusals) if retry_after is None else retry_after
+                self._refusals += 1
+                self._refused_until = max(self._refused_until, now + wait)
+            self._next = max(self._next, self._refused_until)
+            return self._refused_until - now
+
+    def _last_minute(self, now: float) -> None:
+        if not self._refusals:
+            while self._taken and now - self._taken[0][0] > RATE_WINDOW:
+                self._taken.popleft()
+
+
+def seconds_until_more(headers: Mapping[str, str], size: int) -> float:
+    """Return for how long a server has nothing left for a request of so many bytes, by the headers of its last reply.
+
+    `x-ratelimit-remaining-requests` and `-tokens` with `-reset-…` ("6m0s", "20ms") are OpenAI's, Azure's, Groq's and
+    LiteLLM's; `ratelimit-remaining` with `ratelimit-reset` in seconds is draft-ietf-httpapi-ratelimit-headers.
+    """
+    longest = 0.0
+    for remaining, reset, needed in (
+        ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", 1.0),
+        ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", size / BYTES_A_TOKEN),
+        ("ratelimit-remaining", "ratelimit-reset", 1.0),
+    ):
+        left = re.fullmatch(r"\d+(\.\d+)?", headers.get(remaining, ""))
+        if left and float(left[0]) < needed:
+            longest = max(longest, _duration(headers.get(reset, "")))
+    return min(longest, RATE_WINDOW)
+
+
+def _duration(text: str) -> float:
+    """Return the seconds that "1h2m3.5s", "20ms" or "12" means, 0 for anything else."""
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        return float(text)
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|h|m|s))+", text):
+        return 0.0
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(n) * units[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|h|m|s)", text))
 
 
 class OptionalFields:

@@ -5,9 +5,15 @@ RETRIES = 2
 # Seconds: a server that asks to wait for longer is not waited for.
 MAX_WAIT = 30.0
 # Where nobody waits for the answer, as at ingest, a limit is waited out for so many seconds in all; without a word of how
-# long, so many at a time.
+# long, so many at most at a time.
 MAX_PATIENCE = 300.0
 RATE_WAIT = 12.0
+# Seconds over which it is counted what a server took before it refused more: limits are per minute, or shorter.
+RATE_WINDOW = 60.0
+# Bytes of a request that are a token at least, in any language.
+BYTES_A_TOKEN = 3
+# Seconds of waiting that are told.
+TELL_WAIT = 2.0
 # Seconds to connect; `timeout` in the settings is for the answer.
 CONNECT_TIMEOUT = 5.0
 # Bytes of a reply.

@@ -11,6 +11,7 @@ from rag_app.endpoints.chat import Answering
 from rag_app.errors import RagError
 from rag_app.page import resources
 from rag_app.page.citations import answer_html
+from rag_app.page.evidence import ranking
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
 from rag_app.page.visit import Turn
@@ -19,6 +20,8 @@ from rag_app.types import STAGES, Search, seconds
 
 # The shortest time between two drawings of an answer that streams in.
 REDRAW_SECONDS = 0.06
+# After this time the ranking is drawn before the answer is there. Drawing it sooner would delay a quick answer.
+PATIENCE_SECONDS = 1.0
 HISTORY = 3
 HISTORY_CHARACTERS = 2000
 
@@ -93,17 +96,27 @@ def _answer(pipeline: Pipeline, turn: Turn, line: Any) -> None:
     if turn.ask and "with" in columns and "with" not in wanted:
         columns["with"].html(head["with"] + answer_html(turn.ask.answer.text))
     places = {side: columns[side].empty() for side in wanted}
+    below = st.container()
+    # Before a blind vote the rankings stay hidden.
+    hidden = not search.candidates or (turn.mode == "blind" and comparable(search))
     sides = list(wanted)
-    text, drawn, began = dict.fromkeys(sides, ""), dict.fromkeys(sides, 0.0), time.monotonic()
+    text, drawn, drawn_at = dict.fromkeys(sides, ""), dict.fromkeys(sides, Markup("")), dict.fromkeys(sides, 0.0)
+    began = time.monotonic()
     try:
-        for which, piece in together([wanted[side] for side in sides]):
-            side = sides[which]
-            text[side] += piece
-            if time.monotonic() - drawn[side] > REDRAW_SECONDS:
-                waited = time.monotonic() - began
-                thinking = html('<p class="quiet">{said}</p>', said=t("The model is thinking: {n:.0f} s", n=waited))
-                places[side].html(head[side] + (answer_html(text[side]) if text[side] else thinking))
-                drawn[side] = time.monotonic()
+        for came in together([wanted[side] for side in sides], every=REDRAW_SECONDS):
+            now = time.monotonic()
+            if came:
+                text[sides[came[0]]] += came[1]
+            if not hidden and now - began > PATIENCE_SECONDS:
+                hidden = True
+                with below:
+                    ranking(pipeline, search, f"while-answering-{turn.id}")
+            for side in (side for side in sides if now - drawn_at[side] > REDRAW_SECONDS):
+                said = html('<p class="quiet">{said}</p>', said=t(wanted[side].waiting(now - began)))
+                content = head[side] + (answer_html(text[side]) if text[side] else said)
+                if content != drawn[side]:
+                    places[side].html(content)
+                    drawn[side], drawn_at[side] = content, now
     finally:
         # The answer that came is kept even if the other failed.
         if "with" in wanted and wanted["with"].answer:

@@ -11,10 +11,44 @@ from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t, w
 from rag_app.page.visit import Turn
 from rag_app.pipeline import Pipeline
+from rag_app.price import cost
 from rag_app.types import Ask, Candidate, Search, arrow, seconds
-from rag_app.words import msg
+from rag_app.words import msg, nmsg
 
 VIEWS = (msg("Movement"), msg("Lists"), msg("Passages sent"), msg("All candidates"), msg("Details"))
+
+
+def receipt(search: Search, pipeline: Pipeline) -> str:
+    """Return what reranking did in one sentence, and its receipt; a failure is loud."""
+    r = search.rerank
+    price = cost(search, pipeline.settings)
+    tokens = [nmsg("{n:,} token", "{n:,} tokens", r.tokens)] if r.tokens else []
+    # Where it failed or was skipped, the effect says so already.
+    facts = [*(r.facts if r.status in ("applied", "partial") else ()), *tokens, *(price.said if price else ())]
+    items = joined([html("<li><bdi>{fact}</bdi></li>", fact=t(fact)) for fact in facts])
+    reason = html("<p><bdi>{reason}</bdi></p>", reason=t(r.reason)) if r.reason else ""
+    warnings = joined([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=t(warning)) for warning in r.warnings])
+    return html(
+        '<div class="receipt {status}"><h3>{effect}</h3><ul>{items}</ul>{reason}{warnings}</div>',
+        status=r.status,
+        effect=t(search.effect),
+        items=items,
+        reason=reason,
+        warnings=warnings,
+    )
+
+
+def ranking(pipeline: Pipeline, search: Search, key: str) -> None:
+    """Show what reranking did while nothing is answered yet, without anything to press: that would end the answer."""
+    st.html(receipt(search, pipeline))
+    movement_of(search, set(), key)
+
+
+def movement_of(search: Search, cited: set[str], key: str) -> None:
+    """Show the movement with its legend."""
+    st.html(movement.legend(search))
+    dark = st.context.theme.type == "dark"
+    st.altair_chart(movement.chart(search, cited, dark=dark), theme=None, alt=t(search.effect), key=key)
 
 
 @st.fragment
@@ -25,9 +59,7 @@ def evidence(pipeline: Pipeline, turn: Turn, view: Search) -> None:
     opened = next((name for name, tab in zip(VIEWS, tabs, strict=True) if tab.open), VIEWS[0])
     with tabs[VIEWS.index(opened)]:
         if opened == "Movement":
-            st.html(movement.legend(view))
-            dark = st.context.theme.type == "dark"
-            st.altair_chart(movement.chart(view, cited, dark=dark), theme=None, alt=t(view.effect), key=f"movement-{turn.id}")
+            movement_of(view, cited, f"movement-{turn.id}")
         elif opened == "Lists":
             st.html(movement.lists(view, cited))
         elif opened == "Passages sent":

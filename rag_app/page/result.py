@@ -13,9 +13,8 @@ from rag_app.labels.feedback import Better
 from rag_app.page import states
 from rag_app.page.asking import comparable, stage_line
 from rag_app.page.citations import answer_html
-from rag_app.page.evidence import evidence
+from rag_app.page.evidence import evidence, receipt
 from rag_app.page.hostile import html, plain
-from rag_app.page.hostile import joined as markup
 from rag_app.page.say import t, w
 from rag_app.page.visit import Choice, Mode, Turn, visit
 from rag_app.pipeline import Pipeline
@@ -263,23 +262,3 @@ def _ask_again(turn: Turn, choice: Choice, mode: Mode) -> None:
     turn.choice, turn.mode = choice, mode
     turn.renew()
     visit().ask(turn)
-
-
-def receipt(search: Search, pipeline: Pipeline) -> str:
-    """Return what reranking did in one sentence, and its receipt; a failure is loud."""
-    r = search.rerank
-    price = cost(search, pipeline.settings)
-    tokens = [nmsg("{n:,} token", "{n:,} tokens", r.tokens)] if r.tokens else []
-    # Where it failed or was skipped, the effect says so already.
-    facts = [*(r.facts if r.status in ("applied", "partial") else ()), *tokens, *(price.said if price else ())]
-    items = markup([html("<li><bdi>{fact}</bdi></li>", fact=t(fact)) for fact in facts])
-    reason = html("<p><bdi>{reason}</bdi></p>", reason=t(r.reason)) if r.reason else ""
-    warnings = markup([html('<p class="todo"><bdi>{warning}</bdi></p>', warning=t(warning)) for warning in r.warnings])
-    return html(
-        '<div class="receipt {status}"><h3>{effect}</h3><ul>{items}</ul>{reason}{warnings}</div>',
-        status=r.status,
-        effect=t(search.effect),
-        items=items,
-        reason=reason,
-        warnings=warnings,
-    )
