@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from rag_app.settings import Settings
 from tests.helpers import ROOT
+from tests.listening import free_port, listening
 from tests.wire import Reply, Wire, chat
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -43,24 +42,14 @@ class Site:
 @contextmanager
 def running(folder: Path, env: dict[str, str], *options: str) -> Iterator[str]:
     """Serve the application by a real `streamlit run` from a folder of its own; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "streamlit_app.py"), "--server.port", str(port), *options]
     shutil.copytree(ROOT / ".streamlit", folder / ".streamlit", dirs_exist_ok=True)
-    log = (folder / "streamlit.log").open("w")
-    with subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stdout=log, stderr=log) as server:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("localhost", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, "streamlit did not start"
-                time.sleep(0.1)
+    with (
+        (folder / "streamlit.log").open("w") as log,
+        listening(command, port, "localhost", cwd=folder, env={**os.environ, **env}, stdout=log, stderr=log),
+    ):
         yield f"http://localhost:{port}"
-        server.terminate()
-    log.close()
 
 
 def environment(folder: Path, wire: Wire, **more: str) -> dict[str, str]:

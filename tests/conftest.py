@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -17,6 +14,7 @@ from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
 from tests.browsing import VISITED, browser, visit
 from tests.helpers import ROOT, ingest_into
+from tests.listening import free_port, listening
 from tests.wire import Wire, serve
 
 __all__ = ["browser", "visit"]
@@ -110,31 +108,10 @@ def sample(sample_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture(scope="session")
 def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real `chroma run` server on a free port; its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("chroma-server")
-    command = [
-        str(Path(sys.executable).with_name("chroma")),
-        "run",
-        "--path",
-        str(folder),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, "chroma run did not start"
-                time.sleep(0.1)
+    port, folder = free_port(), tmp_path_factory.mktemp("chroma-server")
+    chroma = str(Path(sys.executable).with_name("chroma"))
+    with listening([chroma, "run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)], port):
         yield f"http://127.0.0.1:{port}"
-        server.terminate()
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 import re
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from playwright.sync_api import Browser
 from rag_app.settings import load_settings
 from tests.browsing import answered, environment, running
 from tests.helpers import ROOT, ingest_into
+from tests.listening import free_port, listening
 from tests.wire import Wire
 
 pytestmark = pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not here")
@@ -28,10 +26,8 @@ def url(wire: Wire, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     ingest_into(load_settings(), corpus)
     lines = (ROOT / "docs" / "pages.md").read_text("utf-8").partition("```nginx\n")[2].partition("```")[0]
-    with running(tmp_path, env, "--server.baseUrlPath", "rag") as pages, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    port = free_port()
+    with running(tmp_path, env, "--server.baseUrlPath", "rag") as pages:
         lines = lines.replace("127.0.0.1:8501", f"127.0.0.1:{pages.rpartition(':')[2]}")
         logs = "\n".join(f"{name}_temp_path {tmp_path};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         config = tmp_path / "nginx.conf"
@@ -39,17 +35,8 @@ def url(wire: Wire, tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatc
             f"daemon off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; events {{}}\n"
             f"http {{ access_log off; {logs} server {{ listen 127.0.0.1:{port}; {lines} }} }}"
         )
-        with subprocess.Popen(["nginx", "-c", str(config), "-e", str(tmp_path / "error.log")]) as nginx:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                    break
-                except OSError:
-                    assert nginx.poll() is None and time.monotonic() < deadline, "nginx did not start"
-                    time.sleep(0.1)
+        with listening(["nginx", "-c", str(config), "-e", str(tmp_path / "error.log")], port):
             yield f"http://127.0.0.1:{port}/rag"
-            nginx.terminate()
 
 
 def test_a_question_is_answered_and_its_document_opens_below_the_path(url: str, browser: Browser) -> None:

@@ -76,6 +76,8 @@ def refused(message: str, status: int = 400, **error: Any) -> Reply:
         (402, "Insufficient Balance", "quota"),
         (403, "Sorry, your account balance is insufficient", "quota"),
         (403, "no", "auth"),
+        (400, "API key not valid. Please pass a valid API key.", "auth"),
+        (400, "No connected db.", "auth"),
         (404, "The model `m` does not exist", "model"),
         (404, "404 page not found", "url"),
         (400, "bad", "request"),

@@ -30,6 +30,8 @@ _EXACT: list[tuple[set[int], str, Kind]] = [
 # What the message of a 4xx speaks of; the first that matches wins.
 _SPEAKS_OF: list[tuple[Kind, str]] = [
     ("too_long", r"is too large to process\. increase the physical batch size"),
+    # Gemini; LiteLLM, to a key that is not its master key where it has no database.
+    ("auth", r"api.?key not valid|api_key_invalid|no connected db"),
     ("quota", r"insufficient.?(user.?)?(quota|balance|credit|funds)|\bbalance\b|arrear|billing|欠费|余额不足|额度"),
     ("model", r"model_not_found|model_not_exist|模型不存在"),
     ("filtered", r"content.?filter|content management policy|data.?inspection.?failed|inappropriate content|敏感|违规"),
@@ -84,7 +86,7 @@ def status_kind(status: int, body: bytes) -> Kind:
         return "quota"
     if is_html(body):
         return "auth" if status == 403 else "url"
-    spoken = next((kind for kind, pattern in _SPEAKS_OF if re.search(pattern, text)), None)
+    spoken: Kind | None = next((kind for kind, pattern in _SPEAKS_OF if re.search(pattern, text)), None)
     if status == 403:
         return spoken if spoken in ("quota", "filtered") else "auth"
     if status in (404, 405):
