@@ -299,7 +299,7 @@ ODD: list[tuple[str, Reply, list[int | None] | None, str]] = [
     ("a code and null data are told with their message", Reply({"code": 20012, "message": "no model", "data": None}), None, "results: no model"),
     ("a wrong key names the setting", Reply({"error": {"message": "invalid"}}, 401), None, "invalid; check RAG_RERANK_API_KEY or RAG_API_KEY"),
     ("an unknown model names the setting", Reply({"error": {"message": "The model `m` does not exist."}}, 404), None, "check RAG_RERANK_MODEL"),
-    ("a wrong path names the setting", Reply({"detail": "Not Found"}, 404), None, "404 Not Found: Not Found; check RAG_RERANK_URL"),
+    ("a wrong path names the setting", Reply({"detail": "Not Found"}, 404), None, "no such address: Not Found; check RAG_RERANK_URL"),
     ("a missing feature names the setting", Reply({"error": "start with --reranking"}, 501), None, "--reranking; check RAG_RERANK_URL"),
     ("a redirect names where it goes", Reply(b"", 302, headers={"location": "https://b.example/v1"}), None, "(to https://b.example/v1); set RAG_RERANK_URL to the address that it redirects to"),
     ("an exhausted account is told", Reply({"message": "insufficient balance"}, 402), None, "top up the account"),

@@ -99,12 +99,15 @@ class Endpoint:
         """Return the error for an HTTP status that is not a success."""
         # Masked before the message is cut, which may cut a key.
         said = error_message(self._masked(body.decode("utf-8", "replace")).encode())
-        reason = joined(": ", (f"{status} {phrase}".strip(), said))
+        kind = status_kind(status, body)
+        # In words: a 404 that quotes "Not Found" of a server says little.
+        missing = kind == "url" and status == 404
+        reason = joined(": ", (msg("no such address") if missing else f"{status} {phrase}".strip(), said))
         if location:
             reason = msg("{reason} (to {location})", reason=reason, location=address(location))
         if retry_after:
             reason = msg("{reason} (retry after {seconds} s)", reason=reason, seconds=retry_after)
-        error = self.error(status_kind(status, body), reason)
+        error = self.error(kind, reason)
         error.status, error.body = status, body[:4000]
         return error
 
