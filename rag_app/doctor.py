@@ -4,7 +4,7 @@ import difflib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +15,7 @@ from rag_app import prompt
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.chat import SYSTEM, Chat
+from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint, Stage, setting_name
 from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.limits import TRY_TIMEOUT
@@ -103,7 +104,7 @@ def _part(
 def _embeddings(settings: Settings, opened: ExitStack, dimension: list[int]) -> Iterator[tuple[str, ...]]:
     yield from _address(settings, "EMBEDDING")
     client = opened.enter_context(closing(open_embeddings(settings)))
-    with _explained(client.endpoint):
+    with _explained(client.endpoint, settings):
         start = time.perf_counter()
         asked, _ = client.question(QUESTION)
         ms = (time.perf_counter() - start) * 1000
@@ -144,7 +145,7 @@ def _rerank(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     endpoint = connect(settings, "RERANK")
     client = opened.enter_context(closing(Reranker(endpoint, settings, Breaker())))
     try:
-        with _explained(endpoint):
+        with _explained(endpoint, settings):
             # The best comes last, so that a server that only keeps the order is found out.
             reranked, receipt = client.rerank(QUESTION, _candidates(KNOWN[::-1]))
     except EndpointError as error:
@@ -192,7 +193,7 @@ def _chat(settings: Settings, opened: ExitStack) -> Iterator[tuple[str, ...]]:
     client = opened.enter_context(closing(Chat(connect(settings, "CHAT"))))
     passages = list(_candidates((CODE_PASSAGE, KNOWN[-1])))
     answering = client.answer(prompt.messages(CODE_QUESTION, passages), passages)
-    with _explained(client.endpoint):
+    with _explained(client.endpoint, settings):
         list(answering)
     answer = answering.answer
     if answer is None:
@@ -267,8 +268,7 @@ def _chroma(settings: Settings, opened: ExitStack, dimension: int | None) -> Ite
 
 def _address(settings: Settings, stage: Stage) -> Iterator[tuple[str, ...]]:
     """Yield a warning where a URL was put right before it was used."""
-    own: str = getattr(settings, f"{stage.lower()}_url")
-    name, given = (setting_name(stage, "URL"), own) if own else ("RAG_BASE_URL", settings.base_url)
+    name, given = _given(settings, stage)
     path = urlsplit(given).path
     if any(f"/v{n}/v{n}" in path for n in (1, 2)):
         yield (
@@ -279,9 +279,15 @@ def _address(settings: Settings, stage: Stage) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _given(settings: Settings, stage: Stage) -> tuple[str, str]:
+    """Return the setting that a stage has its address from, and its value."""
+    own: str = getattr(settings, f"{stage.lower()}_url")
+    return (setting_name(stage, "URL"), own) if own else ("RAG_BASE_URL", settings.base_url)
+
+
 @contextmanager
-def _explained(endpoint: Endpoint) -> Iterator[None]:
-    """Add to an error what can be found out about it: that no key is set, or the models that the endpoint lists."""
+def _explained(endpoint: Endpoint, settings: Settings) -> Iterator[None]:
+    """Add to an error what can be found out: that no key is set, which models there are, where the endpoint answers."""
     try:
         yield
     except EndpointError as error:
@@ -292,6 +298,9 @@ def _explained(endpoint: Endpoint) -> Iterator[None]:
             near = difflib.get_close_matches(endpoint.model, listed, 3, 0.3) or listed[:5]
             remedy = msg("{remedy}: it has {models}", remedy=error.remedy, models=joined(", ", near))
             raise endpoint.error("model", error.reason, remedy) from error
+        if error.kind == "url" and endpoint.stage != "RERANK" and (base := _other_base(endpoint)):
+            remedy = msg("set {setting}={value}", setting=_given(settings, endpoint.stage)[0], value=base)
+            raise endpoint.error("url", error.reason, remedy) from error
         raise
 
 
@@ -303,10 +312,27 @@ def _models(endpoint: Endpoint) -> list[str]:
     return openai_client.models(replace(endpoint, url=base, timeout=TRY_TIMEOUT))
 
 
+def _other_base(endpoint: Endpoint) -> str:
+    """Return the base URL at which the same host embeds or chats, or ""."""
+    parts = urlsplit(endpoint.url)
+    for path in dict.fromkeys(f"{start.rstrip('/')}/v1" for start in (parts.path, "", "/api", "/openai", "/compatible-mode")):
+        base = urlunsplit(parts._replace(path=path))
+        there = replace(endpoint, url=base, timeout=TRY_TIMEOUT)
+        client = Embeddings(there, "", "", 1, 1) if endpoint.stage == "EMBEDDING" else Chat(there)
+        with closing(client), suppress(EndpointError):
+            if isinstance(client, Embeddings):
+                client.question(QUESTION)
+            else:
+                client.reply([{"role": "user", "content": QUESTION}])
+            return base
+    return ""
+
+
 def _elsewhere(endpoint: Endpoint, settings: Settings) -> str:
     """Return the settings with which the same host does rerank, or ""."""
     parts = urlsplit(endpoint.url)
-    for path in ("/v1/rerank", "/rerank", "/api/v1/rerank"):
+    below = f"{parts.path.removesuffix('/rerank').rstrip('/')}/v1/rerank"
+    for path in dict.fromkeys(("/v1/rerank", "/rerank", "/api/v1/rerank", below)):
         for dialect in ("auto", "tei"):
             if (path, dialect) == (parts.path, settings.rerank_dialect):
                 continue

@@ -145,6 +145,17 @@ def test_the_right_address_on_the_same_host_is_found(wire: Wire, path: str, answ
     assert [f[0] for f in found] == ["rerank"] and found[0][3] == remedy.format(root=root)
 
 
+def test_a_gateway_below_a_path_is_found_with_the_version_that_was_missing(wire: Wire) -> None:
+    root = wire.url.removesuffix("/v1")
+    for ending in ("/embeddings", "/rerank", "/chat/completions"):
+        wire.on(f"/gateway/v1{ending}", wire.answers.pop(ending))
+    found = {f[0]: f[3] for f in trouble(base_url=f"{root}/gateway") if f[1] == "fail"}
+    assert found["embeddings"] == found["chat"] == f"set RAG_BASE_URL={root}/gateway/v1"
+    assert found["rerank"] == f"set RAG_RERANK_URL={root}/gateway/v1/rerank"
+    # What is advised works.
+    assert trouble(base_url=f"{root}/gateway/v1") == []
+
+
 def test_a_tei_behind_its_own_path_is_recognised(wire: Wire) -> None:
     wire.on("/rerank", tei)
     found = findings(rerank_url=wire.url.removesuffix("/v1") + "/rerank")

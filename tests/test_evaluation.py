@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from ingest.corpus_records import store_records
+from rag_app.endpoints.breaker import Breaker
 from rag_app.errors import RagError
 from rag_app.evaluation import runs
 from rag_app.evaluation.bench import Bench
@@ -130,8 +131,12 @@ class TestEval:
 
     def test_questions_that_fail_take_no_other_with_them(self, beir: Path, wire: Wire) -> None:
         # Two failures in a row would let the endpoint be left alone for ten seconds.
+        # Those whom the pages serve meanwhile have another breaker, which is left as it is.
+        served = Breaker.of(f"{wire.url}/rerank rr")
+        served.failed("down")
         wire.on("/rerank", by_overlap_but_for(*range(0, 16, 2)))
         some = report(beir)
+        assert served.failures == 1
         assert some["counts"]["failed"] == 8 and some["counts"]["measured"] == N - 8
         assert some["verdict"]["kind"] == "cannot tell" and "8 of 35 questions failed" in some["verdict"]["sentence"]
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from rag_app.builtin import require_builtin
+from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.chat import Chat
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.endpoint import Endpoint, Stage
@@ -22,9 +23,9 @@ def open_embeddings(settings: Settings) -> Embeddings:
     )
 
 
-def open_reranker(settings: Settings) -> Reranker:
-    """Return the client of the rerank endpoint."""
-    return Reranker(connect(settings, "RERANK"), settings)
+def open_reranker(settings: Settings, breaker: Breaker | None = None) -> Reranker:
+    """Return the client of the rerank endpoint, with the process's breaker of it, or one of its own."""
+    return Reranker(connect(settings, "RERANK"), settings, breaker)
 
 
 def open_chat(settings: Settings) -> Chat:

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import orjson
 
+from rag_app.endpoints.breaker import Breaker
 from rag_app.endpoints.chat import Answering, Chat
 from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
@@ -217,7 +218,7 @@ class RememberedReranker:
 
     def rerank(self, question: str, candidates: Sequence[Candidate]) -> tuple[list[Candidate], Receipt]:
         def ask() -> tuple[list[Ranking | None], Receipt]:
-            # Every question is tried: two failures say nothing about the next question.
+            # Every question is tried: two failures say nothing about the next question. The breaker is its own.
             self.reranker.breaker.reset()
             reranked, receipt = self.reranker.rerank(question, candidates)
             return [c.rerank for c in reranked], receipt
@@ -292,7 +293,7 @@ class RememberingPipeline:
             self.pipeline = Pipeline(
                 self.store,
                 opened.enter_context(closing(RememberedEmbeddings(open_embeddings(settings), self.stages))),
-                lambda: RememberedReranker(open_reranker(settings), self.stages),
+                lambda: RememberedReranker(open_reranker(settings, Breaker()), self.stages),
                 lambda: RememberedChat(open_chat(settings), self.stages),
                 settings=settings,
                 retriever=RememberedRetriever(VectorRetriever(self.store), self.stages),
