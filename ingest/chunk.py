@@ -11,6 +11,8 @@ from rag_app import language
 from rag_app.types import Chunk
 
 Unit = Literal["characters", "tokens"]
+# Characters of the longest first cell, or name of a column, that a part of a row repeats.
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class _Piece:
     headings: tuple[str, ...]
     page: int | None
     image: str = ""
+    # What a piece in the middle of a table row belongs to: the row's first cell, and its own column.
+    row: str = ""
+
+    @property
+    def context(self) -> tuple[str, ...]:
+        """The headings of a chunk that begins with this piece."""
+        return (*self.headings, self.row) if self.row else self.headings
 
 
 def chunks(path: str, document: Document, cutting: Cutting = Cutting()) -> list[Chunk]:
@@ -53,14 +62,14 @@ def chunks(path: str, document: Document, cutting: Cutting = Cutting()) -> list[
     for pieces in _packed(list(_pieces(document, cutting, spoken)), text, cutting):
         first = pieces[0]
         start, end = first.start, pieces[-1].end
-        key = "\0".join((path, document.title, *first.headings, text[start:end], first.image))
+        key = "\0".join((path, document.title, *first.context, text[start:end], first.image))
         seen[key] += 1
         cut.append(
             Chunk(
                 id=hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:32],
                 document=path,
                 title=document.title,
-                headings=first.headings,
+                headings=first.context,
                 page=first.page,
                 position=len(cut),
                 start=start,
@@ -88,21 +97,38 @@ def _joined(blocks: Sequence[Block]) -> Iterator[tuple[str, Block]]:
 
 
 def _pieces(document: Document, cutting: Cutting, spoken: str) -> Iterator[_Piece]:
-    """Yield the pieces of a document: blocks that fit whole, else their lines or sentences."""
+    """Yield the pieces of a document: blocks that fit whole, else their lines or sentences.
+
+    A heading with nothing under it is a piece too: else it would be in no chunk.
+    """
     path: list[tuple[int, str]] = []
     headings: tuple[str, ...] = ()
     at = 0
-    for joint, block in _joined(document.blocks):
+    below = [*document.blocks[1:], None]
+    for (joint, block), following in zip(_joined(document.blocks), below, strict=True):
         at += len(joint)
+        alone = following is None or (following.kind == "heading" and following.level <= block.level)
         if block.kind == "heading":
             path = [(level, text) for level, text in path if level < block.level]
             path.append((block.level, " ".join(block.text.split())))
-            # The title itself is not repeated in the path.
+            # The title itself is not repeated in the path: it is in every chunk.
             headings = tuple(text for _, text in path if text != document.title)
+            if alone and path[-1][1] != document.title:
+                for start, end in _cuts(block, cutting, spoken):
+                    yield _Piece(at + start, at + end, headings, block.page)
         else:
             for start, end in _cuts(block, cutting, spoken):
-                yield _Piece(at + start, at + end, headings, block.page, block.image)
+                row = _row(block.text, start) if block.kind == "row" and start else ""
+                yield _Piece(at + start, at + end, headings, block.page, block.image, row)
         at += len(block.text)
+
+
+def _row(text: str, start: int) -> str:
+    """Return what a part of a table row belongs to: `Question: May I park here? | Answer` for one of a long answer."""
+    before = text[:start].split(" | ")
+    column, colon, _ = before[-1].partition(": ")
+    first = before[0] if len(before) > 1 and len(before[0]) <= LONGEST_NAME else ""
+    return " | ".join(filter(None, (first, column if colon and len(column) <= LONGEST_NAME else "")))
 
 
 def _packed(pieces: Sequence[_Piece], text: str, cutting: Cutting) -> Iterator[list[_Piece]]:

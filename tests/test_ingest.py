@@ -89,9 +89,10 @@ class TestReaders:
         [
             ("<article><p>one</p></article><article><p>two</p></article>", ["one", "two"]),
             ("<form><p>wrapped</p><button>Go</button></form>", ["wrapped"]),
-            ("<nav>x</nav><main><p>main</p></main><p>aside</p>", ["main"]),
+            ("<nav>x</nav><main><p>main part</p></main><p>beside</p>", ["main part"]),
+            ("<main><p>one</p></main><p>most of the page is here</p>", ["one", "most of the page is here"]),
         ],
-        ids=["two articles", "a page in a form", "a main part"],
+        ids=["two articles", "a page in a form", "a main part", "a main part that is none"],
     )
     def test_no_text_of_a_page_is_lost(self, html: str, text: list[str]) -> None:
         assert [block.text for block in read(Path("a.html"), html.encode()).blocks] == text
@@ -217,10 +218,39 @@ class TestChunks:
                 assert cut.text == text[cut.start : cut.end]
                 assert cutting.length(cut.text) <= 120
                 covered.update(range(cut.start, cut.end))
-            body = {line for block in document.blocks if block.kind != "heading" for line in block.text.split()}
             rest = "".join(c if i not in covered else " " for i, c in enumerate(text))
             headings = " ".join(block.text for block in document.blocks if block.kind == "heading").split()
-            assert Counter(rest.split()) == Counter(headings), body
+            assert not Counter(rest.split()) - Counter(headings)
+            # A heading stands above chunks, or is one.
+            stored = {name for cut in chunks("a.md", document, cutting) for name in cut.headings}
+            words = set("".join(c if i in covered else " " for i, c in enumerate(text)).split())
+            for block in document.blocks:
+                assert block.kind != "heading" or " ".join(block.text.split()) in stored or set(block.text.split()) <= words
+
+    def test_a_heading_with_nothing_under_it_is_a_chunk(self) -> None:
+        names = [
+            ("Rules", 1),
+            ("The gate code is 4471", 2),
+            ("Lost cards: ring 3300", 2),
+            ("Guards", 2),
+            ("Night", 3),
+            ("Day", 2),
+        ]
+        blocks = [Block("heading", text, level) for text, level in names]
+        cut = chunks("a.md", self.document(*blocks[:5], Block("paragraph", "Mr Ilves."), blocks[5]))
+        assert [(c.headings, c.text) for c in cut] == [
+            (("Rules", "The gate code is 4471"), "The gate code is 4471"),
+            (("Rules", "Lost cards: ring 3300"), "Lost cards: ring 3300"),
+            (("Rules", "Guards", "Night"), "Mr Ilves."),
+            (("Rules", "Day"), "Day"),
+        ]
+
+    def test_each_piece_of_a_long_row_names_its_row_and_column(self) -> None:
+        answer = "It is so, and it goes on for a while. " * 6
+        row = Block("row", f"Question: May I park here? | Answer: {answer.strip()} | Since: 2019")
+        cut = chunks("a.csv", self.document(Block("heading", "Parking", 1), row), Cutting(120, 0))
+        assert cut[0].headings == ("Parking",) and cut[0].text.startswith("Question: May I park here?")
+        assert len(cut) == 3 and {c.headings for c in cut[1:]} == {("Parking", "Question: May I park here? | Answer")}
 
     def test_with_overlap_the_end_of_a_chunk_begins_the_next(self) -> None:
         text = "One sentence. Two sentences. Three sentences. Four sentences. Five sentences."

@@ -232,7 +232,79 @@ def test_front_matter_gives_the_title_and_is_left_out(front: str, title: str) ->
     ],
 )
 def test_template_tags_are_left_out_but_not_their_words_nor_code(source: str, text: str) -> None:
-    assert texts("a.md", source) == [text]
+    assert texts("a.md", f"---\nlayout: page\n---\n{source}") == [text]
+
+
+def test_braces_that_no_site_generator_fills_stay() -> None:
+    prose = "Use {{ service }} and {% if x %}yes{% endif %}, or {{ .Values.host }} {# see below #}."
+    assert texts("a.md", f"# Ops\n\n{prose}\n", "paragraph") == [prose]
+    assert texts("a.md", "Use {{ site.name }} {% include 'a.html' %} here.\n") == ["Use here."]
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("See [[Shift plan|the plan]] and ![[rota.png]].", ["See the plan and ."]),
+        ("See [[Shift plan#Night]].", ["See Shift plan › Night."]),
+        ("![[Night rules]]", ["Night rules"]),
+        ("Now. %% hidden remark 4242 %%", ["Now."]),
+        ("At 5 %% and 6 %%.", ["At 5 %% and 6 %%."]),
+        ("> [!warning] Forklifts\n> Never ride on the forks.", ["Warning: Forklifts", "Never ride on the forks."]),
+        ("> [!NOTE]\n> Read this.", ["Note", "Read this."]),
+        (
+            '!!! danger "High voltage"\n    Keep two metres away.\n\n    Ever.\n\nGo.',
+            ["Danger: High voltage", "Keep two metres away.", "Ever.", "Go."],
+        ),
+        ("import { Card } from '@site/card'\n\nThe gate is open.\n\nexport default Page", ["The gate is open."]),
+        ("```\nimport a from 'b'\nx = [[1, 2]]\n```", ["import a from 'b'\nx = [[1, 2]]"]),
+        ("Write `[[link]]`.", ["Write [[link]]."]),
+        ("3. Ring\n4. Wait", ["3. Ring", "4. Wait"]),
+        ("at most ~~300~~ 250 kg", ["at most ~~300~~ 250 kg"]),
+    ],
+)
+def test_markdown_of_other_programs_is_read_as_its_words(source: str, text: list[str]) -> None:
+    assert texts("a.md", source) == text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        (
+            '<h2><button>How do I unlock it?</button></h2><p>Hold it. <button>Copy</button></p>',
+            ["How do I unlock it?", "Hold it."],
+        ),
+        (
+            "<article><p>Doors.</p><aside>Never run.</aside><footer>The guard</footer></article>",
+            ["Doors.", "Never run.", "The guard"],
+        ),
+        (
+            '<p>Doors.</p><aside>Our sponsors</aside><aside class="warning">Hot!</aside><footer>Imprint</footer>',
+            ["Doors.", "Hot!"],
+        ),
+        ("<p>Doors.</p><noscript>Deck 3.</noscript><noscript>Turn on JavaScript!</noscript>", ["Doors.", "Deck 3."]),
+        ("<ol><li>Ring</li><li value=5>Wait</li><li>Go</li></ol>", ["1. Ring", "5. Wait", "6. Go"]),
+        ("<ol type=a start=2><li>Ring</li></ol><ol type=I><li>x</li><li>y</li></ol>", ["b. Ring", "I. x", "II. y"]),
+        ("<p>Price: <del>120 EUR</del> <ins>99 EUR</ins></p>", ["Price: ~~120 EUR~~ 99 EUR"]),
+        (
+            "<table><tr><td class=linenos><pre>1\n2</pre></td><td><pre>import os\nos.abort()</pre></td></tr></table>",
+            ["import os\nos.abort()"],
+        ),
+        (
+            "<p>F is <span class=katex><math><mfrac><mi>a</mi><mi>b</mi></mfrac><annotation encoding='application/x-tex'>"
+            "\\frac{a}{b}</annotation></math><span class=katex-html aria-hidden=true>ab</span></span>.</p>",
+            ["F is \\frac{a}{b}."],
+        ),
+        ("<div><![CDATA[x = 1]]></div><p>y<!-- no text --></p>", ["x = 1", "y"]),
+        ("<p><b>312</b>employees, <b>17</b>sites, H<sub>2</sub>O, CO<sub>2</sub>.</p>", ["312 employees, 17 sites, H2O, CO2."]),
+        ("<p>Area <span>312</span><span>employees</span><span>17</span></p>", ["Area 312 employees 17"]),
+    ],
+    ids=[
+        "buttons", "within an article", "beside the text", "noscript", "numbers", "letters", "struck", "line numbers",
+        "a formula", "code of a wiki", "numbers that a style sets apart", "spans",
+    ],
+)  # fmt: skip
+def test_what_a_page_says_by_its_tags_is_read(html: str, text: list[str]) -> None:
+    assert texts("a.html", f"<html><body>{html}</body></html>") == text
 
 
 def test_a_fenced_template_stays_as_it_is_written() -> None:

@@ -1,6 +1,7 @@
 """HTML, and Markdown by way of it: blocks in reading order."""
 
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,9 +27,14 @@ _INLINE = {
 
 
 def read_markdown(content: bytes) -> Read:
-    """CommonMark with tables; front matter gives the title and, like template tags, is left out of the text."""
-    title, text = _without_front_matter(decode(content))
-    return title, list(html_blocks(bs4.BeautifulSoup(_MARKDOWN.render(_without_templates(text)), "lxml")))
+    """CommonMark with tables; front matter gives the title and, like a site generator's tags, is left out of the text."""
+    whole = decode(content)
+    title, text = _without_front_matter(whole)
+    # Braces in prose that no generator fills are what the author wrote.
+    text = _without_templates(text) if text != whole or re.search(_GENERATED, text) else text
+    soup = bs4.BeautifulSoup(_MARKDOWN.render(_as_commonmark(text)), "lxml")
+    _clear(soup)
+    return title, list(html_blocks(soup))
 
 
 def read_html(content: bytes) -> Read:
@@ -44,10 +50,77 @@ def read_page(html: str) -> Read:
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     heading = soup.find("h1")
     title = front or (heading.get_text(" ", strip=True) if heading else "") or title
-    for tag in soup(["script", "style", "noscript", "template", "nav", "footer", "aside", "button", "select", "svg", "head"]):
-        tag.decompose()
+    _clear(soup)
     articles = soup.find_all("article")
-    return title, list(html_blocks(soup.find("main") or (articles[0] if len(articles) == 1 else soup)))
+    main = soup.find("main") or (articles[0] if len(articles) == 1 else soup)
+    # What is named the main part, and is not, is a part.
+    return title, list(html_blocks(main if 2 * len(main.get_text()) > len(soup.get_text()) else soup))
+
+
+def _clear(soup: bs4.BeautifulSoup) -> None:
+    """Take out of a page what is no text of it, and bring in what its tags say and their words do not."""
+    for text in soup.find_all(string=lambda text: isinstance(text, bs4.element.Comment | bs4.element.CData)):
+        # Code in pages of a wiki; the parser takes it for a comment.
+        if inside := re.fullmatch(r"(?:\[CDATA\[)?(.*?)(?:\]\])?", str(text), re.S):
+            is_code = isinstance(text, bs4.element.CData) or str(text).startswith("[CDATA[")
+            text.replace_with(bs4.element.NavigableString(inside[1] if is_code else ""))
+    for tag in soup(["script", "style", "template", "nav", "select", "svg", "head"]):
+        tag.decompose()
+    # What a formula looks like, said beside the formula itself; numbers of lines of code.
+    for tag in soup.select(
+        ".katex-html, mjx-assistive-mml, td.linenos, td.hljs-ln-numbers, .lineno, .linenos, .line-numbers-rows"
+    ):
+        tag.decompose()
+    for tag in soup("math"):
+        if source := tag.find("annotation", encoding="application/x-tex"):
+            tag.replace_with(source.get_text().strip())
+    for tag in soup(["button", "noscript", "aside", "footer"]):
+        if tag.decomposed:
+            continue
+        if _is_text(tag):
+            tag.unwrap() if tag.name in ("button", "noscript") else None
+        else:
+            tag.decompose()
+    for tag in soup(["del", "s", "strike"]):
+        if not tag.find(["p", "div", "li", "table"]):
+            tag.replace_with(f"~~{tag.get_text()}~~")
+    for listed in soup("ol"):
+        number = _number(listed.get("start"), 1)
+        for item in listed.find_all("li", recursive=False):
+            number = _number(item.get("value"), number)
+            item["value"] = _counted(number, str(listed.get("type") or "1"))
+            number += 1
+
+
+def _is_text(tag: bs4.Tag) -> bool:
+    """Say whether a button, an aside, a footer or a noscript is a part of the text, by where it stands and what it is for."""
+    if tag.name == "button":
+        # A question that opens its answer.
+        return bool(tag.find_parent([*_HEADINGS, "dt", "summary"]) or tag.get("aria-controls") or tag.get("aria-expanded"))
+    if tag.name == "noscript":
+        return bool(tag.get_text(strip=True)) and not re.search(r"java\s?script|<(img|iframe)\b", str(tag), re.I)
+    if tag.name == "aside":
+        marks = " ".join([*(tag.get("class") or []), str(tag.get("role") or ""), str(tag.get("epub:type") or "")])
+        return bool(tag.find_parent(["main", "article"]) or re.search(_ASIDE, marks, re.I))
+    return tag.find_parent(["article", "blockquote", "main", "figure"]) is not None
+
+
+_ASIDE = r"admonition|callout|warning|caution|danger|\bnote\b|\btip\b|\binfo\b|alert|footnote|notice"
+
+
+def _number(value: object, otherwise: int) -> int:
+    return int(str(value)) if re.fullmatch(r"-?\d{1,9}", str(value or "").strip()) else otherwise
+
+
+def _counted(number: int, kind: str) -> str:
+    """Return the number of a list's item as it is shown: `3.`, `c.` or `iii.`."""
+    if kind in "aA" and 1 <= number <= 26:
+        return f"{chr(ord(kind) + number - 1)}."
+    if kind in "iI" and 1 <= number < 40:
+        tens, ones = divmod(number, 10)
+        shown = "x" * tens + ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"][ones]
+        return f"{shown.upper() if kind == 'I' else shown}."
+    return f"{number}."
 
 
 def _without_front_matter(text: str) -> tuple[str, str]:
@@ -66,6 +139,42 @@ def _without_front_matter(text: str) -> tuple[str, str]:
     title = str(front.get("title") or "") if isinstance(front, dict) else ""
     # Titles are written with markup now and then.
     return bs4.BeautifulSoup(title, "lxml").get_text() if "<" in title else title, text[match.end() :]
+
+
+# Tags that only site generators know (Jekyll, Eleventy, Hugo).
+_GENERATED = r"\{%-?\s*(raw|comment|include|highlight|link|post_url|assign|capture|layout)\b"
+# Code, which stays as it is, or one of the forms that other programs than CommonMark's know.
+_DIALECT = re.compile(
+    r"(?P<code>^[ ]{0,3}(?P<fence>```+|~~~+).*?^[ ]{0,3}(?P=fence)|(?<!`)`[^`\n]+`)"
+    # Obsidian: embedded files, links to notes, remarks.
+    r"|!\[\[(?P<embedded>[^\]\n]*)\]\]|\[\[(?P<link>[^\]\n|]+)(?:\|(?P<words>[^\]\n]+))?\]\]|(?<!\S)%%.*?%%(?!\S)"
+    # Callouts of Obsidian and GitHub, admonitions of MkDocs.
+    r"|^(?P<quote>[ ]{0,3}>[ ]?)\[!(?P<callout>\w+)\][+-]?[ ]*(?P<named>[^\n]*)$"
+    r"|^[ ]{0,3}(?:!!!|\?\?\?)\+?[ ]+(?P<admonition>\w+)(?:[ ]+\"(?P<titled>[^\"\n]*)\")?[ ]*$"
+    r"(?P<body>(?:\n(?:[ ]{4}|\t)[^\n]*|\n[ \t]*$)*)"
+    # MDX.
+    r"|^(?:import\s[^\n]*?[\"'][^\"'\n]+[\"'];?|export\s+(?:default|const|let|function)\b[^\n]*)$",
+    re.S | re.M,
+)
+
+
+def _as_commonmark(text: str) -> str:
+    """Return Markdown of other dialects as CommonMark: links to notes as their words, callouts with their kind, no imports."""
+
+    def written(match: re.Match[str]) -> str:
+        if match["code"]:
+            return match[0]
+        if match["link"]:
+            return (match["words"] or match["link"].replace("#", " › ").strip(" ›")).strip()
+        if kind := match["callout"] or match["admonition"]:
+            said = (match["named"] or match["titled"] or "").strip()
+            title, quote = f"**{kind.capitalize()}{': ' if said else ''}{said}**", match["quote"] or ""
+            return f"{quote}{title}\n{quote}{textwrap.dedent(match['body'] or '')}"
+        # An embedded note is named, an embedded picture has no words.
+        embedded = match["embedded"] or ""
+        return "" if re.search(r"\.\w{2,4}$", embedded.partition("|")[0]) else embedded.replace("#", " › ")
+
+    return _DIALECT.sub(written, text)
 
 
 _TEMPLATE = re.compile(
@@ -116,9 +225,9 @@ def html_blocks(tag: bs4.Tag) -> Iterator[Block]:
             yield from flush()
             yield from _element_blocks(child)
         elif isinstance(child, bs4.Tag):
-            inline.append(_inline_text(child))
+            inline.append(_space("".join(inline[-1:]), child) + _inline_text(child))
         elif type(child) is bs4.element.NavigableString:
-            inline.append(str(child))
+            inline.append(_space("".join(inline[-1:]), child) + str(child))
     yield from flush()
 
 
@@ -133,7 +242,7 @@ def _element_blocks(tag: bs4.Tag) -> Iterator[Block]:
         for n, block in enumerate(html_blocks(tag)):
             # The item's own first words carry the dash; nested items have theirs already.
             if n == 0 and block.kind == "paragraph":
-                yield Block("item", f"- {block.text}")
+                yield Block("item", f"{tag.get('value') or '-'} {block.text}")
             else:
                 yield block
     else:
@@ -179,7 +288,23 @@ def _inline_text(tag: bs4.Tag) -> str:
     if tag.name == "br":
         return _BREAK
     # Blocks inside a cell or item must not run together.
-    return tag.get_text(" " if tag.find(["p", "div", "li"]) else "")
+    if tag.find(["p", "div", "li"]):
+        return tag.get_text(" ")
+    text = ""
+    for piece in tag.find_all(string=True):
+        if type(piece) is bs4.element.NavigableString:
+            text += _space(text, piece) + piece
+    return text
+
+
+def _space(before: str, piece: bs4.element.PageElement) -> str:
+    """Return the space that only the page's style sets between a number and a word: `<b>312</b>employees`."""
+    inside = {"sub", "sup", "code"} & {
+        tag.name for tag in (piece, piece.previous_sibling, piece.parent) if isinstance(tag, bs4.Tag)
+    }
+    after = piece.get_text() if isinstance(piece, bs4.Tag) else str(piece)
+    apart = re.search(r"\d\0[^\W\d_]{3}|[^\W\d_]{3}\0\d", f"{before[-3:]}\0{after[:3]}")
+    return " " if apart and not inside else ""
 
 
 def _squeeze(text: str) -> str:
