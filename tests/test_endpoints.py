@@ -56,7 +56,7 @@ class TestEmbeddings:
             (Reply({"data": [{"index": 0, "embedding": [1.0]}] * 2}), "2 embeddings came back for 1 texts"),
             (Reply({"data": []}), "0 embeddings came back"),
             (Reply({"data": [{"index": 0, "embedding": [float("nan")]}]}), "NaN or infinite values"),
-            (Reply({"data": [{"index": 0, "embedding": []}]}), "differ in length or are not numbers"),
+            (Reply({"data": [{"index": 0, "embedding": []}]}), "an embedding is empty"),
             (Reply({"data": [{"index": 0, "embedding": ["a"]}]}), "not numbers"),
             (Reply({"data": [{"index": 0, "embedding": "!"}]}), "is not a list of embeddings"),
             (Reply(b"<html>", kind="text/html"), "the reply is not JSON but text/html: a web page"),

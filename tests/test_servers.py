@@ -1,5 +1,7 @@
 """Servers as people have them: what each kind of them refuses, leaves out or says, and what a person gets all the same."""
 
+import gzip
+import itertools
 import json
 import os
 import re
@@ -40,7 +42,7 @@ from tests.wire import Reply, Wire, chat, embeddings, events, serve, vector
 MESSAGES = prompt.messages("q?", candidates("text"))
 
 
-def refused(message: str, status: int = 400, **error: Any) -> Reply:
+def refused(message: Any, status: int = 400, **error: Any) -> Reply:
     return Reply({"error": {"message": message, **error}}, status)
 
 
@@ -72,6 +74,22 @@ def refused(message: str, status: int = 400, **error: Any) -> Reply:
         (400, "input数组最大不得超过64条", "too_many"),
         (413, "batch size 64 > maximum allowed batch size 32", "too_many"),
         (413, "", "too_long"),
+        # Of the length of one text, where the words speak of "input" too.
+        (400, "the input length exceeds the context length", "too_long"),
+        (400, "Range of input length should be [1, 30720]", "too_long"),
+        (400, "maximum context length is 512 tokens. Please reduce the length of the input messages.", "too_long"),
+        (400, "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000", "too_long"),
+        (400, "too many tokens: size limit exceeded by 2043 tokens.", "too_long"),
+        (400, "expected maxLength: 2048, actual: 2904, please reformat your input", "too_long"),
+        (400, "inputs must have less than 512 tokens. Given: 600", "too_long"),
+        (400, "Prompt 超长", "too_long"),
+        # Neither of texts nor of their number.
+        (400, "Budget has been exceeded! Current cost: 0.1, Max budget: 0.05", "quota"),
+        (400, "Too many requests, please wait", "rate"),
+        (400, "max_tokens is too large: 100000", "request"),
+        (429, "Insufficient balance or no resource package. Please recharge.", "quota"),
+        (429, "insufficient_quota, see https://help.aliyun.com/model-studio/error-code#token-limit", "rate"),
+        (403, "openai requires moderation and your input was flagged", "filtered"),
         (400, "The response was filtered due to the prompt triggering Azure OpenAI's content management policy", "filtered"),
         (402, "Insufficient Balance", "quota"),
         (403, "Sorry, your account balance is insufficient", "quota"),
@@ -110,10 +128,16 @@ class TestChat:
             ("temperature", "`temperature` is not supported for this model", None),
             ("stream", "Your organization must be verified to stream this model.", "stream"),
             ("stream_options", "Extra inputs are not permitted: stream_options", None),
+            ("stream_options", "Unknown parameter: 'stream_options.include_usage'.", "stream_options.include_usage"),
+            (
+                "stream_options",
+                [{"type": "extra_forbidden", "loc": ["body", "stream_options", "x"], "msg": "Extra inputs"}],
+                None,
+            ),
         ],
-        ids=["o-series", "gpt-5", "not verified", "stream_options"],
+        ids=["o-series", "gpt-5", "not verified", "stream_options", "a path", "pydantic"],
     )
-    def test_what_is_refused_by_name_is_left_out_from_then_on(self, field: str, message: str, param: str | None) -> None:
+    def test_what_is_refused_by_name_is_left_out_from_then_on(self, field: str, message: Any, param: str | None) -> None:
         def picky(body: Any) -> Reply:
             if field in body:
                 return refused(message, param=param)
@@ -130,17 +154,39 @@ class TestChat:
         # The others are still sent.
         assert {"temperature", "messages"} - {field} <= set(self.wire.sent[-1].body)
 
+    def test_an_error_that_only_repeats_the_request_leaves_nothing_out(self) -> None:
+        echo = "string too long in {'stream': True, 'temperature': 0, 'stream_options': {}}"
+        client = self.client()
+        self.wire.on("/chat/completions", lambda body: refused(echo))
+        with pytest.raises(EndpointError, match="too long"):
+            list(client.answer(MESSAGES, candidates("text")))
+        self.wire.on("/chat/completions", lambda body: chat("So [1]."))
+        list(client.answer(MESSAGES, candidates("text")))
+        assert {"stream", "temperature", "stream_options"} <= set(self.wire.sent[-1].body)
+
     def test_a_server_that_refuses_for_another_reason_is_not_asked_again(self) -> None:
         with pytest.raises(EndpointError, match="bad"):
             self.ask(lambda body: refused("bad"))
         assert len(self.wire.sent) == 1
 
     @pytest.mark.parametrize(
-        "message", ["System role not supported", "Developer instruction is not enabled for models/gemma-3"]
+        ("message", "status"),
+        [
+            ("System role not supported", 400),
+            ("Developer instruction is not enabled for models/gemma-3", 400),
+            ('Error rendering prompt with jinja template: "Only user and assistant roles are supported!"', 400),
+            ("Conversation roles must alternate user/assistant/user/assistant/...", 400),
+            ("Unsupported value: 'messages[0].role' does not support 'system' with this model.", 400),
+            ("Error: Jinja Exception: System role not supported", 500),
+        ],
     )
-    def test_instructions_go_to_the_user_where_there_is_no_system_role(self, message: str) -> None:
+    def test_instructions_go_to_the_user_where_there_is_no_system_role(
+        self, message: str, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("rag_app.endpoints.openai_client.RETRIES", 0)
+
         def gemma(body: Any) -> Reply:
-            return refused(message) if body["messages"][0]["role"] == "system" else chat("So [1].")
+            return refused(message, status) if body["messages"][0]["role"] == "system" else chat("So [1].")
 
         assert self.ask(gemma).answer.text == "So [1]."
         (told,) = self.wire.sent[-1].body["messages"]
@@ -176,8 +222,25 @@ class TestChat:
             (Reply(b'{"error":{"message":"Insufficient credits"}}', kind="text/event-stream"), "Insufficient credits"),
             (Reply({"object": "error", "message": "no such thing", "code": 40301}), "no such thing"),
             (Reply(b"<html>Sign in</html>", kind="text/html"), "text/html instead of a stream"),
+            (chat({"error": "Request failed during generation: CUDA out of memory"}), "CUDA out of memory"),
+            (Reply({"code": 50505, "message": "Model service overloaded"}), "Model service overloaded"),
+            (Reply({"choices": None, "base_resp": {"status_code": 1008, "status_msg": "no balance"}}), "no balance"),
+            (chat({"choices": [{"delta": {"refusal": "I cannot help."}}]}), "declined to answer: I cannot help."),
+            (chat({"choices": [{"delta": {"tool_calls": [{}]}}]}, finish="tool_calls"), "came back: tool_calls"),
         ],
-        ids=["filtered", "thinking", "limit", "an error called a stream", "an error with status 200", "a login page"],
+        ids=[
+            "filtered",
+            "thinking",
+            "limit",
+            "an error called a stream",
+            "an error with status 200",
+            "a login page",
+            "TGI",
+            "SiliconFlow",
+            "MiniMax",
+            "a refusal",
+            "a tool",
+        ],
     )
     def test_an_answer_without_text_says_why(self, reply: Reply, says: str) -> None:
         with pytest.raises(EndpointError, match=says):
@@ -188,6 +251,60 @@ class TestChat:
         whole = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]}
         reply = Reply(json.dumps(whole).encode(), kind="text/event-stream")
         assert self.ask(lambda body: reply).answer.text == "So [1]."
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            Reply(events("So [1]."), kind="application/json"),
+            Reply(b"\xef\xbb\xbf" + events("So [1]."), kind="text/event-stream"),
+            Reply(events("So [1]."), kind="text/event-stream", headers={"content-encoding": "utf-8"}),
+            Reply(json.dumps({"choices": [{"message": {"content": [{"text": "So [1]."}]}}]}).encode(), kind="text/plain"),
+            Reply(events("So [1].").replace(b"data: ", b"").replace(b"[DONE]", b""), kind="application/x-ndjson"),
+            chat("So [1].", {"choices": [{"delta": {}, "message": {"content": "So [1]."}, "finish_reason": "stop"}]}),
+            chat("<thinking>hm [2]</thinking>So [1]."),
+            chat("<thought>hm</thought>", "So [1]."),
+        ],
+        ids=["JSON", "a mark before it", "an encoding that is none", "plain", "lines", "said twice", "thinking", "thought"],
+    )
+    def test_an_answer_in_another_wrapping_is_read(self, reply: Reply) -> None:
+        assert self.ask(lambda body: reply).answer.text == "So [1]."
+
+    def test_an_error_in_a_stream_has_the_kind_of_its_code(self) -> None:
+        long = {"error": {"message": "This model's maximum context length is 200 tokens", "code": 400}}
+        with pytest.raises(EndpointError) as caught:
+            self.ask(lambda body: chat(long))
+        assert caught.value.kind == "too_long"
+        with pytest.raises(EndpointError) as caught:
+            self.ask(lambda body: chat({"error": {"message": "\x1b[31m\n" + "x" * 100_000}}))
+        assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+    def test_an_answer_that_speaks_of_the_end_of_thinking_loses_nothing(self) -> None:
+        said = "Models end it with </think> and then answer [1]."
+        self.wire.on("/chat/completions", lambda body: chat(said))
+        client = self.client()
+        for _ in range(3):
+            answering = client.answer(MESSAGES, candidates("text"))
+            list(answering)
+            assert answering.answer and answering.answer.text == said
+        assert not client.thinks_aloud
+
+    def test_a_model_that_stopped_thinking_aloud_streams_again(self) -> None:
+        client = self.client()
+        for said, aloud in (("hm</think>So [1].", False), ("hm</think>So [1].", True), ("So it is [1].", False)):
+            self.wire.on("/chat/completions", lambda body, said=said: chat(said))
+            list(client.answer(MESSAGES, candidates("text")))
+            assert client.thinks_aloud is aloud
+
+    def test_a_compressed_error_is_not_read(self) -> None:
+        bomb = gzip.compress(b"x" * 10_000_000)
+        with pytest.raises(EndpointError, match="400 Bad Request"):
+            self.ask(lambda body: Reply(bomb, 400, headers={"content-encoding": "gzip"}))
+
+    def test_nobody_waits_for_more_than_half_a_minute(self) -> None:
+        self.wire.on("/chat/completions", lambda body: Reply(b"", 429, headers={"retry-after": "28"}))
+        with pytest.raises(EndpointError, match="retry after 28 s"):
+            list(self.client().answer(MESSAGES, candidates("text")))
+        assert len(self.wire.sent) == 1
 
     def test_a_byte_that_is_no_text_costs_one_character(self) -> None:
         reply = chat("So it is [1].")
@@ -309,6 +426,78 @@ class TestEmbeddings:
         self.wire.on("/embeddings", lambda body: refused(message) if "encoding_format" in body else embeddings(body))
         client = self.client()
         assert client.question("a")[0].shape == client.question("b")[0].shape and len(self.wire.sent) == 3
+
+    @pytest.mark.parametrize("empty", [None, [], "", "left out"])
+    def test_a_text_without_numbers_is_found_among_the_others(self, empty: Any) -> None:
+        def some(body: Any) -> Reply:
+            reply = json.loads(embeddings(body).content)
+            for row in list(reply["data"]):
+                if body["input"][row["index"]] == "bad":
+                    reply["data"].remove(row) if empty == "left out" else row.update(embedding=empty)
+            return Reply(reply)
+
+        self.wire.on("/embeddings", some)
+        (batch,) = self.client().passages(["a", "bad", "c", "d"])
+        assert list(batch.refused) == [1] and batch.vectors[[0, 2, 3]].any(axis=1).all()
+
+    def test_vectors_of_several_lengths_are_one_error(self) -> None:
+        lengths = itertools.count(3)
+        self.wire.on(
+            "/embeddings",
+            lambda body: (
+                refused("batch size is invalid, it should not be larger than 1")
+                if len(body["input"]) > 1
+                else Reply({"data": [{"index": None, "embedding": [1.0] * next(lengths)}]})
+            ),
+        )
+        with pytest.raises(EndpointError, match="differ in length"):
+            list(self.client(2).passages(["a", "b"]))
+
+    def test_a_page_of_a_proxy_that_says_too_large_is_halved(self) -> None:
+        page = Reply(b"<html><h1>413 Request Entity Too Large</h1></html>", 413, kind="text/html")
+        self.wire.on("/embeddings", lambda body: page if len(body["input"]) > 2 else embeddings(body))
+        assert sum(len(batch.vectors) for batch in self.client().passages(["a"] * 8)) == 8
+
+    def test_a_refusal_without_end_ends_and_is_not_asked_without_pause(self) -> None:
+        self.wire.on("/embeddings", lambda body: Reply(b"", 429, headers={"retry-after": "0"}))
+        client, now = self.client(), [0.0]
+        client.connection.pace.clock = lambda: now[0]
+        client.connection.sleep = lambda seconds: now.__setitem__(0, now[0] + seconds)
+        with pytest.raises(EndpointError, match="429"):
+            list(client.passages(["a"], lambda seconds, reason: None))
+        assert len(self.wire.sent) < 60
+
+    def test_a_limit_of_a_day_ends_at_once_for_all_who_wait(self) -> None:
+        self.wire.on("/embeddings", lambda body: Reply(b"", 429, headers={"retry-after": "3600"}))
+        client, slept = self.client(1), []
+        client.connection.sleep = slept.append
+        with pytest.raises(EndpointError, match="retry after 3600 s"):
+            list(client.passages(["a", "b", "c"], lambda seconds, reason: None))
+        assert not slept
+
+    def test_a_key_is_masked_before_a_message_is_cut(self) -> None:
+        self.wire.on("/embeddings", lambda body: Reply(b"x" * 75 + b" sk-secret", kind="text/plain"))
+        with pytest.raises(EndpointError) as caught:
+            self.client().question("a")
+        assert "sk-s" not in str(caught.value)
+        at = replace(endpoint(self.wire, "EMBEDDING"), url=f"{self.wire.url}?api_key=hunter2hunter2")
+        self.wire.on("hunter2hunter2", lambda body: refused("no POST:/v1/embeddings?api_key=hunter2hunter2"))
+        with pytest.raises(EndpointError) as caught:
+            self.keep(Embeddings(at, "", "", 1, 1)).question("a")
+        assert "hunter2" not in str(caught.value)
+
+    @pytest.mark.parametrize("location", ["http://[bad/", "http://a b"])
+    def test_a_redirect_to_nowhere_is_named(self, location: str) -> None:
+        self.wire.on("/embeddings", lambda body: Reply(b"", 307, headers={"location": location}))
+        with pytest.raises(EndpointError) as caught:
+            self.client().question("a")
+        assert caught.value.kind in ("redirect", "reply", "unreachable")
+
+    def test_what_is_compressed_twice_is_not_read(self) -> None:
+        bomb = gzip.compress(gzip.compress(b"x" * 1_000_000))
+        self.wire.on("/embeddings", lambda body: Reply(bomb, headers={"content-encoding": "gzip, gzip"}))
+        with pytest.raises(EndpointError, match="came compressed"):
+            self.client().question("a")
 
     def test_requests_that_are_refused_at_once_are_all_sent_again(self, keep: Any) -> None:
         together = threading.Barrier(4)
@@ -510,6 +699,17 @@ class TestLearned:
         assert not limit.refused(16) and limit.value == 16
         now[0] += FORGET_AFTER + 1
         assert limit.value == 32 and not limit.learned
+
+    def test_a_server_that_takes_less_than_before_is_learned_again(self) -> None:
+        limit = Limit(32)
+        limit.worked(30)
+        assert not limit.refused(30)
+        assert limit.refused(30) and limit.value == 15
+        now = [0.0]
+        limit = Limit(32, clock=lambda: now[0])
+        limit.worked(30)
+        now[0] += FORGET_AFTER + 1
+        assert limit.refused(30) and limit.value == 15
 
     def test_one_item_is_never_too_many(self) -> None:
         assert not Limit(4).refused(1)

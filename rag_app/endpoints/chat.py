@@ -9,7 +9,7 @@ from typing import Any
 from rag_app import words
 from rag_app.endpoints import openai_client
 from rag_app.endpoints.endpoint import Endpoint
-from rag_app.endpoints.failures import EndpointError, error_message
+from rag_app.endpoints.failures import EndpointError, message_in
 from rag_app.endpoints.http import merged
 from rag_app.endpoints.learned import OptionalFields
 from rag_app.endpoints.markers import Markers
@@ -19,20 +19,39 @@ from rag_app.words import msg
 
 # What servers write where an answer ends as it should, at the token limit, or at a filter; anything else is cut short.
 _FINISH: dict[str, Finish] = {
-    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "completed"), "stop"),
-    **dict.fromkeys(("length", "max_tokens", "model_length", "max_output_tokens"), "length"),
-    **dict.fromkeys(("content_filter", "sensitive", "safety", "recitation", "prohibited_content", "blocklist"), "filtered"),
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"),
+    **dict.fromkeys(
+        ("length", "max_tokens", "model_length", "max_output_tokens", "model_context_window_exceeded"),
+        "length",
+    ),
+    **dict.fromkeys(
+        (
+            "content_filter",
+            "content_filtered",
+            "sensitive",
+            "safety",
+            "recitation",
+            "prohibited_content",
+            "blocklist",
+            "spii",
+            "guardrail_intervened",
+            "refusal",
+        ),
+        "filtered",
+    ),
 }
 # A model's thoughts are held back from the second time on that their end came without a beginning.
 _SAMPLES = 2
 _FIELDS = {"stream": True, "stream_options": {"include_usage": True}, "temperature": 0}
 # The system message, among the fields that a server may refuse.
 SYSTEM = "system"
-# vLLM with Gemma's template; Gemini with a Gemma.
+# vLLM with Gemma's template; Gemini with a Gemma; templates of Mistral; o1.
 _NO_SYSTEM = re.compile(
-    r"system (role|message|prompt)s?\b.{0,40}not (be )?(supported|allowed|enabled)|developer instruction is not enabled", re.I
+    r"system (role|message|prompt)s?\b.{0,40}not (be )?(supported|allowed|enabled)|developer instruction is not enabled|"
+    r"only user and assistant roles|roles must alternate|does not support 'system'",
+    re.I,
 )
-_THINKING = re.compile(r"\A<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
+_THINKING = re.compile(r"\A<(think(?:ing)?|thought)>.*?(?:</\1>\s*|\Z)", re.DOTALL)
 
 
 class Answering:
@@ -54,6 +73,8 @@ class Answering:
         # Passages in the messages that were answered, and whether the last of them was cut.
         self.sent = 0
         self.shortened = False
+        # What the server called the end.
+        self.ended = ""
         # Whether there were thoughts before the answer.
         self.thought = False
 
@@ -132,6 +153,9 @@ class Chat:
             shown.append(piece)
             yield piece
         text = "".join(shown).strip()
+        if self.thinks_aloud and not thinking_end("".join(received)):
+            # Those before only spoke of the mark.
+            self._thoughts = 0
         if thinking_end(text):
             self._thoughts += 1
             answering.retracted = True
@@ -163,7 +187,10 @@ class Chat:
                 msg("an empty answer came back: {why}", why=spent),
                 msg("raise the limit in RAG_CHAT_PARAMETERS, or use a model that thinks less"),
             )
-        return self.endpoint.error("reply", msg("an empty answer came back"), msg("try again, or use another RAG_CHAT_MODEL"))
+        empty = msg("an empty answer came back")
+        if answering.ended and answering.finish != "stop":
+            empty = msg("an empty answer came back: {why}", why=answering.ended)
+        return self.endpoint.error("reply", empty, msg("try again, or use another RAG_CHAT_MODEL"))
 
     def _fitting(
         self, answering: Answering, messages: Sequence[Message], shorter: Iterable[Shorter], markers: Markers
@@ -182,6 +209,7 @@ class Chat:
 
     def _received(self, answering: Answering, messages: Sequence[Message]) -> Iterator[str]:
         """Yield the reply to messages, asked again without what the server refuses by name."""
+        before = self.optional.left_out
         while True:
             fields = self.optional.fields(_FIELDS)
             if "stream" not in fields:
@@ -192,11 +220,14 @@ class Chat:
                 return
             except EndpointError as error:
                 if not (self.optional.refused(error, fields) or self._refuses_system(error, told)):
+                    if error.status in (400, 422):
+                        self.optional.undo(before)
                     raise
 
     def _refuses_system(self, error: EndpointError, told: Sequence[Message]) -> bool:
         sent = any(message["role"] == "system" for message in told)
-        if error.status not in (400, 422) or not sent or not _NO_SYSTEM.search(error.reason):
+        # llama.cpp and SGLang answer 500 where a template fails.
+        if error.status not in (400, 422, 500) or not sent or not _NO_SYSTEM.search(error.reason):
             return False
         self.optional.left_out |= {SYSTEM}
         return True
@@ -213,25 +244,22 @@ class Chat:
                 kind = events.response.headers.get("content-type", "")
                 if "html" in kind:
                     raise endpoint.error("url", msg("replied with {kind} instead of a stream", kind=kind))
-                if events.response.headers.get("content-encoding", "identity") != "identity":
-                    # Some megabytes may be gigabytes.
+                if openai_client.COMPRESSED in events.response.headers:
                     raise endpoint.error(
                         "reply",
                         msg("the reply came compressed, which was not asked for"),
                         msg("switch compression off at the endpoint or its proxy"),
                     )
-                if "application/json" in kind:
-                    # A server that does not stream answers all at once.
-                    yield from self._read(json.loads(events.response.read()), answering)
                 empty = True
                 for event in events:
                     empty = False
                     for piece in self._read(event, answering):
                         started = started or bool(piece)
                         yield piece
-                if empty and (whole := openai_client.beginning(events).strip()).startswith(b"{"):
-                    # An error, or a whole answer, that is only called a stream.
-                    yield from self._read(json.loads(whole), answering)
+                if empty and (whole := openai_client.beginning(events).strip(b" \t\r\n\xef\xbb\xbf")).startswith(b"{"):
+                    # A server that does not stream, or an error that is only called a stream; or an event a line.
+                    for event in json_values(whole):
+                        yield from self._read(event, answering)
         except EndpointError as error:
             # What has come of an answer stays, and is told to be cut short.
             if not started or error.kind not in ("unreachable", "timeout"):
@@ -243,20 +271,27 @@ class Chat:
         if not isinstance(event, dict):
             return
         if (error := event.get("error")) or event.get("object") == "error":
-            reason = error_message(json.dumps(error or event).encode())
-            raise self.endpoint.error("server", reason or msg("an error without a message"))
+            raise self.endpoint.said_error(error or event)
         if isinstance(usage := event.get("usage"), dict):
             answering.tokens = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
         choices = event.get("choices")
+        base = event.get("base_resp")
+        # MiniMax, SiliconFlow and DashScope say so with status 200.
+        said = base.get("status_msg") if isinstance(base, dict) else message_in(event)
+        if said and not choices and not usage:
+            raise self.endpoint.said_error(event if base is None else said)
         # Some servers send a last event with usage and no choices.
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
             if finish := choice.get("finish_reason"):
+                answering.ended = str(finish)[:40]
                 answering.finish = _FINISH.get(str(finish).lower(), "cut_short")
-            said = choice.get("delta") or choice.get("message")
+            said = choice["delta"] if "delta" in choice else choice.get("message")
             if not isinstance(said, dict):
                 continue
+            if refusal := said.get("refusal"):
+                raise self.endpoint.error("filtered", msg("the model declined to answer: {said}", said=_one_line(refusal)))
             thought, content = said.get("reasoning_content") or said.get("reasoning"), _text(said.get("content"))
             answering.thought = answering.thought or bool(thought)
             if thought or content:
@@ -266,7 +301,8 @@ class Chat:
 def _text(content: Any) -> str:
     """Return the text of a message's content: text, or a list of parts."""
     if isinstance(content, list):
-        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict) and part.get("type") == "text")
+        parts = [part for part in content if isinstance(part, dict) and part.get("type") not in ("thinking", "reasoning")]
+        return "".join(_text(part.get("text")) for part in parts)
     return content if isinstance(content, str) else ""
 
 
@@ -284,7 +320,8 @@ def thinking_end(text: str) -> int:
     for match in re.finditer(r"</think>", text):
         before = text[: match.start()]
         in_code = before.count("```") % 2 or before.rpartition("\n")[2].count("`") % 2
-        if not in_code:
+        in_prose = before[-1:] == " " == text[match.end() : match.end() + 1]
+        if not in_code and not in_prose:
             return match.end()
     return 0
 
@@ -313,6 +350,25 @@ def _kept(pieces: Iterable[str], store: list[str]) -> Iterator[str]:
         yield piece
 
 
+def json_values(text: bytes) -> Iterator[Any]:
+    """Yield the value that a text is, or that each of its lines is. ValueError if it is neither."""
+    try:
+        yield json.loads(text.decode("utf-8", "replace"))
+    except ValueError:
+        values = [json.loads(line) for line in text.splitlines() if line.strip()]
+        if len(values) < 2:
+            raise
+        yield from values
+
+
+def _one_line(text: Any) -> str:
+    return " ".join(str(text).split())[:300]
+
+
+def _may_be_thinking(text: str) -> bool:
+    return any(tag.startswith(text[: len(tag)]) for tag in ("<think>", "<thinking>", "<thought>"))
+
+
 def without_thinking(pieces: Iterable[str], hold: bool = False) -> Iterator[str]:
     """Yield the text without <think>…</think> at its start; what a model thinks is not its answer.
 
@@ -326,11 +382,11 @@ def without_thinking(pieces: Iterable[str], hold: bool = False) -> Iterator[str]
             continue
         held += piece
         text = held.lstrip()
-        if "</think>" not in text and (hold or "<think>".startswith(text[:7])):
+        if not re.search(r"</(think(ing)?|thought)>", text) and (hold or _may_be_thinking(text)):
             yield ""
             continue
         started = True
-        if rest := text.partition("</think>")[2].lstrip() if hold else _THINKING.sub("", text, count=1):
+        if rest := text.partition("</think>")[2].lstrip() if hold and "</think>" in text else _THINKING.sub("", text, count=1):
             yield rest
     if not started and held and (rest := _THINKING.sub("", held.lstrip(), count=1)):
         yield rest

@@ -23,7 +23,7 @@ from rag_app.words import msg
 # Kinds of failure that are of a text, not of the server.
 OF_THE_TEXT: tuple[failures.Kind, ...] = ("too_long", "text", "filtered")
 # Kinds that may be of a text, where the server takes others.
-MAY_BE_OF_IT: tuple[failures.Kind, ...] = ("request", "too_many", "server")
+MAY_BE_OF_IT: tuple[failures.Kind, ...] = ("request", "too_many", "server", "reply")
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 
@@ -58,6 +58,7 @@ class Embeddings:
         self.connection = Connection(endpoint, endpoint.call("embeddings") if self.dialect is OPENAI else endpoint.url)
         self.input_types = input_types
         self.n_requests = 0
+        self._embedded = False
         self._counting = threading.Lock()
 
     def close(self) -> None:
@@ -117,10 +118,10 @@ class Embeddings:
         found: dict[int, Vectors] = {}
         refused: dict[int, EndpointError] = {}
         self._halved(texts, range(len(texts)), found, refused, on_wait)
-        if not found and not self.n_requests and (len(texts) > 1 or refused[0].kind in MAY_BE_OF_IT):
+        if not found and not self._embedded and (len(texts) > 1 or refused[0].kind in MAY_BE_OF_IT):
             raise refused[0]
         empty = np.zeros(len(next(iter(found.values()))) if found else 0, dtype=np.float32)
-        vectors = np.array([found.get(i, empty) for i in range(len(texts))])
+        vectors = self._of_one_length([found.get(i, empty) for i in range(len(texts))])
         return Embedded(vectors, {i: error.message for i, error in sorted(refused.items())})
 
     def _halved(
@@ -153,7 +154,7 @@ class Embeddings:
         """Return the vectors of a batch; a batch that the server finds too large is halved, and later ones are too."""
         if len(texts) > (most := self.limit.value):
             first, second = (self._request(part, on_wait, kind) for part in (texts[:most], texts[most:]))
-            return np.concatenate((first[0], second[0])), _sum(first[1], second[1])
+            return self._of_one_length([*first[0], *second[0]]), _sum(first[1], second[1])
         deadline = time.monotonic() + self.endpoint.timeout * (RETRIES + 1)
         body = self.optional.fields(self.dialect.build(self.endpoint.model, texts, kind))
         if self.input_types:
@@ -169,23 +170,32 @@ class Embeddings:
             self.n_requests += 1
         return self._parse(reply, len(texts))
 
+    def _of_one_length(self, vectors: Sequence[Any]) -> Vectors:
+        try:
+            return np.array(vectors, dtype=np.float32)
+        except (ValueError, TypeError, OverflowError):
+            raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers")) from None
+
     def _parse(self, reply: Any, n: int) -> tuple[Vectors, int | None]:
         try:
             rows = rows_in(reply)
-        except (ValueError, LookupError, TypeError, AttributeError):
-            found = (message_in(reply) or str(reply))[:80]
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+            found = self.endpoint.masked(message_in(reply) or str(reply))[:80]
             raise self.endpoint.error("reply", msg("the reply is not a list of embeddings: {found}", found=found)) from None
+        # Some servers leave out the numbers of one text and give the others theirs.
+        missing: failures.Kind = "text" if self._embedded else "reply"
         if [index for index, _ in rows] != list(range(n)):
             reason = msg("{found} embeddings came back for {n} texts, or their indices do not match", found=len(rows), n=n)
-            raise self.endpoint.error("reply", reason)
-        try:
-            array = np.array([numbers for _, numbers in rows], dtype=np.float32)
-        except (ValueError, TypeError, OverflowError):
-            raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers")) from None
+            raise self.endpoint.error(missing, reason)
+        sound = [numbers is not None and not (hasattr(numbers, "__len__") and len(numbers) == 0) for _, numbers in rows]
+        if not all(sound):
+            raise self.endpoint.error(missing, msg("an embedding is empty"))
+        array = self._of_one_length([numbers for _, numbers in rows])
         if array.ndim != 2 or array.shape[1] == 0:
             raise self.endpoint.error("reply", msg("the embeddings differ in length or are not numbers"))
         if not np.isfinite(array).all():
             raise self.endpoint.error("text", msg("the embeddings contain NaN or infinite values"))
+        self._embedded = True
         return array, tokens_in(reply)
 
 

@@ -84,7 +84,8 @@ def rows_in(reply: Any) -> list[tuple[Any, Any]]:
 def _row(place: int, row: Any) -> tuple[Any, Any]:
     if not isinstance(row, dict):
         return place, _numbers(row)
-    index = row.get("index", row.get("text_index", place))
+    index = row.get("index", row.get("text_index"))
+    index = place if index is None else int(index)
     return index, _numbers(row["values"] if "values" in row else row["embedding"])
 
 

@@ -1,10 +1,11 @@
 """An HTTP endpoint of one stage: where it is and what it is called."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import orjson
 from pydantic import SecretStr
@@ -17,6 +18,8 @@ from rag_app.words import NOTHING, Message, joined, msg
 Stage = Literal["EMBEDDING", "RERANK", "CHAT"]
 # Secrets that are shorter would mask common words.
 MASKED = 6
+# Bytes of an error that are looked at.
+MOST_SAID = 100_000
 # As providers write them; names of models, such as jina-reranker-v2, are none.
 LIKE_A_KEY = re.compile(
     r"\b(?:sk|pk|xai|pa)-[A-Za-z0-9_-]{12,}|\b(?:sk|pk|ghp|hf|gsk|jina)_[A-Za-z0-9_]{12,}|\bAIza[A-Za-z0-9_-]{20,}"
@@ -82,13 +85,16 @@ class Endpoint:
     def error(self, kind: Kind, reason: Message, remedy: Message = NOTHING) -> EndpointError:
         """Return the one error for this endpoint: who, what, what to do next."""
         # Some servers repeat the key that they refuse.
-        if (masked := self._masked(reason)) != reason:
+        if (masked := self.masked(reason)) != reason:
             reason = Message(masked)
         return EndpointError(joined(": ", (self.name, reason)), remedy or self.remedy(kind), kind, reason)
 
-    def _masked(self, text: str) -> str:
+    def masked(self, text: str) -> str:
         """Return a text without the secrets of this endpoint and whatever else looks like a key."""
-        for secret in (self.key, *self.headers.values()):
+        parts = urlsplit(self.url)
+        asked = [value for name, value in parse_qsl(parts.query) if re.search(r"key|token|secret|sig|pass|code", name, re.I)]
+        in_url = [SecretStr(value) for value in (parts.password or "", *asked)]
+        for secret in (self.key, *self.headers.values(), *in_url):
             if len(value := secret.get_secret_value()) >= MASKED:
                 text = text.replace(value, "…")
         return LIKE_A_KEY.sub("…", text)
@@ -98,7 +104,7 @@ class Endpoint:
     ) -> EndpointError:
         """Return the error for an HTTP status that is not a success."""
         # Masked before the message is cut, which may cut a key.
-        said = error_message(self._masked(body.decode("utf-8", "replace")).encode())
+        said = error_message(self.masked(body[:MOST_SAID].decode("utf-8", "replace")).encode())
         kind = status_kind(status, body)
         # In words: a 404 that quotes "Not Found" of a server says little.
         missing = kind == "url" and status == 404
@@ -109,6 +115,19 @@ class Endpoint:
             reason = msg("{reason} (retry after {seconds} s)", reason=reason, seconds=retry_after)
         error = self.error(kind, reason)
         error.status, error.body = status, body[:4000]
+        return error
+
+    def said_error(self, said: Any) -> EndpointError:
+        """Return the error for one that a server sends as its answer, with status 200: of its code, where that is a status."""
+        body = json.dumps(said, default=str).encode()
+        code = said.get("code") if isinstance(said, dict) else None
+        known = isinstance(code, int | str) and re.fullmatch(r"[45]\d\d", str(code))
+        error = self.error(
+            status_kind(int(str(code)), body) if known else "server",
+            error_message(self.masked(body[:MOST_SAID].decode("utf-8", "replace")).encode())
+            or msg("an error without a message"),
+        )
+        error.status, error.body = int(str(code)) if known else 0, body[:4000]
         return error
 
     def transport_error(self, error: Exception, timed_out: bool) -> EndpointError:
@@ -155,7 +174,10 @@ class Endpoint:
 
 def address(url: str) -> str:
     """Return a URL as it may be shown: without user, password or query. What is none stays as it is."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) if parts.netloc else url
 
 

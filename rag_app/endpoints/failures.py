@@ -17,7 +17,9 @@ _PASSING = {408, 425, 429, *range(500, 600)}
 # What certain servers say with such a status although it does not pass. An entry is exact, and names its server.
 _EXACT: list[tuple[set[int], str, Kind]] = [
     # OpenAI and Moonshot, by the error's type; Zhipu, error 1113.
-    ({429}, r"insufficient_quota|exceeded_current_quota_error|余额不足", "quota"),
+    # DashScope says the first of a limit per minute too, with a link to its page on limits.
+    ({429}, r"^(?!.*(alibabacloud|aliyun)\.com).*insufficient_quota|exceeded_current_quota_error|余额不足|已欠费", "quota"),
+    ({429}, r"insufficient balance or no resource package", "quota"),
     # llama.cpp, where one input is longer than its --ubatch-size.
     ({500}, r"is too large to process\. increase the physical batch size", "too_long"),
     # Ollama, where the model gives NaN for one text.
@@ -32,9 +34,22 @@ _SPEAKS_OF: list[tuple[Kind, str]] = [
     ("too_long", r"is too large to process\. increase the physical batch size"),
     # Gemini; LiteLLM, to a key that is not its master key where it has no database.
     ("auth", r"api.?key not valid|api_key_invalid|no connected db"),
+    # LiteLLM; AWS; several.
+    ("quota", r"budget has been exceeded|budget_exceeded|freetieronly|free quota"),
+    ("rate", r"rate exceeded|too many requests"),
+    ("request", r"max(_completion|_output)?_tokens is too large"),
     ("quota", r"insufficient.?(user.?)?(quota|balance|credit|funds)|\bbalance\b|arrear|billing|欠费|余额不足|额度"),
     ("model", r"model_not_found|model_not_exist|模型不存在"),
-    ("filtered", r"content.?filter|content management policy|data.?inspection.?failed|inappropriate content|敏感|违规"),
+    (
+        "filtered",
+        r"content.?filter|content management policy|data.?inspection.?failed|inappropriate content|input was flagged|敏感|违规",
+    ),
+    # Ollama, vLLM, OpenAI, DashScope, Bedrock, TEI, TGI, Zhipu: of one text, where what is below speaks of their number.
+    (
+        "too_long",
+        r"(input|context|prompt) length|too many tokens(?! overall)|length of the input messages|maxlength: \d+|"
+        r"inputs?\W.{0,20}less than \d+ tokens|tokens\W.{0,40}must be <=|超长",
+    ),
     (
         "too_many",
         r"batch.?size|(array|input|inputs|list|contents)\W.{0,40}(length|size|items|elements)|"
@@ -85,7 +100,8 @@ def status_kind(status: int, body: bytes) -> Kind:
     if status == 402:
         return "quota"
     if is_html(body):
-        return "auth" if status == 403 else "url"
+        # A proxy, nginx for one, to which the request is too big.
+        return "auth" if status == 403 else "too_many" if status == 413 else "url"
     spoken: Kind | None = next((kind for kind, pattern in _SPEAKS_OF if re.search(pattern, text)), None)
     if status == 403:
         return spoken if spoken in ("quota", "filtered") else "auth"

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ from rag_app.endpoints.limits import CONNECT_TIMEOUT, MAX_PATIENCE, MAX_REPLY, M
 from rag_app.words import msg
 
 # What may pass by itself; everything else is told at once.
+_HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 PASSING: tuple[Kind, ...] = ("unreachable", "timeout", "rate", "server")
 REDIRECTS = 5
 OnWait = Callable[[float, str], None]
@@ -33,7 +35,7 @@ class Connection:
         self.endpoint = endpoint
         self.url = url
         self.sleep = sleep
-        self.http = httpx.Client(headers={"Content-Type": "application/json", **endpoint.credentials}, **network.options(url))
+        self.http = httpx.Client(headers={**_HEADERS, **endpoint.credentials}, **network.options(url))
         self.pace = Pace()
 
     def post(
@@ -56,10 +58,12 @@ class Connection:
                 "request", msg("the request cannot be written as JSON ({reason})", reason=error)
             ) from None
         patience = MAX_PATIENCE if on_wait else 0.0
-        attempt, refused = 0, False
+        attempt, refused, waited = 0, False, 0.0
         while True:
             sent = self.pace.start(len(content)) if on_wait else 0.0
             if on_wait and (pause := sent - time.monotonic()) > 0:
+                if pause > MAX_PATIENCE:
+                    raise self.endpoint.error("rate", msg("its rate limit allows the next request in {n:.0f} s", n=pause))
                 if pause > TELL_WAIT and not refused:
                     on_wait(pause, msg("to stay below its rate limit"))
                 self.sleep(pause)
@@ -92,7 +96,8 @@ class Connection:
                 continue
             wait = random.uniform(0, 2.0**attempt) if retry_after is None else retry_after
             # Somebody is waiting: what would take longer than that is told at once.
-            if attempt == RETRIES or failure.kind not in PASSING or wait > min(MAX_WAIT, deadline - time.monotonic()):
+            waited += wait
+            if attempt == RETRIES or failure.kind not in PASSING or waited > MAX_WAIT or wait > deadline - time.monotonic():
                 raise failure
             attempt += 1
             self.sleep(wait)
@@ -108,6 +113,9 @@ class Connection:
         url = self.url
         for _ in range(REDIRECTS):
             with self.http.stream("POST", url, content=content, timeout=timeout) as response:
+                if "," in response.headers.get("content-encoding", ""):
+                    # Compressed twice, some bytes may be gigabytes.
+                    raise self.endpoint.error("reply", msg("the reply came compressed, which was not asked for"))
                 received = bytearray()
                 for piece in response.iter_bytes():
                     received += piece
@@ -132,7 +140,7 @@ class Connection:
             reason = msg(
                 "the reply is not JSON but {kind}: {message}",
                 kind=kind or msg("no content type"),
-                message=error_message(body, 80),
+                message=error_message(self.endpoint.masked(body.decode("utf-8", "replace")).encode(), 80),
             )
         raise self.endpoint.error("url" if "html" in kind else "reply", reason)
 
@@ -141,7 +149,10 @@ def stays(status: int, url: str, location: str | None) -> bool:
     """Whether a reply sends the same request on to the same server."""
     if status not in (307, 308) or not location:
         return False
-    there, here = urlsplit(urljoin(url, location)), urlsplit(url)
+    try:
+        there, here = urlsplit(urljoin(url, location)), urlsplit(url)
+    except ValueError:
+        return False
     return (there.scheme, there.netloc) == (here.scheme, here.netloc)
 
 
@@ -159,14 +170,9 @@ def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
 
 def seconds_asked(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that a server asks to wait, from `retry-after-ms` or `retry-after` (seconds or a date)."""
-    try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
-        if after := headers.get("retry-after"):
-            return max(0.0, float(after))
-    except ValueError:
-        try:
-            return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - datetime.now(UTC)).total_seconds())
-        except (KeyError, ValueError, TypeError):
-            return None
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        if re.fullmatch(r"-?\d{1,12}(\.\d+)?", after := headers.get(name, "").strip()):
+            return max(0.0, float(after) / unit)
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, (parsedate_to_datetime(headers.get("retry-after", "")) - datetime.now(UTC)).total_seconds())
     return None

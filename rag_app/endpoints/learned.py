@@ -5,11 +5,11 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from rag_app.endpoints.failures import EndpointError, error_message
-from rag_app.endpoints.limits import BYTES_A_TOKEN, FORGET_AFTER, RATE_WAIT, RATE_WINDOW
+from rag_app.endpoints.limits import BYTES_A_TOKEN, FORGET_AFTER, MAX_PATIENCE, RATE_WAIT, RATE_WINDOW, SAMPLES
 
 
 class Limit:
@@ -22,8 +22,8 @@ class Limit:
         self.most = most
         self.clock = clock
         self._value = most
-        self._worked = 0
-        self._learned_at = 0.0
+        self._worked = self._in_a_row = 0
+        self._learned_at = self._worked_at = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -41,11 +41,18 @@ class Limit:
     def worked(self, n: int) -> None:
         """Note that n items were taken."""
         with self._lock:
-            self._worked = max(self._worked, n)
+            if n >= self._worked or self.clock() - self._worked_at > FORGET_AFTER:
+                self._worked, self._worked_at = n, self.clock()
 
     def refused(self, n: int) -> bool:
-        """Note that n items were too many; whether fewer may do."""
+        """Note that n items were too many; whether fewer may do.
+
+        Several refusals in a row of what once worked say that the server is another one now.
+        """
         with self._lock:
+            self._in_a_row = self._in_a_row + 1 if n <= self._worked else 0
+            if self._in_a_row >= SAMPLES or self.clock() - self._worked_at > FORGET_AFTER:
+                self._worked, self._in_a_row = 0, 0
             half = max((n + 1) // 2, self._worked)
             if n <= 1 or half >= n:
                 return False
@@ -105,16 +112,20 @@ class Pace:
     def refused(self, sent: float, retry_after: float | None) -> float:
         """Note that a request, sent at that time, was refused; return the seconds for which the server is left alone.
 
-        Without a word of how long, soon at first: some limits are of a second, most of a minute.
+        Without a word of how long, soon at first: some limits are of a second, most of a minute. What is asked beyond
+        MAX_PATIENCE is returned, and nobody waits for it.
         """
         with self._lock:
             now = self.clock()
+            if retry_after is not None and retry_after > MAX_PATIENCE:
+                return retry_after
             if not self._refusals:
                 self._last_minute(now)
                 self._refused_at = now
             # One that was sent before the last refusal was known is not another one.
-            if not self._refusals or sent >= self._refused_until or retry_after is not None:
-                wait = min(RATE_WAIT, 2.0**self._refusals) if retry_after is None else retry_after
+            if not self._refusals or sent >= self._refused_until or retry_after:
+                # "0" says nothing to a server that is asked again at once, and refuses again.
+                wait = retry_after or min(RATE_WAIT, 2.0**self._refusals)
                 self._refusals += 1
                 self._refused_until = max(self._refused_until, now + wait)
             self._next = max(self._next, self._refused_until)
@@ -166,7 +177,7 @@ class OptionalFields:
         return {name: value for name, value in body.items() if name not in self.left_out}
 
     def refused(self, error: EndpointError, sent: Container[str]) -> bool:
-        """Note the fields that an error names; whether there is one among those that this request sent.
+        """Leave out the fields that an error names; whether there is one among those that this request sent.
 
         Another request may have been refused for it meanwhile: this one is to be sent again all the same.
         """
@@ -176,6 +187,22 @@ class OptionalFields:
         found = {name for name in self.names if name in sent and named(name, said, error.body)}
         self.left_out |= found
         return bool(found)
+
+    def undo(self, before: frozenset[str]) -> None:
+        """Send again what a request left out in vain: the error spoke of the fields, and was not about them."""
+        self.left_out &= before
+
+
+def _places(value: Any) -> Iterator[str]:
+    """Yield the fields that a validation error names, `{"loc": ["body", "stream_options", "include_usage"]}` (pydantic's)."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _places(one)
+    elif isinstance(value, dict):
+        if isinstance(place := value.get("loc"), list):
+            yield from (str(name) for name in place)
+        for name in ("error", "message", "detail", "errors"):
+            yield from _places(value.get(name))
 
 
 def named(field: str, said: str, body: bytes) -> bool:
@@ -187,5 +214,7 @@ def named(field: str, said: str, body: bytes) -> bool:
     error = decoded.get("error", decoded) if isinstance(decoded, dict) else None
     param = error.get("param") if isinstance(error, dict) else None
     if isinstance(param, str) and param not in ("", "None"):
-        return param == field
+        return re.split(r"[.\[]", param)[0] == field
+    if places := list(_places(decoded)):
+        return field in places
     return re.search(rf"(?<![\w.-]){field}(?![\w-])", said) is not None

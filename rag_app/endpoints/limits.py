@@ -12,6 +12,8 @@ RATE_WAIT = 12.0
 RATE_WINDOW = 60.0
 # Bytes of a request that are a token at least, in any language.
 BYTES_A_TOKEN = 3
+# So often in a row, and what was a guess is taken for true.
+SAMPLES = 2
 # Seconds of waiting that are told.
 TELL_WAIT = 2.0
 # Seconds to connect; `timeout` in the settings is for the answer.

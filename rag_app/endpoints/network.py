@@ -5,6 +5,7 @@ One answer for every client of an endpoint, whatever library makes the connectio
 
 import ipaddress
 import os
+import re
 import ssl
 import urllib.request
 from contextlib import suppress
@@ -73,9 +74,13 @@ def proxy(url: str) -> str | None:
 
 
 def _is_loopback(host: str) -> bool:
+    host = host.rstrip(".")
     with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
+        # What vLLM prints as its address, 0.0.0.0, is this machine too.
+        at = ipaddress.ip_address(host)
+        at = (at.ipv4_mapped if isinstance(at, ipaddress.IPv6Address) else None) or at
+        return at.is_loopback or at.is_unspecified
+    return host == "localhost" or host.endswith(".localhost") or re.fullmatch(r"127(\.\d+){1,2}", host) is not None
 
 
 def _in_no_proxy(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 import codecs
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import orjson
 
 from rag_app.endpoints import network
 from rag_app.endpoints.endpoint import Endpoint
-from rag_app.endpoints.failures import EndpointError
+from rag_app.endpoints.failures import EndpointError, message_in
 from rag_app.endpoints.http import seconds_asked, stays
 from rag_app.endpoints.limits import ANSWER_TIMES, CONNECT_TIMEOUT, MAX_ANSWER, MAX_WAIT, RETRIES
 from rag_app.words import Message, msg
@@ -27,6 +28,8 @@ _JSON: Any = {
     | {f"X-Stainless-{name}": openai.Omit() for name in _TOLD}
 }
 
+# Stands in the head of a reply that came compressed, which was not asked for.
+COMPRESSED = "x-compressed"
 READS_OUT = "reads a stream out"
 _NO_KEY = "none"
 # Bytes of a stream that are kept.
@@ -56,9 +59,9 @@ def _without_no_key(request: httpx2.Request) -> None:
 
 
 def _not_too_long(response: httpx2.Response) -> None:
-    """Have the package not wait where a server asks for longer than a person does: it would wait two minutes, twice."""
+    """Have the package not wait where a server asks for longer than a person waits in all: it would wait two minutes, twice."""
     asked = seconds_asked(response.headers)
-    if asked is not None and asked > MAX_WAIT:
+    if asked is not None and asked > MAX_WAIT / RETRIES:
         response.headers["x-should-retry"] = "false"
 
 
@@ -98,22 +101,30 @@ class _Body(httpx2.SyncByteStream):
 
     @classmethod
     def replace(cls, response: httpx2.Response) -> None:
-        """Give a response this body."""
-        if isinstance(response.stream, httpx2.SyncByteStream):
+        """Give a response this body; of what comes compressed nothing is read: some megabytes may be gigabytes."""
+        if re.search(r"gzip|deflate|br|zstd|compress", response.headers.get("content-encoding", "")):
+            if isinstance(response.stream, httpx2.SyncByteStream):
+                response.stream.close()
+            response.headers[COMPRESSED] = response.headers.pop("content-encoding")
+            response.stream = httpx2.ByteStream(b"")
+        elif isinstance(response.stream, httpx2.SyncByteStream):
             response.stream = cls(response, response.stream)
 
     def __iter__(self) -> Iterator[bytes]:
         n = 0
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for piece in self._pieces:
+            # No event would begin with it.
+            piece = piece.removeprefix(codecs.BOM_UTF8) if n == 0 else piece
             n += len(piece)
             if n > MAX_ANSWER:
                 raise _TooMuchError("the reply is too long")
             if time.monotonic() > self._deadline:
                 raise _TooSlowError("the answer did not end in time")
-            if self._events:
-                self._done = piece.rstrip().endswith(b"[DONE]")
-                self.beginning += piece[: _KEPT - len(self.beginning)]
+            self._done = self._events and piece.rstrip().endswith(b"[DONE]")
+            # Where no event comes, all of it is looked at.
+            most = _KEPT if self._events else MAX_ANSWER
+            self.beginning += piece[: most - len(self.beginning)]
             yield decoder.decode(piece).encode() if self._events else piece
 
     def close(self) -> None:
@@ -164,8 +175,9 @@ def models(endpoint: Endpoint) -> list[str]:
     """Return the names of the models that the endpoint lists; an endpoint that lists none has none to tell."""
     try:
         with connect(endpoint) as client:
-            return [model.id for model in client.with_options(max_retries=0).models.list().data]
-    except (openai.OpenAIError, AttributeError, TypeError, ValueError):
+            listed = client.with_options(max_retries=0).models.list().data
+            return [model.id for model in listed if isinstance(model.id, str)]
+    except (openai.OpenAIError, AttributeError, TypeError, ValueError, RecursionError):
         return []
 
 
@@ -187,4 +199,7 @@ def _failure(endpoint: Endpoint, error: openai.OpenAIError) -> EndpointError:
         return endpoint.error("timeout", msg("the answer did not end within {n:g} s", n=ANSWER_TIMES * endpoint.timeout))
     if isinstance(error, openai.APIConnectionError):
         return endpoint.transport_error(error, timed_out=isinstance(error, openai.APITimeoutError))
+    if isinstance(error, openai.APIError):
+        # An error in the midst of a stream.
+        return endpoint.said_error(error.body if message_in(error.body) else str(error))
     return endpoint.error("reply", Message(str(error) or type(error).__name__))
