@@ -19,9 +19,18 @@ from ingest.readers.document import Block, Document, EmptyError, NoDocumentError
 from ingest.readers.encoding import decode
 from ingest.readers.epub import read_epub
 from ingest.readers.html import read_html, read_markdown
-from ingest.readers.mail import Letter, read_eml
+from ingest.readers.mail import Letter, read_eml, read_mailbox, read_saved_page
 from ingest.readers.package import open_package
-from ingest.readers.plain import read_code, read_csv, read_json, read_jsonl, read_text, read_xml
+from ingest.readers.plain import (
+    read_code,
+    read_csv,
+    read_json,
+    read_jsonl,
+    read_notebook,
+    read_subtitles,
+    read_text,
+    read_xml,
+)
 from rag_app.extras import MissingExtraError, require
 from rag_app.words import msg, pmsg
 
@@ -91,26 +100,42 @@ def _no_text(kind: str, media: str = "") -> SkippedError:
 
 def _sound(text: str) -> str:
     """Return text that can be stored and sent: a lone surrogate becomes "?", what is not seen is left out."""
-    # Control characters, soft hyphens, spaces of no width.
+    # What terminals take for colours and titles; control characters, soft hyphens, spaces of no width.
+    text = re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)", "", text)
     return re.sub(r"[\0-\x08\x0e-\x1f\x7f\xad\u200b\u2060\ufeff]", "", text.encode("utf-8", "replace").decode())
 
 
-def _with_attachments(read_letter: Callable[[bytes], Letter]) -> Callable[[bytes], Read]:
-    """Return a reader of mail that reads each attachment with its own reader, under a heading with the attachment's name."""
+def _read_mailbox(content: bytes) -> Read:
+    """Return the messages of a mailbox, each under its subject."""
+    blocks: list[Block] = []
+    for letter in read_mailbox(content):
+        found = _with_attached(letter)
+        blocks.append(Block("heading", letter.subject or "?", level=1))
+        blocks += [replace(b, level=min(b.level + 1, 6)) if b.kind == "heading" else b for b in found]
+    return "", blocks
+
+
+def _mail(read_letter: Callable[[bytes], Letter]) -> Callable[[bytes], Read]:
+    """Return a reader of mail."""
 
     def read_mail(content: bytes) -> Read:
         letter = read_letter(content)
-        blocks = list(letter.blocks)
-        for name, attached in letter.attachments:
-            blocks.append(Block("heading", name, level=2))
-            try:
-                inside = _read(PurePath(name), attached)[1]
-            except NoDocumentError as error:
-                inside = [Block("note", msg("its attachment {name} was not read: {error}", name=_sound(name), error=error))]
-            blocks += [replace(b, level=min(b.level + 2, 6)) if b.kind == "heading" else b for b in inside]
-        return letter.subject, blocks
+        return letter.subject, _with_attached(letter)
 
     return read_mail
+
+
+def _with_attached(letter: Letter) -> list[Block]:
+    """Return a mail's blocks with those of each attachment, by its own reader, under a heading with the attachment's name."""
+    blocks = list(letter.blocks)
+    for name, attached in letter.attachments:
+        blocks.append(Block("heading", name, level=2))
+        try:
+            inside = _read(PurePath(name), attached)[1]
+        except NoDocumentError as error:
+            inside = [Block("note", msg("its attachment {name} was not read: {error}", name=_sound(name), error=error))]
+        blocks += [replace(b, level=min(b.level + 2, 6)) if b.kind == "heading" else b for b in inside]
+    return blocks
 
 
 # Modules of readers whose packages are in the extra `files`.
@@ -142,17 +167,25 @@ READERS: dict[str, Callable[[bytes], Read]] = {
     "odp": _extra("OpenDocument files", "office", "read_odf"),
     "ods": _extra("OpenDocument files", "office", "read_workbook"),
     "rtf": _extra("RTF", "plain", "read_rtf"),
-    "eml": _with_attachments(read_eml),
-    "msg": _with_attachments(_extra("Outlook mail", "mail", "read_msg")),
+    "eml": _mail(read_eml),
+    "msg": _mail(_extra("Outlook mail", "mail", "read_msg")),
     "json": read_json,
     "jsonl": read_jsonl,
     "xml": read_xml,
     "code": read_code,
+    "notebook": read_notebook,
+    "mailbox": _read_mailbox,
+    "mhtml": read_saved_page,
+    "subtitles": read_subtitles,
 }
 # What a name says of text that could be several things; every other name is asked of pygments.
 _NAMES = {
     **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mdx", "qmd", "rmd"), "markdown"),
-    **dict.fromkeys(("txt", "text", "log", "rst", "tex", "adoc", "asciidoc", "org", "srt", "vtt"), "text"),
+    **dict.fromkeys(("txt", "text", "log", "rst", "tex", "adoc", "asciidoc", "org"), "text"),
+    **dict.fromkeys(("srt", "vtt"), "subtitles"),
+    **dict.fromkeys(("mht", "mhtml"), "mhtml"),
+    "ipynb": "notebook",
+    "mbox": "mailbox",
     **dict.fromkeys(("html", "htm", "xhtml", "shtml"), "html"),
     **dict.fromkeys(("csv", "tsv", "tab", "xls"), "csv"),
     **dict.fromkeys(("jsonl", "ndjson"), "jsonl"),
@@ -244,6 +277,8 @@ def _kind_of_text(path: PurePath, named: str, content: bytes) -> str:
             raise _no_text("svg", "image")
         if start.startswith("<?xml") or (lexer is not None and lexer.name == "XML"):
             return "xml"
+    if kind in ("", "text", "eml") and re.match(r"From \S+.*\d{4}\r?\n[\w-]+: ", start):
+        return "mailbox"
     if kind in ("", "text") and re.match(r"(?:Received|Return-Path|Delivered-To|MIME-Version|Message-ID): ", start, re.I):
         return "eml"
     if named in _NO_TEXT:

@@ -196,11 +196,11 @@ def _parts(rows: list[list[str]]) -> Iterator[list[list[str]]]:
             part.append(row)
 
 
-def _headers(part: list[list[str]]) -> int:
+def _headers(part: list[list[str]]) -> int | None:
     """Return how many rows are the header: two if a name stands over several columns and another in both rows."""
     over = any(a and a == b for a, b in pairwise(part[0]))
     both = len(part) > 2 and any(a and a == b for a, b in zip(part[0], part[1], strict=False))
-    return 2 if over and both else 1
+    return 2 if over and both else None
 
 
 def _begins(part: list[list[str]], row: list[str], filled: set[int]) -> bool:

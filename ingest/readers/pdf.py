@@ -1,9 +1,10 @@
 """PDF: lines by page, joined to paragraphs under the headings that their type tells; ruled tables row by row."""
 
 import ctypes
+import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import median_low
@@ -14,7 +15,7 @@ import pypdfium2.raw as pdfium
 
 from ingest.readers.document import Block, EmptyError, Read, UnreadableError, locked, table_rows
 from ingest.readers.pdf_tables import Table, ruled_tables
-from rag_app.words import msg
+from rag_app.words import msg, nmsg
 
 # A line whose type is larger than the body's by this factor is a heading.
 LARGER = 1.05
@@ -55,20 +56,85 @@ def read_pdf(content: bytes) -> Read:
     try:
         title = pdf.get_metadata_value("Title")
         pages = []
+        beside: dict[int, list[Block]] = {}
+        pictures: list[int] = []
         table: Table | None = None
         # The boxes of a form are ruled too.
         ruled = pdf.get_formtype() == pdfium.FORMTYPE_NONE
+        if not ruled:
+            pdf.init_forms()
         for number in range(len(pdf)):
             lines, table = _page_lines(pdf[number], number + 1, table, ruled=ruled)
             pages.append(lines)
+            beside[number + 1] = list(_fields_and_comments(pdf[number], pdf.formenv, number + 1))
+            if not lines and next(pdf[number].get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE], max_depth=3), None):
+                pictures.append(number + 1)
     finally:
         pdf.close()
     lines = _without_running_lines(pages)
-    if not lines:
-        raise EmptyError(msg("it has only images of text"), msg("run OCR on it first, e.g. `ocrmypdf IN OUT`"))
-    # Some programs write the name of the file or nothing that can be read.
-    named = title if re.search(r"\w{2}", title) and not re.search(r"\.(docx?|indd|tex|pptx?|qxd)$", title) else ""
-    return named, list(_blocks(lines))
+    ocr = msg("run OCR on it first, e.g. `ocrmypdf IN OUT`")
+    if not lines and not any(beside.values()):
+        raise EmptyError(msg("it has only images of text"), ocr)
+    text = "".join(line.text for line in lines)
+    if 2 * len(re.findall(_UNMAPPED, text)) > len(re.sub(r"\s", "", text)) > 0:
+        raise EmptyError(msg("its fonts do not say which letters they show"), ocr)
+    blocks = list(_blocks(lines))
+    # What stands beside the text of a page comes after it.
+    for number in sorted((number for number, found in beside.items() if found), reverse=True):
+        at = next((i for i, block in enumerate(blocks) if (block.page or 0) > number), len(blocks))
+        blocks[at:at] = beside[number]
+    if pictures:
+        listed = ", ".join(map(str, pictures[:20])) + (", …" if len(pictures) > 20 else "")
+        scanned = nmsg(
+            "page {pages} holds pictures and no text: run OCR on it first, e.g. `ocrmypdf --skip-text IN OUT`",
+            "pages {pages} hold pictures and no text: run OCR on it first, e.g. `ocrmypdf --skip-text IN OUT`",
+            len(pictures),
+            pages=listed,
+        )
+        blocks.append(Block("note", scanned))
+    return "" if re.fullmatch(_NO_TITLE, title.strip(), re.I) or not re.search(r"\w{2}", title) else title, blocks
+
+
+# Letters that a font keeps to itself, or does not name.
+_UNMAPPED = r"[\ue000-\uf8ff\ufffd\U000f0000-\U0010fffd]"
+# Titles that programs write by themselves.
+_NO_TITLE = (
+    r"\(?(untitled|unbenannt|anonymous|无标题|未命名)\)?( document| \d+)?|"
+    r"(document|dokument|文档|presentation|präsentation|slide|folie) ?\d*|"
+    r"(microsoft )?(word|powerpoint|excel)\b.*|.*\.(docx?|indd|tex|pptx?|xlsx?|qxd|rtf|odt)"
+)
+
+
+def _fields_and_comments(page: pypdfium2.PdfPage, form: pypdfium2.PdfFormEnv | None, number: int) -> Iterator[Block]:
+    """Yield what is filled into the fields of a form and what is written on a page: neither is of its text."""
+    for i in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
+        note = pdfium.FPDFPage_GetAnnot(page.raw, i)
+        kind = pdfium.FPDFAnnot_GetSubtype(note)
+        if kind == pdfium.FPDF_ANNOT_WIDGET and form is not None:
+            name = _string(pdfium.FPDFAnnot_GetFormFieldAlternateName, form.raw, note) or _string(
+                pdfium.FPDFAnnot_GetFormFieldName, form.raw, note
+            )
+            field = pdfium.FPDFAnnot_GetFormFieldType(form.raw, note)
+            value = _string(pdfium.FPDFAnnot_GetFormFieldValue, form.raw, note)
+            if field in (pdfium.FPDF_FORMFIELD_CHECKBOX, pdfium.FPDF_FORMFIELD_RADIOBUTTON):
+                if pdfium.FPDFAnnot_IsChecked(form.raw, note):
+                    yield Block("row", f"[x] {name}", page=number)
+            elif value and field != pdfium.FPDF_FORMFIELD_PUSHBUTTON:
+                yield Block("row", f"{name}: {value}" if name else value, page=number)
+        said = _string(pdfium.FPDFAnnot_GetStringValue, note, b"Contents")
+        if said and kind in (pdfium.FPDF_ANNOT_FREETEXT, pdfium.FPDF_ANNOT_TEXT):
+            yield Block("paragraph", said if kind == pdfium.FPDF_ANNOT_FREETEXT else f"Comment: {said}", page=number)
+        pdfium.FPDFPage_CloseAnnot(note)
+
+
+def _string(call: Callable[..., int], *args: object) -> str:
+    """Return the text that a call of pdfium writes, which says first how long it is."""
+    size = call(*args, None, 0)
+    if size <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    call(*args, ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ushort)), size)
+    return " ".join(buffer.raw[: size - 2].decode("utf-16-le", "replace").split())
 
 
 def _page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, ruled: bool) -> tuple[list[_Line], Table | None]:
@@ -85,15 +151,15 @@ def _page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, ru
         first, end = at + len(raw) - len(raw.lstrip()), at + len(raw.rstrip()) - 1
         at += len(raw)
         text = _clean(raw)
-        # A page number alone is not text.
-        if not text or re.fullmatch(r"(page )?\d+(\s?(of|/)\s?\d+)?", text.lower()):
+        if not text:
             continue
         left, bottom, right, top = words.get_charbox(first, loose=True)
+        turned = _turned(page, (left, bottom, right, top))
         table = next((table for table in tables if table.holds((left + right) / 2, (bottom + top) / 2)), None)
         if table is None:
             size, bold = _type(words, raw, first, end)
-            _, _, last_right, last_top = words.get_charbox(end, loose=True)
-            lines.append(_Line(text, size, top, last_top, left, last_right, number, bold))
+            _, _, last_right, last_top = _turned(page, words.get_charbox(end, loose=True))
+            lines.append(_Line(text, size, turned[3], last_top, turned[0], last_right, number, bold))
         elif table not in done:
             rows = table.rows
             if above and not done and len(lines) <= 2 and above.same_columns(table) and above.rows[0] != rows[0]:
@@ -102,12 +168,70 @@ def _page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, ru
             place = (table.top, table.bottom, table.left, table.right)
             lines += [_Line(block.text, 0.0, *place, number, block=block) for block in table_rows(rows, page=number)]
             above = replace(table, rows=rows)
-    return lines, above if done else None
+    return _with_open_tables(lines, number), above if done else None
+
+
+def _turned(page: pypdfium2.PdfPage, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """Return a box (left, bottom, right, top) as a reader of the page sees it, who sees it rotated."""
+    left, bottom, right, top = box
+    rotation = page.get_rotation()
+    if not rotation:
+        return box
+    width, height = page.get_mediabox()[2:]
+    if rotation == 90:
+        return bottom, width - right, top, width - left
+    if rotation == 180:
+        return width - right, height - top, width - left, height - bottom
+    return height - top, left, height - bottom, right
+
+
+def _with_open_tables(lines: list[_Line], number: int) -> list[_Line]:
+    """Return lines with tables that have no rules and are drawn column by column as rows: a column is numbers."""
+    heights: dict[int, list[_Line]] = {}
+    for line in lines:
+        if line.block is None and len(line.text) <= LONGEST_CELL:
+            heights.setdefault(round(line.top / 2), []).append(line)
+    rows = [sorted(row, key=lambda line: line.left) for _, row in sorted(heights.items(), reverse=True) if len(row) > 1]
+    for table in _runs(rows):
+        columns = list(zip(*table, strict=True))
+        counted = any(
+            sum(re.fullmatch(_NUMBER, cell.text) is not None for cell in column[1:]) * 2 > len(table) for column in columns
+        )
+        if len(table) < 3 or not counted:
+            continue
+        cells = {cell for row in table for cell in row}
+        at = next(i for i, line in enumerate(lines) if line in cells)
+        first, last = table[0][0], table[-1][-1]
+        place = (first.top, last.top, first.left, last.right)
+        made = [
+            _Line(b.text, first.size, *place, number, block=b)
+            for b in table_rows([[c.text for c in row] for row in table], page=number)
+        ]
+        lines = [*lines[:at], *made, *(line for line in lines[at:] if line not in cells)]
+    return lines
+
+
+def _runs(rows: list[list[_Line]]) -> Iterator[list[list[_Line]]]:
+    """Yield the rows that follow each other in the same columns."""
+    run: list[list[_Line]] = []
+    for row in rows:
+        last = run[-1] if run else row
+        same = len(last) == len(row) and all(abs(a.left - b.left) < 4 for a, b in zip(last, row, strict=True))
+        if run and not (same and last[0].top - row[0].top < 3 * max(row[0].size, 6)):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+# Characters of the longest cell of a table without rules.
+LONGEST_CELL = 60
+_NUMBER = r"[-+(]?[\d.,'\s]*\d[\d.,'\s]*[)%]?\s?\w{0,3}"
 
 
 def _clean(text: str) -> str:
-    # pdfium writes U+FFFE for a hyphen at the end of a line; at the end of what it gives as a line, _join looks at it.
-    text = re.sub(r"\ufffe(?=[^\W\d_])", lambda match: "-" if text[match.end()].isupper() else "", text.strip())
+    text = text.strip()
     # Word writes its bullets in fonts of its own.
     return re.sub(r"(?:\s?\.){5,}", " …", re.sub(r"^[\uf0a7\uf0b7\uf0d8\uf0fc]", "•", text))
 
@@ -129,23 +253,58 @@ def _is_bold(words: pypdfium2.PdfTextPage, index: int) -> bool:
 
 
 def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
-    """Return the lines without headers and footers: first or last lines that most pages share, apart from numbers."""
+    """Return the lines without headers, footers and page numbers: lines at an edge that a page nearby has in the same place.
+
+    Pages nearby are the next two, before and after: odd and even pages may differ.
+    """
     body = _body_size([line for page in pages for line in page])
-    ends = Counter(text for page in pages if page for text in {_without_numbers(page[0]), _without_numbers(page[-1])})
-    running = {text for text, count in ends.items() if count > 1 and count > len(pages) / 2}
-    last = [{0, len(page) - 1} for page in pages]
-    return [
-        line
-        for page, edge in zip(pages, last, strict=True)
-        for i, line in enumerate(page)
-        # Large type at the top of each page is a heading ("Chapter 2"), not a header.
-        if not (i in edge and _without_numbers(line) in running and line.size <= body * LARGER and line.block is None)
-    ]
+    from_the_top = [sorted(page, key=lambda line: -line.top) for page in pages]
+    whole = [[line.text for line in page] for page in pages]
+    running: set[_Line] = set()
+    for edges in ([_edge(page) for page in from_the_top], [_edge(page[::-1]) for page in from_the_top]):
+        for n, edge in enumerate(edges):
+            # A page that is there twice has no header in all of its lines.
+            nearby = [m for m in (n - 2, n - 1, n + 1, n + 2) if 0 <= m < len(edges) and whole[m] != whole[n]]
+            near = [line for m in nearby for line in edges[m]]
+            # Large type at the top of each page is a heading ("Chapter 2"), not a header.
+            small = [line for line in edge if line.size <= body * LARGER and line.block is None]
+            running.update(line for line in small if any(_runs_on(line, other) for other in near))
+    # Of a page that is nothing else, it is the text.
+    return [line for page in pages for line in page if line not in running or running.issuperset(page)]
+
+
+def _edge(page: Sequence[_Line]) -> list[_Line]:
+    """Return the lines of a page, in order from its edge, that may run on: those above a gap, or the first."""
+    gaps = [abs(a.top - b.top) for a, b in pairwise(page)]
+    usual = median_low(gaps or [0.0])
+    # Of a page of a few lines no block is its header.
+    most = min(MOST_RUNNING, len(page) // 3)
+    return list(page[: next((n for n, gap in enumerate(gaps[:most], 1) if gap > 1.5 * usual), 1)])
+
+
+def _runs_on(line: _Line, other: _Line) -> bool:
+    """Say whether a line at the edge of a page is what another page nearby has there; a number has to count on."""
+    if abs(line.top - other.top) > 3:
+        return False
+    one, two = (re.fullmatch(_PAGE_NUMBER, text.lower()) for text in (line.text, other.text))
+    if one and two:
+        return int(one[1]) - int(two[1]) == line.page - other.page
+    if one or two or not re.search(r"[^\W\d_]{2}", line.text):
+        return False
+    return difflib.SequenceMatcher(None, _without_numbers(line), _without_numbers(other)).ratio() > 0.8
+
+
+# Lines of the highest header or footer.
+MOST_RUNNING = 4
+_PAGE_NUMBER = r"\W*(?:page|seite|p\.|s\.|第)?\s*(\d{1,5})\s*页?(?:\s?(?:of|von|/)\s?\d+)?\W*"
 
 
 def _body_size(lines: list[_Line]) -> float:
     """Return the type size of most characters."""
-    return median_low([line.size for line in lines if line.block is None for _ in line.text] or [0.0])
+    sizes: Counter[float] = Counter()
+    for line in lines:
+        sizes[line.size] += len(line.text) if line.size else 0
+    return max(sizes, key=lambda size: (sizes[size], -size), default=0.0)
 
 
 def _without_numbers(line: _Line) -> str:
@@ -204,11 +363,12 @@ def _is_wordy(text: str) -> bool:
 
 def _blocks(lines: list[_Line]) -> Iterator[Block]:
     headings, usual = _headings(lines), _usual_gap(lines)
+    known = set(re.findall(r"\w+(?:-\w+)*", "\n".join(line.text for line in lines).lower()))
     open_lines: list[_Line] = []
 
     def flush() -> Iterator[Block]:
         if open_lines:
-            text, first = _join(line.text for line in open_lines), open_lines[0]
+            text, first = _join((line.text for line in open_lines), known), open_lines[0]
             level = headings.get(first)
             kind: Literal["item", "paragraph"] = "item" if re.match(_BULLET, text) else "paragraph"
             yield Block("heading", text, level, first.page) if level else Block(kind, text, page=first.page)
@@ -245,15 +405,37 @@ _BULLET = r"[•●▪–-]\s"
 _CJK = r"[\u3000-\u9fff\uff00-\uffef]"
 
 
-def _join(lines: Iterator[str]) -> str:
-    """Join wrapped lines: a hyphenated word is closed, and no space goes between Chinese or Japanese characters."""
-    parts: list[str] = []
+def _join(lines: Iterator[str], known: Container[str]) -> str:
+    """Join wrapped lines: a hyphenated word is closed, and no space goes between Chinese or Japanese characters.
+
+    `known` are the words of the document, in lower case.
+    """
+    text = ""
     for line in lines:
-        end = parts[-1][-2:] if parts else ""
-        # pdfium writes U+FFFE for a hyphen at the end of a line.
-        if end.endswith("\ufffe") or (re.fullmatch(r"[a-zà-ÿ]-", end) and line[:1].islower()):
-            parts[-1] = parts[-1][:-1]
-        elif parts and not (re.match(_CJK, end[-1:]) and re.match(_CJK, line)):
-            parts.append(" ")
-        parts.append(line)
-    return "".join(parts)
+        # "Nord- und Südtor" has its hyphen for itself.
+        if re.search(r"[^\W\d_]-$", text) and re.match(r"(?!(?:und|oder|bis|and|or|to)\b)[^\W\d_]", line):
+            text = f"{text[:-1]}\ufffe"
+        elif text and not text.endswith("\ufffe") and not (re.match(_CJK, text[-1:]) and re.match(_CJK, line)):
+            text += " "
+        text += line
+    # pdfium writes U+FFFE too, for a hyphen at the end of a line.
+    return re.sub(r"(\w*)\ufffe(\w*)", lambda match: _closed(match[1], match[2], known), text)
+
+
+def _closed(left: str, right: str, known: Container[str]) -> str:
+    """Return a word that stood in two lines, with its hyphen if that is its own."""
+    one, two = left.lower(), right.lower()
+    own = f"{one}-{two}" in known or (
+        f"{one}{two}" not in known
+        and (
+            not right[:1].islower()
+            or len(left) == 1
+            or (one in _COMPOUND and two not in ("ness", "less", "ish"))
+            or (one[-1:] == two[:1] and one[-1:] in "aeiou")
+        )
+    )
+    return f"{left}{'-' if own and right else ''}{right}"
+
+
+# First parts of words that keep their hyphen.
+_COMPOUND = {"well", "self", "quasi", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"}

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import islice
 
@@ -30,8 +30,22 @@ def read_csv(content: bytes) -> Read:
     text = decode(content)
     # A cell may hold a whole page.
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-    rows = csv.reader(StringIO(text, newline=""), delimiter=_delimiter(text))
+    # Excel reads the delimiter from a first line of its own.
+    if said := re.match(r"sep=(.)\r?\n", text):
+        text = text[said.end() :]
+    delimiter = said[1] if said else _delimiter(text)
+    rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
+    width = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
+    if any(_holds_rows(cell, delimiter, width) for row in rows for cell in row):
+        # An inch mark, or a quote without an end, that has swallowed the rows below it.
+        rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter, quoting=csv.QUOTE_NONE))
     return "", list(table_rows([[" ".join(cell.split()) for cell in row] for row in rows]))
+
+
+def _holds_rows(cell: str, delimiter: str, width: int) -> bool:
+    """Say whether most lines of a cell are rows of the table themselves."""
+    lines = cell.split("\n")[1:]
+    return width > 1 and len(lines) > 1 and 2 * sum(line.count(delimiter) == width - 1 for line in lines) > len(lines)
 
 
 def _delimiter(text: str) -> str:
@@ -46,27 +60,101 @@ def _delimiter(text: str) -> str:
 
 
 def read_json(content: bytes) -> Read:
-    """JSON: a list of objects is a table, an object below a key stands under that key as heading."""
+    """JSON, with comments too: a list of objects is a table, an object below a key stands under that key as heading."""
     text = decode(content)
     try:
-        value = json.loads(text)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = json.loads(re.sub(_COMMENTS, lambda match: match["kept"] or "", text, flags=re.S))
     except ValueError as error:
         raise UnreadableError(msg("not valid JSON ({reason})", reason=error), msg("fix it or export it again")) from error
     return "", list(_json_blocks(value, 2))
 
 
+# Comments, and commas before a closing bracket; texts are kept.
+_COMMENTS = r'(?P<kept>"(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])'
+
+
 def read_jsonl(content: bytes) -> Read:
-    """JSON Lines: one value a line."""
-    values = []
+    """JSON Lines: one value a line; a line that is none is noted, and the others are read."""
+    values, notes = [], []
     for number, line in enumerate(decode(content).split("\n"), 1):
         if line.strip():
             try:
                 values.append(json.loads(line))
             except ValueError as error:
-                raise UnreadableError(
-                    msg("line {number} is not valid JSON ({reason})", number=number, reason=error), msg("fix that line")
-                ) from error
-    return "", list(_json_blocks(values, 2))
+                notes.append(msg("line {number} is not valid JSON ({reason})", number=number, reason=error))
+    if notes and not values:
+        raise UnreadableError(notes[0], msg("fix that line"))
+    left_out = notes[:MOST_NOTES]
+    if len(notes) > MOST_NOTES:
+        left_out.append(msg("{n} more lines are not valid JSON", n=len(notes) - MOST_NOTES))
+    return "", [*_json_blocks(values, 2), *(Block("note", note) for note in left_out)]
+
+
+# Lines that are named one by one.
+MOST_NOTES = 5
+
+
+def read_notebook(content: bytes) -> Read:
+    """A Jupyter notebook: its text as Markdown, its code, and what that printed; pictures are left out."""
+    from ingest.readers.html import read_markdown
+
+    try:
+        notebook = json.loads(decode(content))
+        cells = notebook["cells"] if "cells" in notebook else [c for sheet in notebook["worksheets"] for c in sheet["cells"]]
+        blocks: list[Block] = []
+        for cell in cells:
+            source = _lines(cell.get("source", cell.get("input")))
+            if cell["cell_type"] in ("markdown", "heading"):
+                level = "#" * int(cell.get("level", 0))
+                blocks += read_markdown(f"{level} {source}".strip().encode())[1]
+            else:
+                blocks.append(Block("code", source))
+            for output in cell.get("outputs", ()):
+                data = output.get("data", output)
+                printed = _lines(output.get("text") or data.get("text/plain") or output.get("evalue"))
+                blocks.append(Block("code", printed.strip("\n")))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UnreadableError(msg("not a readable notebook ({reason})", reason=error), msg("save it again")) from error
+    return "", blocks
+
+
+def _lines(value: object) -> str:
+    """Return text that a notebook has as one or as a list of lines."""
+    return "".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def read_subtitles(content: bytes) -> Read:
+    """Subtitles (SRT, WebVTT): what is said, in paragraphs between pauses, without numbers, times and styles."""
+    blocks: list[Block] = []
+    said: list[str] = []
+    last = 0.0
+    for cue in re.split(r"\n\s*\n", decode(content).replace("\r\n", "\n")):
+        times = re.search(rf"^[ ]*{_TIME}[ ]*-->[ ]*{_TIME}[^\n]*$", cue, re.M)
+        if not times:
+            continue
+        text = " ".join(re.sub(r"<[^>\n]*>|\{\\[^}\n]*\}", "", cue[times.end() :]).split())
+        begins, ends = (_seconds(times.groups()[i : i + 3]) for i in (0, 3))
+        if said and begins - last > PAUSE and said[-1].endswith((".", "!", "?", "。", "！", "？", "…")):
+            blocks.append(Block("paragraph", " ".join(said)))
+            said = []
+        # Captions that roll say each line twice.
+        if text and text not in said[-1:]:
+            said.append(text)
+        last = ends
+    return "", [*blocks, Block("paragraph", " ".join(said))]
+
+
+_TIME = r"(?:(\d+):)?(\d+):(\d+[.,]\d+)"
+# Seconds of silence after which a new paragraph begins.
+PAUSE = 2.0
+
+
+def _seconds(parts: Sequence[str | None]) -> float:
+    hours, minutes, seconds = parts
+    return 3600 * int(hours or 0) + 60 * int(minutes or 0) + float((seconds or "0").replace(",", "."))
 
 
 def _json_blocks(value: object, level: int) -> Iterator[Block]:
@@ -122,8 +210,28 @@ _TEXT = {"p", "para", "simpara", "li", "item", "listitem", "label", "text"}
 def read_xml(content: bytes) -> Read:
     """XML: titles are headings, an element with text in it is a paragraph, one of short named values a row."""
     root = parse_xml(content)
+    if root.tag == f"{_SHEET}Workbook":
+        return "", list(_sheets(root))
     title = next(root.iter("{*}article-title", "{*}book-title"), root.find("{*}title"))
     return "" if title is None else _words(title), list(_xml_blocks(root, 0))
+
+
+_SHEET = "{urn:schemas-microsoft-com:office:spreadsheet}"
+
+
+def _sheets(root: etree._Element) -> Iterator[Block]:
+    """Yield the sheets of a workbook as Excel 2003 wrote it in XML."""
+    for sheet in root.iter(f"{_SHEET}Worksheet"):
+        yield Block("heading", sheet.get(f"{_SHEET}Name", ""), level=2)
+        rows: list[list[str]] = []
+        for row in sheet.iter(f"{_SHEET}Row"):
+            rows += [[] for _ in range(min(int(row.get(f"{_SHEET}Index", 0)) - len(rows) - 1, 1))]
+            cells: list[str] = []
+            for cell in row.iter(f"{_SHEET}Cell"):
+                cells += [""] * min(int(cell.get(f"{_SHEET}Index", 0)) - len(cells) - 1, 1000)
+                cells.append(_words(cell))
+            rows.append(cells)
+        yield from table_rows(rows)
 
 
 def _xml_blocks(element: etree._Element, level: int) -> Iterator[Block]:
