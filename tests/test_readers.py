@@ -853,6 +853,30 @@ class TestPdf:
         placed = [(20.0 + 80 * x, 40.0 + 6 * y, line) for x, column in enumerate(prose) for y, line in enumerate(column)]
         assert " ".join(texts("a.pdf", laid_out(placed))) == " ".join(line for column in prose for line in column)
 
+    def test_two_columns_drawn_line_by_line_are_read_one_after_the_other(self) -> None:
+        left = ["The committee reviewed the annual", "report in March and asked the", "auditor to explain the rise in"]
+        left += ["transport costs before any vote", "could be held by the members."]
+        right = ["New members pay a joining fee of", "sixty euros, which is returned", "after two years if they have"]
+        right += ["attended at least half of the", "meetings held in that time."]
+
+        def beside(one: list[str], other: list[str]) -> bytes:
+            return laid_out([(x, 40.0 + 5 * y, lines[y]) for y in range(5) for x, lines in ((20.0, one), (115.0, other))])
+
+        assert " ".join(texts("a.pdf", beside(left, right))) == " ".join((*left, *right))
+        # Two columns of a table stay rows.
+        prices = [f"{n * 7} EUR and {n} cents a piece, {n} pieces" for n in range(5)]
+        assert " ".join(texts("a.pdf", beside(left, prices))).startswith(f"{left[0]} {prices[0]}")
+
+    def test_a_stamp_on_a_scan_is_no_text_of_it(self) -> None:
+        pdf = fpdf.FPDF()
+        for _ in range(3):
+            pdf.add_page()
+            pdf.image(picture(), x=0, y=0, w=210, h=250)
+            pdf.set_font("Helvetica", size=8)
+            pdf.text(20, 290, "Scanned with a telephone")
+        with pytest.raises(EmptyError, match="only images of text"):
+            document("a.pdf", bytes(pdf.output()))
+
     @pytest.mark.parametrize(
         ("left", "right", "known", "whole"),
         [

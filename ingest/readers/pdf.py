@@ -1,5 +1,6 @@
 """PDF: lines by page, joined to paragraphs under the headings that their type tells; ruled tables row by row."""
 
+import bisect
 import ctypes
 import difflib
 import re
@@ -64,14 +65,18 @@ def read_pdf(content: bytes) -> Read:
         if not ruled:
             pdf.init_forms()
         for number in range(len(pdf)):
-            lines, table = _page_lines(pdf[number], number + 1, table, ruled=ruled)
+            page = pdf[number]
+            lines, table = _page_lines(page, number + 1, table, ruled=ruled)
             pages.append(lines)
-            beside[number + 1] = list(_fields_and_comments(pdf[number], pdf.formenv, number + 1))
-            if not lines and next(pdf[number].get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE], max_depth=3), None):
+            beside[number + 1] = list(_fields_and_comments(page, pdf.formenv, number + 1))
+            # A scan has no text, or what was stamped on it.
+            if len(lines) <= MOST_RUNNING and _is_scanned(page):
                 pictures.append(number + 1)
     finally:
         pdf.close()
-    lines = _without_running_lines(pages)
+    lines = _without_running_lines(pages, pictures)
+    read = {line.page for line in lines}
+    pictures = [number for number in pictures if number not in read]
     ocr = msg("run OCR on it first, e.g. `ocrmypdf IN OUT`")
     if not lines and not any(beside.values()):
         raise EmptyError(msg("it has only images of text"), ocr)
@@ -142,23 +147,24 @@ def _page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, ru
 
     `above` is that of the page before: a table in the same columns at the top goes on with it.
     """
-    words = page.get_textpage()
+    words, rotation = page.get_textpage(), page.get_rotation()
     tables = ruled_tables(page, words) if ruled else []
     lines: list[_Line] = []
     done: list[Table] = []
     at = 0
-    for raw in re.split(r"(\r?\n)", words.get_text_range()):
+    text = words.get_text_range()
+    for raw in _split_at(_gutter(words, text.count("\n") + 1), words, text):
         first, end = at + len(raw) - len(raw.lstrip()), at + len(raw.rstrip()) - 1
         at += len(raw)
         text = _clean(raw)
         if not text:
             continue
         left, bottom, right, top = words.get_charbox(first, loose=True)
-        turned = _turned(page, (left, bottom, right, top))
+        turned = _turned(page, rotation, (left, bottom, right, top))
         table = next((table for table in tables if table.holds((left + right) / 2, (bottom + top) / 2)), None)
         if table is None:
             size, bold = _type(words, raw, first, end)
-            _, _, last_right, last_top = _turned(page, words.get_charbox(end, loose=True))
+            _, _, last_right, last_top = _turned(page, rotation, words.get_charbox(end, loose=True))
             lines.append(_Line(text, size, turned[3], last_top, turned[0], last_right, number, bold))
         elif table not in done:
             rows = table.rows
@@ -168,15 +174,83 @@ def _page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, ru
             place = (table.top, table.bottom, table.left, table.right)
             lines += [_Line(block.text, 0.0, *place, number, block=block) for block in table_rows(rows, page=number)]
             above = replace(table, rows=rows)
-    return _with_open_tables(lines, number), above if done else None
+    return _with_open_tables(_in_columns(lines), number), above if done else None
 
 
-def _turned(page: pypdfium2.PdfPage, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Return a box (left, bottom, right, top) as a reader of the page sees it, who sees it rotated."""
-    left, bottom, right, top = box
-    rotation = page.get_rotation()
+def _gutter(words: pypdfium2.PdfTextPage, n_lines: int) -> float | None:
+    """Return where the right one of two columns begins that are drawn line by line over both, None if there are none."""
+    n = words.count_rects()
+    # What is drawn word by word, as by TeX, is drawn column by column.
+    if not 2 * COLUMN_LINES <= n < 4 * n_lines:
+        return None
+    heights: dict[int, list[tuple[float, float]]] = {}
+    for left, bottom, right, top in map(words.get_rect, range(n)):
+        heights.setdefault(round((bottom + top) / 8), []).append((left, right))
+    begins: Counter[float] = Counter()
+    for row in heights.values():
+        gaps = [b for (_, a), (b, _) in pairwise(sorted(row)) if b - a > GUTTER]
+        begins.update({round(gaps[0] / 3) * 3.0} if len(gaps) == 1 else ())
+    x, count = max(begins.items(), key=lambda item: item[1], default=(0.0, 0))
+    return x if count >= COLUMN_LINES else None
+
+
+def _split_at(x: float | None, words: pypdfium2.PdfTextPage, text: str) -> list[str]:
+    """Return a page's lines and what parts them, cut where the right column begins; all of it is the text."""
+    parts: list[str] = []
+    at = 0
+    for raw in re.split(r"(\r?\n)", text):
+        cut = 0
+        if x is not None and len(raw.strip()) > 20:
+            # Along a line the characters stand further and further right.
+            right = bisect.bisect_left(range(len(raw)), x - 4, key=lambda i: words.get_charbox(at + i, loose=True)[0])
+            before = len(raw[:right].rstrip())
+            if before and right < len(raw):
+                gap = words.get_charbox(at + right, loose=True)[0] - words.get_charbox(at + before - 1, loose=True)[2]
+                cut = right if gap > GUTTER else 0
+        parts += [raw[:cut], raw[cut:]] if cut else [raw]
+        at += len(raw)
+    return parts
+
+
+def _in_columns(lines: list[_Line]) -> list[_Line]:
+    """Return lines with those of prose in two columns in order: the left column, then the right one."""
+    ordered: list[_Line] = []
+    pairs: list[tuple[_Line, _Line]] = []
+    i = 0
+    while i <= len(lines):
+        two = lines[i : i + 2]
+        if (
+            len(two) == 2
+            and all(line.block is None for line in two)
+            and two[0].right < two[1].left
+            and abs(two[0].top - two[1].top) < 2
+        ):
+            pairs.append((two[0], two[1]))
+            i += 2
+            continue
+        long = sum(len(line.text) for pair in pairs for line in pair) > 40 * len(pairs)
+        # Where most lines of a column have numbers, it is one of a table.
+        counted = any(2 * sum(any(map(str.isdigit, pair[n].text)) for pair in pairs) > len(pairs) for n in (0, 1))
+        prose = len(pairs) >= COLUMN_LINES and long and not counted
+        ordered += [pair[n] for n in (0, 1) for pair in pairs] if prose else [line for pair in pairs for line in pair]
+        ordered += lines[i : i + 1]
+        pairs = []
+        i += 1
+    return ordered
+
+
+# Points between two columns, and the lines that make them.
+GUTTER = 9.0
+COLUMN_LINES = 5
+
+
+def _turned(
+    page: pypdfium2.PdfPage, rotation: int, box: tuple[float, float, float, float]
+) -> tuple[float, float, float, float]:
+    """Return a box (left, bottom, right, top) as a reader of the page sees it, who sees it rotated by so many degrees."""
     if not rotation:
         return box
+    left, bottom, right, top = box
     width, height = page.get_mediabox()[2:]
     if rotation == 90:
         return bottom, width - right, top, width - left
@@ -252,7 +326,18 @@ def _is_bold(words: pypdfium2.PdfTextPage, index: int) -> bool:
     return bool(re.search(rb"bold|black|heavy|-bd|bx\d", name.value, re.IGNORECASE))
 
 
-def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
+def _is_scanned(page: pypdfium2.PdfPage) -> bool:
+    """Say whether pictures cover half of a page, or it has a picture and no text."""
+    covered = 0.0
+    found = False
+    for picture in page.get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE], max_depth=3):
+        left, bottom, right, top = picture.get_bounds()
+        covered, found = covered + (right - left) * (top - bottom), True
+    width, height = page.get_size()
+    return found and (2 * covered > width * height or not page.get_textpage().count_chars())
+
+
+def _without_running_lines(pages: list[list[_Line]], scanned: Container[int]) -> list[_Line]:
     """Return the lines without headers, footers and page numbers: lines at an edge that a page nearby has in the same place.
 
     Pages nearby are the next two, before and after: odd and even pages may differ.
@@ -264,13 +349,19 @@ def _without_running_lines(pages: list[list[_Line]]) -> list[_Line]:
     for edges in ([_edge(page) for page in from_the_top], [_edge(page[::-1]) for page in from_the_top]):
         for n, edge in enumerate(edges):
             # A page that is there twice has no header in all of its lines.
-            nearby = [m for m in (n - 2, n - 1, n + 1, n + 2) if 0 <= m < len(edges) and whole[m] != whole[n]]
+            nearby = [m for m in (n - 2, n - 1, n + 1, n + 2) if 0 <= m < len(edges)]
+            nearby = [m for m in nearby if whole[m] != whole[n] or n + 1 in scanned]
             near = [line for m in nearby for line in edges[m]]
             # Large type at the top of each page is a heading ("Chapter 2"), not a header.
             small = [line for line in edge if line.size <= body * LARGER and line.block is None]
             running.update(line for line in small if any(_runs_on(line, other) for other in near))
-    # Of a page that is nothing else, it is the text.
-    return [line for page in pages for line in page if line not in running or running.issuperset(page)]
+    # Of a page that is nothing else, it is the text; on a scan it is a stamp.
+    return [
+        line
+        for page in pages
+        for line in page
+        if line not in running or (running.issuperset(page) and line.page not in scanned)
+    ]
 
 
 def _edge(page: Sequence[_Line]) -> list[_Line]:
