@@ -3,6 +3,7 @@
 import bisect
 import ctypes
 import difflib
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -18,6 +19,8 @@ from ingest.readers.document import Block, EmptyError, Read, UnreadableError, lo
 from ingest.readers.pdf_tables import Table, ruled_tables
 from rag_app.words import msg, nmsg
 
+# It advises another build of itself for some forms.
+logging.getLogger("pypdfium2").setLevel(logging.ERROR)
 # A line whose type is larger than the body's by this factor is a heading.
 LARGER = 1.05
 # So much larger that it need not stand alone.
