@@ -1,22 +1,27 @@
 """Readers: what a file's owner would look for in what was read of it, kind by kind, and why a file was not read."""
 
 import base64
+import copy
+import datetime
 import io
 import json
 import re
 import struct
 import zipfile
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import docx
 import fpdf
 import openpyxl
 import pptx
 import pytest
+from docx.oxml import parse_xml
 from fpdf.encryption import EncryptionMethod
 from PIL import Image
-from pptx.chart.data import CategoryChartData
+from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
@@ -1060,3 +1065,156 @@ class TestContainers:
         words = "\n ".join(f"=?gb18030?B?{part}?=" for part in parts)
         assert document("a.eml", f"Subject: {words}\nFrom: a@x.example\n\nText.").title == "会议改期"
         assert document("a.eml", "Subject: Hello\nFrom: a@x.example\n\nText.".encode("utf-16")).title == "Hello"
+
+
+def word_file(change: Callable[[Any], object]) -> bytes:
+    """Return a Word file with what a test puts in."""
+    word, out = docx.Document(), io.BytesIO()
+    change(word)
+    word.save(out)
+    return out.getvalue()
+
+
+WORD_NAMES = (
+    'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
+    'xmlns:w14="http://schemas.microsoft.com/office/word/2010/wordml"'
+)
+
+
+class TestWord:
+    def test_steps_keep_their_numbers(self) -> None:
+        def change(word: Any) -> None:
+            for step in ("Check the oil", "Close the hatch", "Open the drain"):
+                word.add_paragraph(step, style="List Number")
+
+        assert texts("a.docx", word_file(change)) == ["1. Check the oil", "2. Close the hatch", "3. Open the drain"]
+
+    def test_heads_and_feet_are_stored_once(self) -> None:
+        def change(word: Any) -> None:
+            word.sections[0].header.paragraphs[0].text = "QM-114 rev. C, valid until 2027"
+            word.sections[0].footer.paragraphs[0].text = "7"
+            word.add_paragraph("Every gauge is checked.")
+
+        assert texts("a.docx", word_file(change)) == ["QM-114 rev. C, valid until 2027", "Every gauge is checked."]
+
+    def test_hidden_text_is_none_and_fields_and_boxes_are(self) -> None:
+        def change(word: Any) -> None:
+            paragraph = word.add_paragraph("Write to desk 5.")
+            paragraph.add_run(" internal 999").font.hidden = True
+            field = f'<w:fldSimple {WORD_NAMES} w:instr=" PAGEREF x "><w:r><w:t> See page 12.</w:t></w:r></w:fldSimple>'
+            paragraph._p.append(parse_xml(field))
+            for checked, mark in ((1, "☒"), (0, "☐")):
+                box = f'<w:sdtPr><w14:checkbox><w14:checked w14:val="{checked}"/></w14:checkbox></w:sdtPr>'
+                box += f"<w:sdtContent><w:r><w:t>{mark}</w:t></w:r></w:sdtContent>"
+                word.add_paragraph()._p.append(parse_xml(f"<w:sdt {WORD_NAMES}>{box}</w:sdt>"))
+
+        assert texts("a.docx", word_file(change)) == ["Write to desk 5. See page 12.", "☒", "☐"]
+
+    def test_a_main_part_of_another_name_is_read(self) -> None:
+        whole = io.BytesIO()
+        file = io.BytesIO(word_file(lambda word: word.add_paragraph("Return the badge.")))
+        with zipfile.ZipFile(file) as package, zipfile.ZipFile(whole, "w") as other:
+            for name in package.namelist():
+                text = package.read(name)
+                if name.endswith((".rels", "[Content_Types].xml")):
+                    text = text.replace(b"word/document.xml", b"word/document2.xml")
+                other.writestr(name.replace("document.xml", "document2.xml"), text)
+        assert texts("a.docx", whole.getvalue()) == ["Return the badge."]
+
+
+class TestSheets:
+    def test_a_cell_far_from_the_others_is_noted_and_the_others_are_read(self) -> None:
+        book, out = openpyxl.Workbook(), io.BytesIO()
+        sheet = book.active
+        for row in (["Part", "Stock"], ["Seal", "few"], ["Ring", "many"]):
+            sheet.append(row)
+        sheet["XFD1048576"] = "x"
+        sheet["ZZ2"] = "y"
+        book.save(out)
+        found = document("a.xlsx", out.getvalue())
+        assert [block.text for block in found.blocks][1:] == ["Part: Seal | Stock: few", "Part: Ring | Stock: many"]
+        assert found.notes == ("cells far from the others were not read: XFD1048576, ZZ2",)
+
+    def test_cells_are_what_excel_shows(self) -> None:
+        book, out = openpyxl.Workbook(), io.BytesIO()
+        sheet = book.active
+        cells = [
+            ("Growth", 0.075, "0.0%", "7.5%"),
+            ("Share", 0.5, "0%", "50%"),
+            ("Cost centre", 42, "0000", "0042"),
+            ("Machine hours", 1.510416666666667, "[h]:mm", "36:15"),
+            ("Serial", 4711000011112222, "0", "4711000011112222"),
+            ("Sum", "=SUM(B2:B4)", "General", "=SUM(B2:B4)"),
+            ("Missing", "#N/A", "General", "#N/A"),
+            ("Stamp", datetime.datetime(2026, 3, 15, 23, 59, 59), "yyyy-mm-dd hh:mm:ss", "2026-03-15 23:59:59"),
+            ("Plain", 12.5, "General", "12.5"),
+        ]
+        sheet.append(["Kind", "Value"])
+        for name, value, code, _ in cells:
+            sheet.append([name, value])
+            sheet.cell(sheet.max_row, 2).number_format = code
+        book.save(out)
+        rows = [f"{name}: {said}" for name, _, _, said in cells]
+        assert texts("a.xlsx", out.getvalue(), "row")[1:] == rows
+
+    def test_what_is_hidden_is_noted_and_not_read(self) -> None:
+        book, out = openpyxl.Workbook(), io.BytesIO()
+        sheet = book.active
+        sheet.title = "Plan"
+        for row in (["City", "Visits", "Note"], ["Kiel", "few", "ask Jo"], ["Ulm", "many", "x"], ["Bonn", "none", "y"]):
+            sheet.append(row)
+        sheet.column_dimensions["C"].hidden = True
+        sheet.row_dimensions[4].hidden = True
+        other = book.create_sheet("Salaries")
+        other.append(["Ann", "91000"])
+        other.sheet_state = "hidden"
+        book.save(out)
+        found = document("a.xlsx", out.getvalue())
+        assert [block.text for block in found.blocks] == ["Plan", "City: Kiel | Visits: few", "City: Ulm | Visits: many"]
+        assert found.notes == ("6 cells in hidden rows or columns were not read", "sheet Salaries is hidden and was not read")
+
+
+class TestSlides:
+    def test_a_hidden_slide_is_noted_and_not_read(self) -> None:
+        deck, out = pptx.Presentation(), io.BytesIO()
+        for title, hidden in (("Dosing", False), ("Secret price", True)):
+            slide = deck.slides.add_slide(deck.slide_layouts[5])
+            slide.shapes.title.text = title
+            if hidden:
+                slide._element.set("show", "0")
+        deck.save(out)
+        found = document("a.pptx", out.getvalue())
+        assert [block.text for block in found.blocks] == ["Dosing"] and found.notes == ("slide 2 is hidden and was not read",)
+
+    def test_what_stands_above_comes_first_whatever_was_drawn_first(self) -> None:
+        deck, out = pptx.Presentation(), io.BytesIO()
+        slide = deck.slides.add_slide(deck.slide_layouts[6])
+        for top, text in ((4, "Second step"), (1, "First step"), (6, "Third step")):
+            slide.shapes.add_textbox(Inches(1), Inches(top), Inches(3), Inches(1)).text_frame.text = text
+        deck.save(out)
+        assert texts("a.pptx", out.getvalue(), "paragraph") == ["First step", "Second step", "Third step"]
+
+    def test_what_is_there_in_two_ways_is_stored_once(self) -> None:
+        deck, out = pptx.Presentation(), io.BytesIO()
+        slide = deck.slides.add_slide(deck.slide_layouts[6])
+        box = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(3), Inches(1))
+        box.text_frame.text = "Dose 5 ml"
+        names = 'xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006"'
+        both = parse_xml(f"<mc:AlternateContent {names}><mc:Choice Requires='a14'/><mc:Fallback/></mc:AlternateContent>")
+        tree = box._element.getparent()
+        both[1].append(copy.deepcopy(box._element))
+        both[0].append(box._element)
+        tree.append(both)
+        deck.save(out)
+        assert texts("a.pptx", out.getvalue(), "paragraph") == ["Dose 5 ml"]
+
+    def test_points_of_a_chart_are_rows(self) -> None:
+        data = XyChartData()
+        series = data.add_series("Pressure")
+        for x, y in ((1.5, 20), (2.5, 31)):
+            series.add_data_point(x, y)
+        deck, out = pptx.Presentation(), io.BytesIO()
+        slide = deck.slides.add_slide(deck.slide_layouts[6])
+        slide.shapes.add_chart(XL_CHART_TYPE.XY_SCATTER, 0, 0, Inches(4), Inches(3), data)
+        deck.save(out)
+        assert texts("a.pptx", out.getvalue(), "row") == ["1.5 | Pressure: 20", "2.5 | Pressure: 31"]

@@ -33,7 +33,7 @@ def read_markdown(content: bytes) -> Read:
     # Braces in prose that no generator fills are what the author wrote.
     text = _without_templates(text) if text != whole or re.search(_GENERATED, text) else text
     soup = bs4.BeautifulSoup(_MARKDOWN.render(_as_commonmark(text)), "lxml")
-    _clear(soup)
+    clear(soup)
     return title, list(html_blocks(soup))
 
 
@@ -50,14 +50,14 @@ def read_page(html: str) -> Read:
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     heading = soup.find("h1")
     title = front or (heading.get_text(" ", strip=True) if heading else "") or title
-    _clear(soup)
+    clear(soup)
     articles = soup.find_all("article")
     main = soup.find("main") or (articles[0] if len(articles) == 1 else soup)
     # What is named the main part, and is not, is a part.
     return title, list(html_blocks(main if 2 * len(main.get_text()) > len(soup.get_text()) else soup))
 
 
-def _clear(soup: bs4.BeautifulSoup) -> None:
+def clear(soup: bs4.BeautifulSoup) -> None:
     """Take out of a page what is no text of it, and bring in what its tags say and their words do not."""
     for text in soup.find_all(string=lambda text: isinstance(text, bs4.element.Comment | bs4.element.CData)):
         # Code in pages of a wiki; the parser takes it for a comment.
@@ -71,6 +71,8 @@ def _clear(soup: bs4.BeautifulSoup) -> None:
         ".katex-html, mjx-assistive-mml, td.linenos, td.hljs-ln-numbers, .lineno, .linenos, .line-numbers-rows"
     ):
         tag.decompose()
+    for box in soup("input", type="checkbox"):
+        box.replace_with("☒ " if box.has_attr("checked") else "☐ ")
     for tag in soup("math"):
         if source := tag.find("annotation", encoding="application/x-tex"):
             tag.replace_with(source.get_text().strip())

@@ -228,7 +228,7 @@ def _kind_of_package(named: str, content: bytes) -> str:
     with open_package(content) as package:
         names = set(package.namelist())
         declared = package.read("mimetype").decode("ascii", "replace").strip() if "mimetype" in names else ""
-    for kind, member in {"docx": "word/document.xml", "pptx": "ppt/presentation.xml", "xlsx": "xl/"}.items():
+    for kind, member in {"docx": "word/document", "pptx": "ppt/presentation.xml", "xlsx": "xl/"}.items():
         if any(name.startswith(member) for name in names):
             return kind
     if declared == "application/epub+zip":

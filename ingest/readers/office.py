@@ -1,10 +1,11 @@
 """Office files: Word, PowerPoint, Excel, OpenDocument."""
 
 import datetime
+import functools
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -18,26 +19,54 @@ from pptx.shapes.base import BaseShape
 from pptx.slide import Slide
 
 from ingest.readers.document import Block, Read, grid, locked, table_rows
-from ingest.readers.html import html_blocks
+from ingest.readers.html import clear, html_blocks, read_html
 from ingest.readers.package import open_package, parse_xml
+from rag_app.words import msg, nmsg
 
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_COMPATIBLE = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
+_CHART = "{http://schemas.openxmlformats.org/drawingml/2006/chart}"
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 
 
 def read_docx(content: bytes) -> Read:
     """Word: headings, lists, tables, text boxes and notes by their styles; formulas in one line, `(a)/(b)`."""
     with open_package(content) as package:
-        if b"oMath" in package.read("word/document.xml"):
-            content = _with_formulas_as_text(package)
+        main = next((name for name in package.namelist() if re.fullmatch(r"word/document\d*\.xml", name)), "word/document.xml")
+        content = _without_gaps(package, main)
+        beside = _heads_and_feet(package)
     html = mammoth.convert_to_html(io.BytesIO(content), style_map="p[style-name='Title'] => h1:fresh").value
-    return "", list(html_blocks(bs4.BeautifulSoup(html, "lxml")))
+    soup = bs4.BeautifulSoup(html, "lxml")
+    clear(soup)
+    return "", [*beside, *html_blocks(soup)]
 
 
-def _with_formulas_as_text(package: zipfile.ZipFile) -> bytes:
-    """Return the package with each formula as a run of text, because mammoth leaves formulas out."""
-    root = parse_xml(package.read("word/document.xml"))
+def _heads_and_feet(package: zipfile.ZipFile) -> list[Block]:
+    """Return what stands at the head and foot of the pages, once."""
+    names = [name for name in package.namelist() if re.fullmatch(r"word/(header|footer)\d*\.xml", name)]
+    lines = [
+        "".join(t.text or "" for t in p.iter(f"{_WORD}t")).strip()
+        for n in names
+        for p in parse_xml(package.read(n)).iter(f"{_WORD}p")
+    ]
+    return [Block("paragraph", line) for line in dict.fromkeys(lines) if re.search(r"[^\W\d_]{3}", line)]
+
+
+def _without_gaps(package: zipfile.ZipFile, main: str) -> bytes:
+    """Return the package with what mammoth leaves out as runs of text, and without the hidden text that it shows.
+
+    Left out are formulas, the results of simple fields, and pages that stand in the document as files.
+    """
+    root = parse_xml(package.read(main))
+    for run in list(root.iter(f"{_WORD}r")):
+        shown = run.find(f"{_WORD}rPr/{_WORD}vanish")
+        if shown is not None and shown.get(f"{_WORD}val") not in ("0", "false"):
+            _replace(run, [])
+    for field in list(root.iter(f"{_WORD}fldSimple")):
+        _replace(field, list(field))
+    for chunk in list(root.iter(f"{_WORD}altChunk")):
+        _replace(chunk, [_paragraph(block.text) for block in _embedded(package, main, chunk)])
     for formula in list(root.iter(f"{_MATH}oMath")):
         run = etree.Element(f"{_WORD}r")
         run.tail = formula.tail
@@ -54,9 +83,33 @@ def _with_formulas_as_text(package: zipfile.ZipFile) -> bytes:
     changed = io.BytesIO()
     with zipfile.ZipFile(changed, "w") as copy:
         for member in package.infolist():
-            whole = etree.tostring(root) if member.filename == "word/document.xml" else package.read(member)
+            whole = etree.tostring(root) if member.filename == main else package.read(member)
             copy.writestr(member.filename, whole)
     return changed.getvalue()
+
+
+def _replace(element: etree._Element, others: list[etree._Element]) -> None:
+    parent = element.getparent()
+    if parent is not None:
+        at = parent.index(element)
+        parent[at : at + 1] = others
+
+
+def _paragraph(text: str) -> etree._Element:
+    paragraph = etree.Element(f"{_WORD}p")
+    etree.SubElement(etree.SubElement(paragraph, f"{_WORD}r"), f"{_WORD}t").text = text
+    return paragraph
+
+
+def _embedded(package: zipfile.ZipFile, main: str, chunk: etree._Element) -> list[Block]:
+    """Return what a web page says that stands in a Word file as a file of its own."""
+    folder, _, name = main.rpartition("/")
+    relations = parse_xml(package.read(f"{folder}/_rels/{name}.rels"))
+    wanted = next((value for key, value in chunk.items() if key.endswith("}id")), "")
+    target = next((str(r.get("Target")) for r in relations if r.get("Id") == wanted), "")
+    if not re.search(r"\.x?html?$", target):
+        return [Block("paragraph", "")]
+    return read_html(package.read(target.removeprefix("/") if target.startswith("/") else f"{folder}/{target}"))[1]
 
 
 def _formula(element: etree._Element) -> str:
@@ -96,11 +149,18 @@ def read_pptx(content: bytes) -> Read:
     blocks: list[Block] = []
     titles: list[str] = []
     for number, slide in enumerate(presentation.slides, 1):
+        if slide._element.get("show") == "0":
+            blocks.append(Block("note", msg("slide {n} is hidden and was not read", n=number)))
+            continue
+        for choice in list(slide._element.iter(f"{_COMPATIBLE}AlternateContent")):
+            # The same in two ways, for programs that know the newer one.
+            first = next(iter(choice), None)
+            _replace(choice, [] if first is None else list(first))
         title = slide.shapes.title
         named = " ".join(title.text_frame.text.split()) if title is not None else ""
         titles.append(named)
         found: list[Block] = []
-        for shape in slide.shapes:
+        for shape in sorted(slide.shapes, key=_from_the_top):
             if title is None or shape.shape_id != title.shape_id:
                 found += _shape_blocks(shape, number)
         found += _diagram_blocks(slide, number)
@@ -109,6 +169,12 @@ def read_pptx(content: bytes) -> Read:
             found.append(Block("paragraph", f"Notes: {notes.text.strip()}", page=number))
         blocks += _slide(named, found, number)
     return next(filter(None, titles), ""), blocks
+
+
+def _from_the_top(shape: BaseShape) -> tuple[int, int]:
+    """Return where a shape stands: slides are read from the top, whatever was drawn first."""
+    # What stands where its layout says has no place of its own; half an inch apart is one row.
+    return (shape.top or 0) // 457_200, shape.left or 0
 
 
 def _slide(title: str, blocks: list[Block], number: int) -> list[Block]:
@@ -148,6 +214,15 @@ def _chart_rows(chart: object, page: int) -> Iterator[Block]:
         header = ["", *(series.name for series in plot.series)]
         columns = [[_cell(value) for value in series.values] for series in plot.series]
         rows = [[str(category), *(c[i] for c in columns if i < len(c))] for i, category in enumerate(plot.categories)]
+        if not rows:
+            # Points have an x in place of a category.
+            points = [s._element.findall(f"{_CHART}xVal//{_CHART}v") for s in plot.series]
+            rows = [
+                [x.text or "", *([""] * n), columns[n][i]]
+                for n, xs in enumerate(points)
+                for i, x in enumerate(xs)
+                if i < len(columns[n])
+            ]
         yield from table_rows([header, *rows], page=page)
 
 
@@ -161,14 +236,19 @@ def _diagram_blocks(slide: Slide, page: int) -> Iterator[Block]:
 
 def read_workbook(content: bytes) -> Read:
     """Excel and OpenDocument sheets: a heading per sheet, then its rows with their header."""
+    notes: list[Block] = []
     if content.startswith(b"PK"):
-        open_package(content).close()
+        with open_package(content) as package:
+            content, notes = _as_shown(package, content)
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
     except python_calamine.PasswordError as error:
         raise locked() from error
     blocks: list[Block] = []
-    for name in workbook.sheet_names:
+    for name, visible in [(sheet.name, sheet.visible) for sheet in workbook.sheets_metadata]:
+        if visible != python_calamine.SheetVisibleEnum.Visible:
+            notes.append(Block("note", msg("sheet {name} is hidden and was not read", name=name)))
+            continue
         sheet = workbook.get_sheet_by_name(name)
         rows = [[_cell(value) for value in row] for row in sheet.to_python(skip_empty_area=False)]
         width = max((sum(map(bool, row)) for row in rows), default=0)
@@ -179,7 +259,126 @@ def read_workbook(content: bytes) -> Read:
                     rows[y][x] = rows[top][left]
         found = [block for part in _parts(rows) for block in table_rows(part, _headers(part))]
         blocks += [Block("heading", name, level=2), *found] if found else []
-    return "", blocks
+    return "", [*blocks, *notes]
+
+
+def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Block]]:
+    """Return a workbook without what Excel hides, and without cells far from all others, whose gap its reader would fill; and
+    what is to be noted.
+    """
+    far: list[str] = []
+    hidden: list[str] = []
+    styled = _formats(package)
+    changed: dict[str, bytes] = {}
+    for name in package.namelist():
+        if not re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name):
+            continue
+        sheet = package.read(name)
+        places = {(int(row), _column(letters)) for letters, row in re.findall(rb'<c [^>]*?r="([A-Z]{1,3})(\d{1,7})"', sheet)}
+        rows, columns = (_end({place[n] for place in places}, gap) for n, gap in ((0, FAR_ROWS), (1, FAR_COLUMNS)))
+        small = max((row for row, _ in places), default=0) * max((column for _, column in places), default=0) < MANY_CELLS
+        if small and not (styled and b' s="' in sheet) and not re.search(_SHOWN_OTHERWISE, sheet):
+            continue
+        root = parse_xml(sheet)
+        unseen = {
+            n
+            for column in root.iter("{*}col")
+            if column.get("hidden") in ("1", "true")
+            for n in range(int(column.get("min", 0)), int(column.get("max", 0)) + 1)
+        }
+        for cell in list(root.iter("{*}c")):
+            found = re.fullmatch(r"([A-Z]{1,3})(\d{1,7})", str(cell.get("r")))
+            if not found:
+                continue
+            row = cell.getparent()
+            if _column(found[1].encode()) in unseen or (row is not None and row.get("hidden") in ("1", "true")):
+                hidden.append(found[0])
+            elif not small and (int(found[2]) > rows or _column(found[1].encode()) > columns):
+                far.append(found[0])
+            else:
+                _show(cell, styled)
+                continue
+            _replace(cell, [])
+        changed[name] = etree.tostring(root)
+    if not changed:
+        return content, []
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as copy:
+        for member in package.infolist():
+            copy.writestr(member.filename, changed.get(member.filename) or package.read(member))
+    notes = []
+    if hidden:
+        told = nmsg(
+            "{n} cell in hidden rows or columns was not read",
+            "{n} cells in hidden rows or columns were not read",
+            len(hidden),
+        )
+        notes.append(Block("note", told))
+    if far:
+        listed = ", ".join(sorted(far)[:5]) + (", …" if len(far) > 5 else "")
+        notes.append(Block("note", msg("cells far from the others were not read: {cells}", cells=listed)))
+    return out.getvalue(), notes
+
+
+# What hides rows and columns, an error, a formula whose value is not kept, a number of more digits than a float has.
+_SHOWN_OTHERWISE = rb'hidden="(1|true)"|t="e"|</f>(<v ?/>|<v></v>)?</c>|<v>\d{16,}</v>'
+
+
+def _formats(package: zipfile.ZipFile) -> dict[str, str]:
+    """Return the formats, by a cell's style, under which a number is shown as something that it is not: 7.5%, 0042, 36:15."""
+    if "xl/styles.xml" not in package.namelist():
+        return {}
+    styles = parse_xml(package.read("xl/styles.xml"))
+    codes = {"9": "0%", "10": "0.00%", "46": "[h]:mm:ss"}
+    codes |= {str(one.get("numFmtId")): str(one.get("formatCode")) for one in styles.iter("{*}numFmt")}
+    cells = styles.find("{*}cellXfs")
+    named = {str(i): codes.get(str(one.get("numFmtId")), "") for i, one in enumerate(cells if cells is not None else ())}
+    return {style: code for style, code in named.items() if re.search(r"%|^0{2,}$|\[h+\]", code)}
+
+
+def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
+    """Make a cell's value the text that Excel shows, where it is not the number itself."""
+    value, formula, kind = cell.find("{*}v"), cell.find("{*}f"), cell.get("t", "n")
+    text = value.text or "" if value is not None else ""
+    shown = ""
+    if formula is not None and formula.text and not text:
+        shown = f"={formula.text}"
+    elif kind == "e" or (kind == "n" and re.fullmatch(r"\d{16,}", text)):
+        shown = text
+    elif kind == "n" and text and (code := formats.get(cell.get("s", ""))):
+        number = float(text)
+        if "%" in code:
+            decimals = re.search(r"\.(0+)", code)
+            shown = f"{100 * number:.{len(decimals[1]) if decimals else 0}f}%"
+        elif "[" in code:
+            hours, minutes = divmod(round(1440 * number), 60)
+            shown = f"{hours}:{minutes:02}"
+        elif number == int(number):
+            shown = f"{int(number):0{len(code)}}"
+    if shown:
+        cell.set("t", "str")
+        for child in list(cell):
+            cell.remove(child)
+        etree.SubElement(cell, cell.tag[:-1] + "v").text = shown
+
+
+# Places of a sheet up to which nothing is far away, and the empty rows and columns before a cell that is.
+MANY_CELLS = 5_000_000
+FAR_ROWS, FAR_COLUMNS = 10_000, 200
+
+
+def _end(places: set[int], gap: int) -> int:
+    """Return the last of rows or columns before a gap."""
+    last = 0
+    for place in sorted(places):
+        if place - last > gap:
+            break
+        last = place
+    return last
+
+
+def _column(letters: bytes) -> int:
+    return functools.reduce(lambda n, letter: 26 * n + letter - 64, letters, 0)
 
 
 def _parts(rows: list[list[str]]) -> Iterator[list[list[str]]]:
@@ -224,7 +423,8 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, datetime.datetime):
-        return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ", "minutes")
+        shown = value.isoformat(" ", "seconds" if value.second else "minutes")
+        return value.date().isoformat() if value.time() == datetime.time() else shown
     return "" if value is None else " ".join(str(value).split())
 
 
