@@ -290,8 +290,8 @@ def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Blo
             found = re.fullmatch(r"([A-Z]{1,3})(\d{1,7})", str(cell.get("r")))
             if not found:
                 continue
-            row = cell.getparent()
-            if _column(found[1].encode()) in unseen or (row is not None and row.get("hidden") in ("1", "true")):
+            # A hidden row is most often one that a filter leaves out for the moment.
+            if _column(found[1].encode()) in unseen:
                 hidden.append(found[0])
             elif not small and (int(found[2]) > rows or _column(found[1].encode()) > columns):
                 far.append(found[0])
@@ -309,8 +309,8 @@ def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Blo
     notes = []
     if hidden:
         told = nmsg(
-            "{n} cell in hidden rows or columns was not read",
-            "{n} cells in hidden rows or columns were not read",
+            "{n} cell in hidden columns was not read",
+            "{n} cells in hidden columns were not read",
             len(hidden),
         )
         notes.append(Block("note", told))
