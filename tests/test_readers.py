@@ -919,6 +919,14 @@ class TestPdf:
         pdf.multi_cell(0, text="Lift at most four tonnes, and never over people.", new_x="LMARGIN", new_y="NEXT")
         assert document("a.pdf", bytes(pdf.output())).title == "Crane rules"
 
+    def test_a_title_that_only_names_a_program_stays(self) -> None:
+        pdf = fpdf.FPDF()
+        pdf.set_title("Excel for beginners")
+        pdf.add_page()
+        pdf.set_font("Helvetica", size=11)
+        pdf.multi_cell(0, text="Open a sheet.")
+        assert document("a.pdf", bytes(pdf.output())).title == "Excel for beginners"
+
     def test_pages_that_hold_pictures_alone_are_noted(self) -> None:
         pdf = fpdf.FPDF()
         for n in range(3):
@@ -1143,6 +1151,8 @@ class TestSheets:
             ("Share", 0.5, "0%", "50%"),
             ("Cost centre", 42, "0000", "0042"),
             ("Machine hours", 1.510416666666667, "[h]:mm", "36:15"),
+            ("To the second", 1.5107638888888889, "[h]:mm:ss", "36:15:30"),
+            ("Loss or gain", 0.25, "0.0%;[Red]-0.00%", "25.0%"),
             ("Serial", 4711000011112222, "0", "4711000011112222"),
             ("Sum", "=SUM(B2:B4)", "General", "=SUM(B2:B4)"),
             ("Missing", "#N/A", "General", "#N/A"),

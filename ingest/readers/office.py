@@ -320,8 +320,8 @@ def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Blo
     return out.getvalue(), notes
 
 
-# What hides rows and columns, an error, a formula whose value is not kept, a number of more digits than a float has.
-_SHOWN_OTHERWISE = rb'hidden="(1|true)"|t="e"|</f>(<v ?/>|<v></v>)?</c>|<v>\d{16,}</v>'
+# A hidden column, an error, a formula whose value is not kept, a number of more digits than a float has.
+_SHOWN_OTHERWISE = rb'<col [^>]*hidden="(1|true)"|t="e"|</f>(<v ?/>|<v></v>)?</c>|<v>\d{16,}</v>'
 
 
 def _formats(package: zipfile.ZipFile) -> dict[str, str]:
@@ -332,7 +332,11 @@ def _formats(package: zipfile.ZipFile) -> dict[str, str]:
     codes = {"9": "0%", "10": "0.00%", "46": "[h]:mm:ss"}
     codes |= {str(one.get("numFmtId")): str(one.get("formatCode")) for one in styles.iter("{*}numFmt")}
     cells = styles.find("{*}cellXfs")
-    named = {str(i): codes.get(str(one.get("numFmtId")), "") for i, one in enumerate(cells if cells is not None else ())}
+    # Of several sections the first is for positive numbers.
+    named = {
+        str(i): codes.get(str(one.get("numFmtId")), "").partition(";")[0]
+        for i, one in enumerate(cells if cells is not None else ())
+    }
     return {style: code for style, code in named.items() if re.search(r"%|^0{2,}$|\[h+\]", code)}
 
 
@@ -351,8 +355,8 @@ def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
             decimals = re.search(r"\.(0+)", code)
             shown = f"{100 * number:.{len(decimals[1]) if decimals else 0}f}%"
         elif "[" in code:
-            hours, minutes = divmod(round(1440 * number), 60)
-            shown = f"{hours}:{minutes:02}"
+            minutes, seconds = divmod(round(86_400 * number), 60)
+            shown = f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if "s" in code else "")
         elif number == int(number):
             shown = f"{int(number):0{len(code)}}"
     if shown:
@@ -369,7 +373,7 @@ FAR_ROWS, FAR_COLUMNS = 10_000, 200
 
 def _end(places: set[int], gap: int) -> int:
     """Return the last of rows or columns before a gap."""
-    last = 0
+    last = min(places, default=0)
     for place in sorted(places):
         if place - last > gap:
             break

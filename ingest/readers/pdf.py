@@ -109,7 +109,8 @@ _UNMAPPED = r"[\ue000-\uf8ff\ufffd\U000f0000-\U0010fffd]"
 _NO_TITLE = (
     r"\(?(untitled|unbenannt|anonymous|无标题|未命名)\)?( document| \d+)?|"
     r"(document|dokument|文档|presentation|präsentation|slide|folie) ?\d*|"
-    r"(microsoft )?(word|powerpoint|excel)\b.*|.*\.(docx?|indd|tex|pptx?|xlsx?|qxd|rtf|odt)"
+    r"microsoft (word|powerpoint|excel)\b.*|powerpoint[- ](presentation|präsentation)|"
+    r".*\.(docx?|indd|tex|pptx?|xlsx?|qxd|rtf|odt)"
 )
 
 
@@ -155,8 +156,8 @@ def _page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, ru
     lines: list[_Line] = []
     done: list[Table] = []
     at = 0
-    text = words.get_text_range()
-    for raw in _split_at(_gutter(words, text.count("\n") + 1), words, text):
+    whole = words.get_text_range()
+    for raw in _split_at(_gutter(words, whole.count("\n") + 1), words, whole):
         first, end = at + len(raw) - len(raw.lstrip()), at + len(raw.rstrip()) - 1
         at += len(raw)
         text = _clean(raw)
@@ -507,7 +508,7 @@ def _join(lines: Iterator[str], known: Container[str]) -> str:
     text = ""
     for line in lines:
         # "Nord- und Südtor" has its hyphen for itself.
-        if re.search(r"[^\W\d_]-$", text) and re.match(r"(?!(?:und|oder|bis|and|or|to)\b)[^\W\d_]", line):
+        if re.fullmatch(r"[^\W\d_]-", text[-2:]) and re.match(r"(?!(?:und|oder|bis|and|or|to)\b)[^\W\d_]", line):
             text = f"{text[:-1]}\ufffe"
         elif text and not text.endswith("\ufffe") and not (re.match(_CJK, text[-1:]) and re.match(_CJK, line)):
             text += " "

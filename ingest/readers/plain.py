@@ -12,6 +12,7 @@ from lxml import etree
 
 from ingest.readers.document import Block, Read, UnreadableError, table_rows
 from ingest.readers.encoding import decode
+from ingest.readers.html import read_markdown
 from ingest.readers.package import parse_xml
 from rag_app.words import msg
 
@@ -99,8 +100,6 @@ MOST_NOTES = 5
 
 def read_notebook(content: bytes) -> Read:
     """A Jupyter notebook: its text as Markdown, its code, and what that printed; pictures are left out."""
-    from ingest.readers.html import read_markdown
-
     try:
         notebook = json.loads(decode(content))
         cells = notebook["cells"] if "cells" in notebook else [c for sheet in notebook["worksheets"] for c in sheet["cells"]]
