@@ -139,7 +139,7 @@ def _with_attached(letter: Letter) -> list[Block]:
 
 
 # Modules of readers whose packages are in the extra `files`.
-EXTRA = ("ingest.readers.office", "ingest.readers.pdf")
+EXTRA = ("ingest.readers.office", "ingest.readers.pdf", "ingest.readers.workbook")
 
 
 def _extra(kind: str, module: str, name: str) -> Callable[[bytes], Any]:
@@ -159,13 +159,13 @@ READERS: dict[str, Callable[[bytes], Read]] = {
     "pdf": _extra("PDF", "pdf", "read_pdf"),
     "docx": _extra("Word files", "office", "read_docx"),
     "pptx": _extra("PowerPoint files", "office", "read_pptx"),
-    "xlsx": _extra("Excel files", "office", "read_workbook"),
-    "xls": _extra("Excel files", "office", "read_workbook"),
+    "xlsx": _extra("Excel files", "workbook", "read_workbook"),
+    "xls": _extra("Excel files", "workbook", "read_workbook"),
     "csv": read_csv,
     "epub": read_epub,
     "odt": _extra("OpenDocument files", "office", "read_odf"),
     "odp": _extra("OpenDocument files", "office", "read_odf"),
-    "ods": _extra("OpenDocument files", "office", "read_workbook"),
+    "ods": _extra("OpenDocument files", "workbook", "read_workbook"),
     "rtf": _extra("RTF", "plain", "read_rtf"),
     "eml": _mail(read_eml),
     "msg": _mail(_extra("Outlook mail", "mail", "read_msg")),

@@ -36,3 +36,11 @@ def parse_xml(content: bytes) -> etree._Element:
         return etree.fromstring(content, parser)
     except etree.XMLSyntaxError as error:
         raise UnreadableError(msg("not valid XML ({reason})", reason=error), msg("fix it or export it again")) from error
+
+
+def replace_element(element: etree._Element, others: list[etree._Element]) -> None:
+    """Put elements in the place of one."""
+    parent = element.getparent()
+    if parent is not None:
+        at = parent.index(element)
+        parent[at : at + 1] = others

@@ -1,0 +1,214 @@
+"""Spreadsheets of Excel and OpenDocument: what is shown of them, sheet by sheet and table by table."""
+
+import datetime
+import functools
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import python_calamine
+from lxml import etree
+
+from ingest.readers.document import Block, Read, locked, table_rows
+from ingest.readers.package import open_package, parse_xml, replace_element
+from rag_app.words import msg, nmsg
+
+
+def read_workbook(content: bytes) -> Read:
+    """Excel and OpenDocument sheets: a heading per sheet, then its rows with their header."""
+    notes: list[Block] = []
+    if content.startswith(b"PK"):
+        with open_package(content) as package:
+            content, notes = _as_shown(package, content)
+    try:
+        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
+    except python_calamine.PasswordError as error:
+        raise locked() from error
+    blocks: list[Block] = []
+    for name, visible in [(sheet.name, sheet.visible) for sheet in workbook.sheets_metadata]:
+        if visible != python_calamine.SheetVisibleEnum.Visible:
+            notes.append(Block("note", msg("sheet {name} is hidden and was not read", name=name)))
+            continue
+        sheet = workbook.get_sheet_by_name(name)
+        rows = [[cell_text(value) for value in row] for row in sheet.to_python(skip_empty_area=False)]
+        width = max((sum(map(bool, row)) for row in rows), default=0)
+        for (top, left), (bottom, right) in sheet.merged_cell_ranges or []:
+            for y in range(top, min(bottom + 1, len(rows))):
+                # A line merged over the whole table is its title and names no column.
+                for x in range(left, min(right + 1, len(rows[y])) if right - left + 1 < width else left + 1):
+                    rows[y][x] = rows[top][left]
+        found = [block for part in _parts(rows) for block in table_rows(part, _headers(part))]
+        blocks += [Block("heading", name, level=2), *found] if found else []
+    return "", [*blocks, *notes]
+
+
+def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Block]]:
+    """Return a workbook without what Excel hides, and without cells far from all others, whose gap its reader would fill; and
+    what is to be noted.
+    """
+    far: list[str] = []
+    hidden: list[str] = []
+    styled = _formats(package)
+    changed: dict[str, bytes] = {}
+    for name in package.namelist():
+        if not re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name):
+            continue
+        sheet = package.read(name)
+        places = {(int(row), _column(letters)) for letters, row in re.findall(rb'<c [^>]*?r="([A-Z]{1,3})(\d{1,7})"', sheet)}
+        rows, columns = (_end({place[n] for place in places}, gap) for n, gap in ((0, FAR_ROWS), (1, FAR_COLUMNS)))
+        small = max((row for row, _ in places), default=0) * max((column for _, column in places), default=0) < MANY_CELLS
+        if small and not (styled and b' s="' in sheet) and not re.search(_SHOWN_OTHERWISE, sheet):
+            continue
+        root = parse_xml(sheet)
+        unseen = {
+            n
+            for column in root.iter("{*}col")
+            if column.get("hidden") in ("1", "true")
+            for n in range(int(column.get("min", 0)), int(column.get("max", 0)) + 1)
+        }
+        for cell in list(root.iter("{*}c")):
+            found = re.fullmatch(r"([A-Z]{1,3})(\d{1,7})", str(cell.get("r")))
+            if not found:
+                continue
+            # A hidden row is most often one that a filter leaves out for the moment.
+            if _column(found[1].encode()) in unseen:
+                hidden.append(found[0])
+            elif not small and (int(found[2]) > rows or _column(found[1].encode()) > columns):
+                far.append(found[0])
+            else:
+                _show(cell, styled)
+                continue
+            replace_element(cell, [])
+        changed[name] = etree.tostring(root)
+    if not changed:
+        return content, []
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as copy:
+        for member in package.infolist():
+            copy.writestr(member.filename, changed.get(member.filename) or package.read(member))
+    notes = []
+    if hidden:
+        told = nmsg(
+            "{n} cell in hidden columns was not read",
+            "{n} cells in hidden columns were not read",
+            len(hidden),
+        )
+        notes.append(Block("note", told))
+    if far:
+        listed = ", ".join(sorted(far)[:5]) + (", …" if len(far) > 5 else "")
+        notes.append(Block("note", msg("cells far from the others were not read: {cells}", cells=listed)))
+    return out.getvalue(), notes
+
+
+# A hidden column, an error, a formula whose value is not kept, a number of more digits than a float has.
+_SHOWN_OTHERWISE = rb'<col [^>]*hidden="(1|true)"|t="e"|</f>(<v ?/>|<v></v>)?</c>|<v>\d{16,}</v>'
+
+
+def _formats(package: zipfile.ZipFile) -> dict[str, str]:
+    """Return the formats, by a cell's style, under which a number is shown as something that it is not: 7.5%, 0042, 36:15."""
+    if "xl/styles.xml" not in package.namelist():
+        return {}
+    styles = parse_xml(package.read("xl/styles.xml"))
+    codes = {"9": "0%", "10": "0.00%", "46": "[h]:mm:ss"}
+    codes |= {str(one.get("numFmtId")): str(one.get("formatCode")) for one in styles.iter("{*}numFmt")}
+    cells = styles.find("{*}cellXfs")
+    # Of several sections the first is for positive numbers.
+    named = {
+        str(i): codes.get(str(one.get("numFmtId")), "").partition(";")[0]
+        for i, one in enumerate(cells if cells is not None else ())
+    }
+    return {style: code for style, code in named.items() if re.search(r"%|^0{2,}$|\[h+\]", code)}
+
+
+def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
+    """Make a cell's value the text that Excel shows, where it is not the number itself."""
+    value, formula, kind = cell.find("{*}v"), cell.find("{*}f"), cell.get("t", "n")
+    text = value.text or "" if value is not None else ""
+    shown = ""
+    if formula is not None and formula.text and not text:
+        shown = f"={formula.text}"
+    elif kind == "e" or (kind == "n" and re.fullmatch(r"\d{16,}", text)):
+        shown = text
+    elif kind == "n" and text and (code := formats.get(cell.get("s", ""))):
+        number = float(text)
+        if "%" in code:
+            decimals = re.search(r"\.(0+)", code)
+            shown = f"{100 * number:.{len(decimals[1]) if decimals else 0}f}%"
+        elif "[" in code:
+            minutes, seconds = divmod(round(86_400 * number), 60)
+            shown = f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if "s" in code else "")
+        elif number == int(number):
+            shown = f"{int(number):0{len(code)}}"
+    if shown:
+        cell.set("t", "str")
+        for child in list(cell):
+            cell.remove(child)
+        etree.SubElement(cell, cell.tag[:-1] + "v").text = shown
+
+
+# Places of a sheet up to which nothing is far away, and the empty rows and columns before a cell that is.
+MANY_CELLS = 5_000_000
+FAR_ROWS, FAR_COLUMNS = 10_000, 200
+
+
+def _end(places: set[int], gap: int) -> int:
+    """Return the last of rows or columns before a gap."""
+    last = min(places, default=0)
+    for place in sorted(places):
+        if place - last > gap:
+            break
+        last = place
+    return last
+
+
+def _column(letters: bytes) -> int:
+    return functools.reduce(lambda n, letter: 26 * n + letter - 64, letters, 0)
+
+
+def _parts(rows: list[list[str]]) -> Iterator[list[list[str]]]:
+    """Yield a sheet's tables: below an empty row one begins if it has columns or a header of its own."""
+    part: list[list[str]] = []
+    gap = False
+    for row in [*rows, []]:
+        filled = {x for x, cell in enumerate(row) if cell}
+        if part and (not row or (gap and filled and _begins(part, row, filled))):
+            yield from _beside(part)
+            part = []
+        gap = not filled
+        if filled:
+            part.append(row)
+
+
+def _headers(part: list[list[str]]) -> int | None:
+    """Return how many rows are the header: two if a name stands over several columns and another in both rows."""
+    over = any(a and a == b for a, b in pairwise(part[0]))
+    both = len(part) > 2 and any(a and a == b for a, b in zip(part[0], part[1], strict=False))
+    return 2 if over and both else None
+
+
+def _begins(part: list[list[str]], row: list[str], filled: set[int]) -> bool:
+    columns = {x for above in part for x, cell in enumerate(above) if cell}
+    numbers = any(re.match(r"-?\d", cell) for above in part[1:] for cell in above)
+    return bool(filled - columns) or len(columns) == 1 or (numbers and not any(re.match(r"-?\d", cell) for cell in row))
+
+
+def _beside(part: list[list[str]]) -> Iterator[list[list[str]]]:
+    """Yield tables that stand side by side and begin in different rows; a table with an empty column is one."""
+    width = max(map(len, part))
+    starts = [next((y for y, row in enumerate(part) if x < len(row) and row[x]), None) for x in range(width)]
+    cuts = [x for x in range(1, width) if starts[x] is not None and starts[x - 1] is None]
+    cuts = [x for x in cuts if starts[x] and all(start is None or start > 0 for start in starts[x:])]
+    for left, right in pairwise([0, *cuts[:1], width]):
+        yield [row[left:right] for row in part]
+
+
+def cell_text(value: object) -> str:
+    """Return a cell as a sheet shows it: 3.0 is 3, midnight is no time."""
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    if isinstance(value, datetime.datetime):
+        shown = value.isoformat(" ", "seconds" if value.second else "minutes")
+        return value.date().isoformat() if value.time() == datetime.time() else shown
+    return "" if value is None else " ".join(str(value).split())
