@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from ingest.planning import Failure
+from ingest.readers.encoding import decode_names
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.words import msg
@@ -56,7 +57,7 @@ def receive(settings: Settings, files: Sequence[tuple[str, IO[bytes]]]) -> Recei
     try:
         for name, content in files:
             if _is_zip(name, content):
-                _unpack(settings, folder, name, content, received)
+                _unpack(settings, folder, [safe_name(name)], name, content, received)
             else:
                 content.seek(0)
                 _keep(folder, [safe_name(name)], content, settings.upload_mb * _MB, name, received)
@@ -149,31 +150,56 @@ def _is_zip(name: str, content: IO[bytes]) -> bool:
     return name.lower().endswith(".zip") and zipfile.is_zipfile(content)
 
 
-def _unpack(settings: Settings, folder: Path, name: str, content: IO[bytes], received: Received) -> None:
-    """Unpack a zip into a folder of its name; what is unsafe or too much is refused by name."""
+@dataclass
+class _Left:
+    """What an upload's ZIP may still unpack to, with those inside it."""
+
+    bytes: int
+    files: int
+
+
+def _unpack(
+    settings: Settings,
+    folder: Path,
+    parts: Sequence[str],
+    name: str,
+    content: IO[bytes],
+    received: Received,
+    left: _Left | None = None,
+) -> None:
+    """Unpack a ZIP into a folder of its name, and those in it into folders of theirs; what is unsafe or too much is refused."""
     limit = settings.upload_mb * _MB
-    left = limit * UNPACKED
-    inside = PurePosixPath(safe_name(name)).stem
+    left = left or _Left(limit * UNPACKED, MAX_FILES)
+    inside = [*parts[:-1], PurePosixPath(parts[-1]).stem]
     try:
         with zipfile.ZipFile(content) as archive:
             members = list(_members(archive))
-            if len(members) > MAX_FILES:
+            left.files -= len(members)
+            if left.files < 0:
                 received.refuse(name, msg("it holds more than {most:,} files: split it", most=MAX_FILES))
                 return
-            for member in members:
-                parts = [safe_name(part) for part in PurePosixPath(member.filename.replace("\\", "/")).parts]
-                shown = f"{name}: {member.filename}"
-                if left <= 0:
+            for member, path in zip(members, _paths(members), strict=True):
+                parts = [*inside, *(safe_name(part) for part in PurePosixPath(path).parts)]
+                shown = f"{name}: {path}"
+                if left.bytes <= 0:
                     most = settings.upload_mb * UNPACKED
                     received.refuse(shown, msg("the ZIP unpacks to more than {most:,} MB: split it", most=most))
                     continue
-                if reason := _unsafe(member, parts, limit):
+                if reason := _unsafe(member, path, parts, limit):
                     received.refuse(shown, reason)
                     continue
                 try:
-                    with archive.open(member) as part:
-                        # Also what was unpacked of one that is then refused counts.
-                        left -= _keep(folder, [inside, *parts], part, limit, shown, received)
+                    with archive.open(member) as part, tempfile.SpooledTemporaryFile(_PIECE) as zipped:
+                        if not path.lower().endswith(".zip"):
+                            # Also what was unpacked of one that is then refused counts.
+                            left.bytes -= _keep(folder, parts, part, limit, shown, received)
+                            continue
+                        left.bytes -= (size := _copy(part, zipped, limit))
+                        if size <= limit and zipfile.is_zipfile(zipped):
+                            _unpack(settings, folder, parts, shown, zipped, received, left)
+                        else:
+                            zipped.seek(0)
+                            _keep(folder, parts, zipped, limit, shown, received)
                 except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError, zlib.error) as error:
                     received.refuse(shown, msg("it cannot be unpacked ({reason}): zip it again", reason=error))
     except (zipfile.BadZipFile, ValueError) as error:
@@ -189,13 +215,20 @@ def _members(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
             yield member
 
 
+def _paths(members: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the paths of members. A ZIP that does not say that its names are UTF-8 has them in the encoding of its maker."""
+    raw = {i: member.filename.encode("cp437", "replace") for i, member in enumerate(members) if not member.flag_bits & 0x800}
+    names = decode_names(list(raw.values()))
+    paths = dict(zip(raw, names, strict=True))
+    return [paths.get(i, member.filename).replace("\\", "/") for i, member in enumerate(members)]
+
+
 def _too_large(limit: int) -> str:
     return msg("it has more than {mb:,.0f} MB (RAG_UPLOAD_MB): split it, or ingest it on the server", mb=limit / _MB)
 
 
-def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str], limit: int) -> str:
+def _unsafe(member: zipfile.ZipInfo, path: str, parts: Sequence[str], limit: int) -> str:
     """Return why a member of a zip is refused, or ""."""
-    path = member.filename.replace("\\", "/")
     if path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path):
         return msg("its path points outside the ZIP")
     if (member.external_attr >> 16) & 0o170000 == 0o120000:
@@ -204,7 +237,8 @@ def _unsafe(member: zipfile.ZipInfo, parts: Sequence[str], limit: int) -> str:
         return msg("it has a password: zip it without one")
     if member.file_size > limit:
         return _too_large(limit)
-    if len(parts) > MAX_DEPTH:
+    # The first is the ZIP's own.
+    if len(parts) > MAX_DEPTH + 1:
         return msg("it is more than {most} folders deep", most=MAX_DEPTH)
     return ""
 
@@ -221,10 +255,7 @@ def _keep(folder: Path, parts: Sequence[str], content: IO[bytes], limit: int, sh
     # Hidden, so that an ingest that runs now leaves it out.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as partial:
         try:
-            size = 0
-            while size <= limit and (piece := content.read(_PIECE)):
-                size += len(piece)
-                partial.write(piece)
+            size = _copy(content, partial, limit)
             if size <= limit:
                 partial.close()
                 Path(partial.name).replace(path)
@@ -233,6 +264,15 @@ def _keep(folder: Path, parts: Sequence[str], content: IO[bytes], limit: int, sh
         finally:
             Path(partial.name).unlink(missing_ok=True)
     received.refuse(shown, _too_large(limit))
+    return size
+
+
+def _copy(content: IO[bytes], to: IO[bytes], limit: int) -> int:
+    """Copy bytes until they are too many; return how many there were."""
+    size = 0
+    while size <= limit and (piece := content.read(_PIECE)):
+        size += len(piece)
+        to.write(piece)
     return size
 
 

@@ -50,7 +50,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             f"# Travel policy {n}\n\n## Dinner\n\nDinner in France costs up to {30 + n} EUR.\n\n## Hotels\n\nA hotel: {90 + n} EUR.\n"
         )
     shutil.copy(ROOT / "data" / "corpus" / "products" / "calibration-intervals.pdf", corpus / "calibration.pdf")
-    (corpus / "zh.md").write_text("# 差旅政策\n\n出差期间的晚餐最多可报销三十二欧元，酒店每晚一百五十欧元。\n")
+    chinese = "# 差旅政策\n\n出差期间的晚餐最多可报销三十二欧元，酒店每晚一百五十欧元。\n"
+    (corpus / "zh.md").write_text(chinese, encoding="gb18030")
+    (corpus / "line\nbreak.md").write_text("A name in two lines.")
     (corpus / HOSTILE_NAME).write_text(HOSTILE)
     # As text its tags are words, and are stored.
     (corpus / "raw.txt").write_text(HOSTILE)
@@ -137,6 +139,7 @@ class TestJourneys:
         assert reply.headers["content-disposition"].startswith("inline")
         reply = httpx.get(f"{site.url}/original/handbook/zh.md")
         assert reply.headers["content-type"].startswith("text/plain") and "差旅政策" in reply.text
+        assert httpx.get(f"{site.url}/original/handbook/line%0Abreak.md").text == "A name in two lines."
         for path in ("nothing.md", "..%2f..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..%2fchroma%2fchroma.sqlite3"):
             assert httpx.get(f"{site.url}/original/handbook/{path}").status_code in (400, 403, 404)
 

@@ -425,6 +425,14 @@ class TestSync:
         assert self.counts(self.run()) == (0, 0, 4, 0)
         assert self.reindex(cutting=Cutting(500)).documents.added == 4
 
+    @pytest.mark.parametrize("name", ["a\\xff.md", "a\\x5c.md", "\\x5cxff.md", "a\\b.md", "a\nb.md"])
+    def test_a_name_that_looks_like_an_escape_is_its_own(self, name: str) -> None:
+        (self.corpus / name).write_text("Oddly named.")
+        assert self.counts(self.run()) == (4, 0, 0, 0)
+        assert {document.path for document in self.store().documents().values()} >= {(self.corpus / name).resolve()}
+        assert self.counts(self.run()) == (0, 0, 4, 0)
+        assert self.reindex(cutting=Cutting(500)).documents.added == 4
+
     def test_a_text_that_the_endpoint_refuses_fails_its_document_and_no_other(self) -> None:
         def no_bananas(body: Any) -> Reply:
             bad = any("banana" in text for text in body["input"])

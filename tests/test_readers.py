@@ -1039,6 +1039,22 @@ class TestContainers:
         text = '{\n // the port\n "port": 8812, /* and\n the host */ "url": "http://gate // 7", "list": [1, 2,],\n}'
         assert texts("a.json", text)[0] == "port: 8812 | url: http://gate // 7"
 
+    def test_yaml_stands_under_its_keys_with_its_comments(self) -> None:
+        source = (
+            "# The image\nimage:\n  tag: 1.4 # fixed\nservice:\n- name: web\n  port: 8080\n  about: |\n"
+            + "".join(f"    Line {n} of a long text that explains what the service is for.\n" for n in range(12))
+            + "# The interface\n- name: api\n  port: 9090\ntimeouts: {connect: 3}\nretries: 5\n"
+        )
+        found = document("values.yaml", source).blocks
+        headings = [(block.level, block.text) for block in found if block.kind == "heading"]
+        assert headings == [
+            (2, "image"), (2, "service"), (3, "name: web"), (4, "port"), (4, "about"), (3, "name: api"),
+            (2, "timeouts, retries"),
+        ]  # fmt: skip
+        assert found[1].text == "# The image\nimage:\n  tag: 1.4 # fixed"
+        assert "\n".join(block.text for block in found).count("Line 11 of") == 1
+        assert found[-3].text == "# The interface\n- name: api\n  port: 9090"
+
     def test_a_bad_line_of_json_lines_is_noted_and_the_others_are_stored(self) -> None:
         found = document("a.jsonl", '{"a": 1}\n{"a": "open\n{"a": 3}\n')
         assert [block.text for block in found.blocks] == ["a: 1", "a: 3"] and found.notes[0].startswith(

@@ -134,6 +134,48 @@ class TestReceive:
         received = uploads.receive(settings, [("pack.zip", io.BytesIO(bytes(body)))])
         assert names(settings) == ["uploads/pack/a.md"] and "cannot be unpacked" in received.refused[0].reason
 
+    @pytest.mark.parametrize(
+        ("encoding", "member"),
+        [
+            ("gb18030", "制度/报告.md"),
+            ("utf-8", "制度/报告.md"),
+            ("big5", "制度/報告.md"),
+            ("cp932", "規程/カタログ.md"),
+            ("cp949", "여행 정책/회의록과 보고서.md"),
+            ("cp850", "Größe/Übersicht.md"),
+        ],
+    )
+    def test_names_in_a_zip_are_read_in_the_encoding_of_the_windows_that_wrote_it(
+        self, settings: Settings, encoding: str, member: str
+    ) -> None:
+        # Python writes the name as it stands if it is bytes of the old encoding, and no mark of UTF-8.
+        raw = member.encode(encoding)
+        body = zipped({"x" * len(raw): b"text"}).getvalue().replace(b"x" * len(raw), raw)
+        received = uploads.receive(settings, [("pack.zip", io.BytesIO(body))])
+        assert not received.refused and names(settings) == [f"uploads/pack/{member}"]
+
+    def test_a_zip_in_a_zip_is_unpacked_into_its_own_folder(self, settings: Settings) -> None:
+        inner = zipped({"a.md": b"1", "deeper.zip": zipped({"b.md": b"2"}).getvalue(), "no.zip": b"not one"}).getvalue()
+        received = uploads.receive(settings, [("pack.zip", zipped({"sub/inner.zip": inner, "c.md": b"3"}))])
+        assert not received.refused
+        found = ["uploads/pack/c.md", "uploads/pack/sub/inner/a.md", "uploads/pack/sub/inner/deeper/b.md"]
+        assert names(settings) == [*found, "uploads/pack/sub/inner/no.zip"]
+
+    def test_zips_in_zips_share_the_limits_of_the_outermost(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        small = settings.model_copy(update={"upload_mb": 1})
+        inner = {f"{n:02}.zip": zipped({f"{m}.txt": b"\0" * 900_000 for m in range(5)}).getvalue() for n in range(5)}
+        received = uploads.receive(small, [("bomb.zip", zipped(inner))])
+        assert len(names(small)) == 12 and "more than 10 MB" in received.refused[0].reason
+        monkeypatch.setattr(uploads, "MAX_FILES", 8)
+        received = uploads.receive(small, [("many.zip", zipped(inner))])
+        assert "more than 8 files" in received.refused[0].reason
+        monkeypatch.undo()
+        deep = zipped({"x.md": b"x"})
+        for _ in range(10):
+            deep = zipped({"z.zip": deep.getvalue()})
+        received = uploads.receive(small, [("deep.zip", deep)])
+        assert "folders deep" in received.refused[0].reason
+
     def test_an_office_file_is_no_zip_to_unpack(self, settings: Settings) -> None:
         uploads.receive(settings, [("plan.docx", zipped({"word/document.xml": b"<x/>"}))])
         assert names(settings) == ["uploads/plan.docx"]

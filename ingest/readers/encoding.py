@@ -1,6 +1,7 @@
 """From bytes to text, whatever encoding they are in."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 import chardet
@@ -83,3 +84,33 @@ def _decode_nul(content: bytes) -> str:
 
 def _is_plain(character: str) -> bool:
     return character.isascii() or character.isalpha() or "\u3000" <= character <= "\u303f" or "\uff00" <= character <= "\uffef"
+
+
+def decode_names(names: Sequence[bytes]) -> list[str]:
+    """Return names of files in a ZIP that does not say how they are written: as UTF-8, as a Chinese, Japanese or Korean Windows
+    does, else as ZIP itself does.
+    """
+    joined = b"\n".join(names)
+    with suppress(UnicodeDecodeError):
+        return joined.decode().split("\n")
+    with suppress(UnicodeDecodeError):
+        # Korean is valid GB18030 too, but of many Chinese letters some are no Korean ones.
+        korean = joined.decode("cp949")
+        if len(letters := set(re.sub(r"[\0-\x7f]", "", korean))) >= 8 and all("\uac00" <= one <= "\ud7a3" for one in letters):
+            return korean.split("\n")
+    with suppress(UnicodeDecodeError):
+        text = joined.decode("gb18030")
+        # The letters of other languages, read as GB18030, are rarely of its oldest part.
+        strange = re.sub(r"[\0-\x7f]", "", text)
+        if 10 * len(strange.encode("gb2312", "ignore")) >= 18 * len(strange):
+            return text.split("\n")
+    found = chardet.detect(joined, encoding_era=_ERAS)["encoding"] or ""
+    with suppress(UnicodeDecodeError):
+        # Two letters with marks amid a word ("Größe") look like one of these.
+        if found.lower() in _WIDE and not re.search(r"[a-z][^\0-\u2fff][a-z]", text := joined.decode(found), re.I):
+            return text.split("\n")
+    return joined.decode("cp437").split("\n")
+
+
+# Names of encodings, as chardet has them, in which an eastern Windows writes the names of files.
+_WIDE = {"big5", "big5hkscs", "big5-hkscs", "cp949", "euc-kr", "shift_jis", "cp932", "gb18030", "johab"}

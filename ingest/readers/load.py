@@ -30,6 +30,7 @@ from ingest.readers.plain import (
     read_subtitles,
     read_text,
     read_xml,
+    read_yaml,
 )
 from rag_app.extras import MissingExtraError, require
 from rag_app.words import msg, pmsg
@@ -173,6 +174,7 @@ READERS: dict[str, Callable[[bytes], Read]] = {
     "jsonl": read_jsonl,
     "xml": read_xml,
     "code": read_code,
+    "yaml": read_yaml,
     "notebook": read_notebook,
     "mailbox": _read_mailbox,
     "mhtml": read_saved_page,
@@ -184,6 +186,7 @@ _NAMES = {
     **dict.fromkeys(("txt", "text", "log", "rst", "tex", "adoc", "asciidoc", "org"), "text"),
     **dict.fromkeys(("srt", "vtt"), "subtitles"),
     **dict.fromkeys(("mht", "mhtml"), "mhtml"),
+    **dict.fromkeys(("yaml", "yml"), "yaml"),
     "ipynb": "notebook",
     "mbox": "mailbox",
     **dict.fromkeys(("html", "htm", "xhtml", "shtml"), "html"),

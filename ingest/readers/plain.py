@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import StringIO
-from itertools import islice
+from itertools import groupby, islice
 
 from lxml import etree
 
@@ -182,6 +182,61 @@ def _flat(value: object, name: str = "") -> str:
         value = ", ".join(str(one) for one in value)
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"{name}: {text}" if name and text else text
+
+
+def read_yaml(content: bytes) -> Read:
+    """YAML, as it was written, comments too: what is long is cut at its keys, which are the headings of what stands below."""
+    lines = [line.rstrip() for line in decode(content).expandtabs(2).splitlines()]
+    return "", list(_yaml_blocks([line for line in lines if line], 2))
+
+
+# Characters of what is not cut further.
+_SHORT = 500
+
+
+def _yaml_blocks(lines: list[str], level: int) -> Iterator[Block]:
+    entries = [(*entry, sum(map(len, (*entry[0], *entry[2])))) for entry in _yaml_entries(lines)]
+    long = [bool(below) and size > _SHORT for _, _, below, size in entries]
+    for is_long, group in groupby(zip(entries, long, strict=True), key=lambda pair: pair[1]):
+        together = [entry for entry, _ in group]
+        if not is_long:
+            # Below what has a heading, what is short needs one too, to be taken for no part of that.
+            names = ", ".join(_yaml_name(key) for _, key, _, _ in together)
+            yield Block("heading", names if any(long) else "", level=min(level, 6))
+            yield Block("code", "\n".join(line for above, key, below, _ in together for line in (*above, key, *below)))
+            continue
+        for above, key, below, _ in together:
+            yield Block("heading", _yaml_name(key), level=min(level, 6))
+            # A value that begins beside its key.
+            yield Block("code", "\n".join(above if key.strip().endswith((":", _yaml_name(key), "|", ">")) else (*above, key)))
+            yield from _yaml_blocks(below, level + 1)
+
+
+def _yaml_name(line: str) -> str:
+    """Return the key of a first line, or what an item of a list begins with: `service`, `name: web`."""
+    line = line.strip()
+    return re.sub(r"^(- +)+|:$", "", line) if line.startswith("- ") else re.split(r": |:$| #", line)[0]
+
+
+def _yaml_entries(lines: list[str]) -> Iterator[tuple[list[str], str, list[str]]]:
+    """Yield the entries of the outermost level: the comments above each, its first line, and the lines below that."""
+    indent = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    starts: list[int] = []
+    for n, line in enumerate(lines):
+        first = line[indent:]
+        # A list may stand no deeper than its key.
+        listed = first.startswith("- ") and starts and lines[starts[-1]].endswith(":") and lines[starts[-1]][indent] != "-"
+        if not first.startswith((" ", "#")) and not listed:
+            starts.append(n)
+    at = 0
+    for n, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        # Comments at the end of one entry are the next one's.
+        while end < len(lines) and end > n + 1 and lines[end - 1][indent:].startswith("#"):
+            end -= 1
+        yield lines[at:n], lines[n], lines[n + 1 : end]
+        at = end
+    if not starts and lines:
+        yield [], lines[0], lines[1:]
 
 
 def read_rtf(content: bytes) -> Read:

@@ -1,15 +1,19 @@
 """What is served beside the pages: the documents' original files, and headers that keep the browser on this server."""
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ingest.readers.document import UnreadableError
+from ingest.readers.encoding import decode
 from rag_app.errors import RagError
 from rag_app.page import resources
 from rag_app.store.opening import open_store
@@ -45,12 +49,15 @@ async def original(request: Request) -> Response:
         path = await run_in_threadpool(_path, collection, document)
     except RagError as error:
         return PlainTextResponse(str(error), 404)
-    kind = path.suffix.lower()
+    kind, name = path.suffix.lower(), path.name.encode("utf-8", "replace").decode()
     if kind in SHOWN:
-        return FileResponse(path, media_type=SHOWN[kind], filename=path.name, content_disposition_type="inline")
+        return FileResponse(path, media_type=SHOWN[kind], filename=name, content_disposition_type="inline")
     if kind in TEXT:
-        return FileResponse(path, media_type="text/plain", filename=path.name, content_disposition_type="inline")
-    return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        # Browsers are told one encoding; files are in many.
+        with suppress(UnreadableError):
+            text = await run_in_threadpool(lambda: decode(path.read_bytes()))
+            return PlainTextResponse(text.encode("utf-8", "replace"), headers={"Content-Disposition": "inline"})
+    return FileResponse(path, media_type="application/octet-stream", filename=name)
 
 
 def _path(collection: str, document: str) -> Any:
@@ -82,5 +89,18 @@ class Headers:
         await self.app(scope, receive, with_headers)
 
 
-ROUTES = [Route(f"{base()}/original/{{collection}}/{{document:path}}", original)]
+class _Document(Convertor[str]):
+    """A document's name in an address: with folders, and with line breaks too."""
+
+    regex = r"(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("document", _Document())
+ROUTES = [Route(f"{base()}/original/{{collection}}/{{document:document}}", original)]
 MIDDLEWARE = [Middleware(Headers)]

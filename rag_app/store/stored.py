@@ -49,13 +49,17 @@ class StoredDocument:
 
 
 def named(path: str) -> str:
-    """Return a path of the file system as text; a byte that is none is written `\\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a path of the file system as text; a byte that is none is written `\\xff`, and what looks like one `\\x5cxff`."""
+    return re.sub(_BYTE, rb"\\x5c\1", os.fsencode(path)).decode("utf-8", "backslashreplace")
 
 
 def named_back(name: str) -> Path:
     """Return the path that `named` wrote."""
-    return Path(os.fsdecode(re.sub(rb"\\x([89a-f][0-9a-f])", lambda m: bytes.fromhex(m[1].decode()), os.fsencode(name))))
+    return Path(os.fsdecode(re.sub(_BYTE, lambda m: bytes.fromhex(m[1][1:].decode()), os.fsencode(name))))
+
+
+# A byte as `named` writes it: one that is no text, or a backslash before what only looks like it.
+_BYTE = rb"\\(x(?:[89a-f][0-9a-f]|5c))"
 
 
 class EmptyCollectionError(RagError):
