@@ -900,7 +900,7 @@ class TestPdf:
     def test_a_hyphen_at_the_end_of_a_line_stays_where_it_is_the_words_own(
         self, left: str, right: str, known: str, whole: str
     ) -> None:
-        from ingest.readers.pdf import _join
+        from ingest.readers.pdf_text import _join
 
         assert _join(iter([f"a {left}-", f"{right} b"]), set(known.split())) == f"a {whole} b"
         if " " not in whole:
@@ -939,6 +939,15 @@ class TestPdf:
         found = document("a.pdf", bytes(pdf.output()))
         assert "pages 2, 3 hold pictures and no text" in found.notes[0] and "ocrmypdf" in found.notes[0]
 
+    def test_what_is_attached_to_a_pdf_is_noted(self) -> None:
+        pdf = fpdf.FPDF()
+        pdf.add_page()
+        pdf.set_font("Helvetica", size=11)
+        pdf.multi_cell(0, text="The prices are in the table attached.")
+        for name in ("prices.xlsx", "terms.txt"):
+            pdf.embed_file(basename=name, bytes=b"x")
+        assert document("a.pdf", bytes(pdf.output())).notes == ("its attachments prices.xlsx, terms.txt were not read",)
+
     def test_fonts_that_name_no_letters_are_told(self) -> None:
         from ingest.readers import pdf as reader
 
@@ -967,8 +976,19 @@ class TestTables:
             ("Site|Manager\nJena|Ms Ito", "Site: Jena | Manager: Ms Ito"),
             ("Jena|120|north\nUlm|14|south", "Jena | 120 | north\nUlm | 14 | south"),
             ("Sales|2019|2020\nHinges|120|130", "Sales: Hinges | 2019: 120 | 2020: 130"),
+            ("Type|Platform|Notes\nCalls||loud\nMail||", "Type | Platform | Notes\nType: Calls | Notes: loud\nType: Mail"),
         ],
-        ids=["labels", "a form", "colons", "four columns", "a header", "a header of words", "no header", "a header of years"],
+        ids=[
+            "labels",
+            "a form",
+            "colons",
+            "four columns",
+            "a header",
+            "a header of words",
+            "no header",
+            "a header of years",
+            "an empty column",
+        ],
     )
     def test_cells_tell_whether_there_is_a_header(self, rows: str, stored: str) -> None:
         assert "\n".join(block.text for block in table_rows([row.split("|") for row in rows.split("\n")])) == stored

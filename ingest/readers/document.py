@@ -69,8 +69,9 @@ Read = tuple[str, list[Block]]
 def table_rows(rows: Sequence[Sequence[str]], headers: int | None = None, page: int | None = None) -> Iterator[Block]:
     """Yield each row with its header, `Country: France | Dinner: 32 EUR`, so that it can be read alone.
 
-    The first `headers` rows are the header, but for lines above it that say one thing only: those are paragraphs. Where
-    nothing marks a header, the cells tell whether there is one: labels beside values have none, `Built: 2019`.
+    The first `headers` rows are the header, but for lines above it that say one thing only: those are paragraphs. A header
+    with columns that nobody has filled in is a row too. Where nothing marks a header, the cells tell whether there is one:
+    labels beside values have none, `Built: 2019`.
     """
     rows = [row for row in rows if any(row)]
     if max((sum(map(bool, row)) for row in rows), default=0) < 2:
@@ -94,6 +95,9 @@ def table_rows(rows: Sequence[Sequence[str]], headers: int | None = None, page: 
         headers = min(len(rows) - 1, 1)
     width = max(map(len, rows[:headers]), default=0)
     names = [" ".join(dict.fromkeys(row[i] for row in rows[:headers] if row[i : i + 1] and row[i])) for i in range(width)]
+    if any(name and not any(row[i : i + 1] and row[i] for row in rows[headers:]) for i, name in enumerate(names)):
+        # The name of an empty column stands in no row below.
+        yield Block("row", " | ".join(filter(None, names)), page=page)
     for row in rows[headers:]:
         named = [f"{names[i]}: {cell}" if i < width and names[i] else cell for i, cell in enumerate(row) if cell]
         yield Block("row", " | ".join(named), page=page)
