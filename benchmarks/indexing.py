@@ -33,6 +33,7 @@ from rich.progress import track
 
 from ingest import sync
 from ingest.planning import look_through
+from ingest.worker import WORKERS
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import load_settings
 from rag_app.store.chroma import ChromaStore
@@ -203,7 +204,7 @@ def measured(connection: Any, files: Path, path: Path, url: str) -> None:
     """Ingest in a process of its own and send its seconds and its peak memory in MB."""
     report = ours(files, path, "", url)
     # A child of multiprocessing waits for its own children without end.
-    sync.WORKERS.stop()
+    WORKERS.stop()
     connection.send((report.seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 

@@ -16,7 +16,7 @@ from ingest.chunk import Cutting
 from ingest.files import Found
 from ingest.lock import collection_lock
 from ingest.planning import Failure, Plan, Task, planned, staying
-from ingest.worker import Limits, Prepared, Workers, result
+from ingest.worker import WORKERS, Limits, Prepared, result
 from rag_app import builtin, language
 from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.errors import RagError
@@ -35,7 +35,6 @@ WRITE = 1000
 WRITE_EVERY = 5.0
 
 State = Literal["added", "changed", "unchanged", "moved", "removed", "empty", "skipped", "failed"]
-WORKERS = Workers()
 
 
 class Documents(Record):

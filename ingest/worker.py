@@ -6,20 +6,23 @@ import multiprocessing
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import pebble
 
 from ingest.chunk import Cutting, chunks
 from ingest.readers.document import NoDocumentError
 from ingest.readers.load import EXTRA, read
+from rag_app.errors import RagError
 from rag_app.types import Chunk
-from rag_app.words import joined, msg
+from rag_app.words import Message, joined, msg
 
 PROCESSES = 2
+T = TypeVar("T")
 _MB = 1_000_000
 
 
@@ -52,12 +55,23 @@ class Workers:
 
     def submit(self, path: Path, document: str, cutting: Cutting, limits: Limits) -> "Future[Prepared]":
         """Have a file read and cut; `result` tells what came of it."""
+        return self._schedule(limits, prepare, path.absolute(), document, cutting)
+
+    def call(self, limits: Limits, work: Callable[..., T], *args: Any) -> T:
+        """Return what a function of this project gives, done in a process of its own. RagError if it hangs, dies or fails."""
+        try:
+            return self._schedule(limits, work, *args).result()
+        except RagError:
+            raise
+        except Exception as error:
+            # As in `result`: whatever goes wrong with one file is its own failure.
+            raise RagError(_why(error, limits)) from error
+
+    def _schedule(self, limits: Limits, work: Callable[..., T], *args: Any) -> "Future[T]":
         with self._lock:
             if self._pool is None:
                 self._pool = self._start()
-        future: Future[Prepared] = self._pool.schedule(
-            prepare, args=(path.absolute(), document, cutting, limits.megabytes, limits.seconds), timeout=limits.seconds
-        )
+        future: Future[T] = self._pool.schedule(_limited, args=(limits, work, *args), timeout=limits.seconds)
         return future
 
     def stop(self) -> None:
@@ -76,36 +90,47 @@ class Workers:
         return pebble.ProcessPool(PROCESSES, context=context)
 
 
+# Those of this process.
+WORKERS = Workers()
+
+
 def result(future: "Future[Prepared]", limits: Limits) -> Prepared:
     """Return what came of a file; a reader that hung or died is a failure with its reason."""
     try:
         return future.result()
-    except TimeoutError:
-        return Prepared("failed", msg("reading it took more than {seconds:g} s (RAG_READ_TIMEOUT)", seconds=limits.seconds))
-    except pebble.ProcessExpired as error:
-        return Prepared(
-            "failed",
-            msg(
-                "its reader crashed (exit code {code}): open it and save it again, or exclude it in .ragignore",
-                code=error.exitcode,
-            ),
-        )
-    except MemoryError:
-        return Prepared(
-            "failed", msg("reading it took more than {mb:,} MB of memory (RAG_READ_MEMORY_MB)", mb=limits.megabytes)
-        )
     except Exception as error:
-        # Whatever else goes wrong with one file is its failure, and no reason to stop.
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return Prepared(
-            "failed", msg("it cannot be read ({reason}): save it in another format, or exclude it in .ragignore", reason=reason)
+        # Whatever goes wrong with one file is its failure, and no reason to stop.
+        return Prepared("failed", _why(error, limits))
+
+
+def _why(error: Exception, limits: Limits) -> Message:
+    """Return why work in a process came to nothing."""
+    if isinstance(error, TimeoutError):
+        return msg("reading it took more than {seconds:g} s (RAG_READ_TIMEOUT)", seconds=limits.seconds)
+    if isinstance(error, pebble.ProcessExpired):
+        return msg(
+            "its reader crashed (exit code {code}): open it and save it again, or exclude it in .ragignore",
+            code=error.exitcode,
         )
+    if isinstance(error, MemoryError):
+        return msg("reading it took more than {mb:,} MB of memory (RAG_READ_MEMORY_MB)", mb=limits.megabytes)
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return msg("it cannot be read ({reason}): save it in another format, or exclude it in .ragignore", reason=reason)
 
 
-def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds: float) -> Prepared:
+def _limited(limits: Limits, work: Callable[..., T], *args: Any) -> T:
+    """Do work within limits; in a worker."""
+    _limit(limits.megabytes)
+    _end_after(limits.seconds)
+    try:
+        return work(*args)
+    finally:
+        # An alarm that is left running would end an idle worker.
+        _end_after(None)
+
+
+def prepare(path: Path, document: str, cutting: Cutting) -> Prepared:
     """Read and cut one file; in a worker."""
-    _limit(megabytes)
-    _end_after(seconds)
     try:
         content = path.read_bytes()
         found = read(path, content)
@@ -114,9 +139,6 @@ def prepare(path: Path, document: str, cutting: Cutting, megabytes: int, seconds
         return Prepared("failed", error.strerror or str(error))
     except NoDocumentError as error:
         return Prepared(error.state, error.message)
-    finally:
-        # An alarm that is left running would end an idle worker.
-        _end_after(None)
     return Prepared("read", joined("; ", found.notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
 
 

@@ -131,7 +131,7 @@ class TestJourneys:
         page = visit("/?documents=calibration.pdf&q=How+often+is+it+calibrated")
         answered(page)
         page.get_by_role("button", name="Passage 1").click()
-        href = page.locator(".card:popover-open .open").get_attribute("href")
+        href = page.locator(".card:popover-open").get_by_role("link", name="Open the document").get_attribute("href")
         assert href is not None and re.fullmatch(r"/original/handbook/calibration\.pdf#page=\d", href)
         reply = httpx.get(site.url + href.partition("#")[0])
         assert reply.headers["content-type"] == "application/pdf" and reply.content.startswith(b"%PDF-")
@@ -142,6 +142,38 @@ class TestJourneys:
         assert httpx.get(f"{site.url}/original/handbook/line%0Abreak.md").text == "A name in two lines."
         for path in ("nothing.md", "..%2f..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..%2fchroma%2fchroma.sqlite3"):
             assert httpx.get(f"{site.url}/original/handbook/{path}").status_code in (400, 403, 404)
+
+    def test_a_citation_leads_to_its_passage_beside_the_original(self, site: Site, visit: Callable[..., Page]) -> None:
+        page = visit("/?documents=calibration.pdf&q=How+often+is+it+calibrated")
+        answered(page)
+        page.get_by_role("button", name="Passage 1").click()
+        with page.context.expect_page() as opened:
+            page.locator(".card:popover-open").get_by_role("link", name="Compare with the original").click()
+        beside = opened.value
+        expect(beside.locator(".chunks .wanted")).to_contain_text("On-site calibration is possible")
+        picture = beside.get_by_role("img", name="Page 2 of the original")
+        expect(picture).to_be_visible()
+        expect(beside.locator("p.quiet", has_text="in no chunk")).to_contain_text(
+            re.compile(r"200 words, 4 .*: orrery, page, 2, 2")
+        )
+        # It stands above what else can be done with documents.
+        upload = beside.get_by_role("tab", name="Upload").bounding_box()
+        place = picture.bounding_box()
+        assert place and upload and place["y"] < upload["y"] and place["width"] > 400
+        beside.get_by_test_id("stPagination").get_by_text("1", exact=True).click()
+        expect(beside.get_by_role("img", name="Page 1 of the original")).to_be_visible()
+        assert not axe(beside)
+
+    def test_a_text_is_shown_beside_its_chunks_with_every_word_accounted_for(
+        self, site: Site, visit: Callable[..., Page]
+    ) -> None:
+        page = visit("/documents?document=zh.md")
+        page.locator(".original").wait_for()
+        expect(page.locator(".original")).to_contain_text("差旅政策")
+        expect(page.locator("p.quiet", has_text="in no chunk")).to_contain_text("0 of them")
+        page = visit("/documents?document=raw.txt")
+        page.locator(".original").wait_for()
+        expect(page.locator(".original")).to_contain_text("<script>pwned()</script>")
 
     def test_moving_the_passages_asks_nobody(self, site: Site, visit: Callable[..., Page]) -> None:
         page = visit()
@@ -355,7 +387,9 @@ class TestHostileContent:
             page.wait_for_timeout(150)
         page.wait_for_timeout(500)
         links = page.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.getAttribute('href'))")
-        assert not [link for link in links if "evil" in link.split("/original/")[0] or link.startswith("javascript")]
+        assert not [
+            link for link in links if "evil" in re.split("/original/|/documents[?]", link)[0] or link.startswith("javascript")
+        ]
         assert (
             page.evaluate("document.querySelectorAll('.stHtml script, .stHtml img, .stHtml iframe, .stHtml svg').length") == 0
         )

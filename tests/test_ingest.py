@@ -748,8 +748,9 @@ class TestSync:
 
     def test_a_worker_that_has_nothing_to_do_is_not_ended(self) -> None:
         # In a process of its own, whose memory and time are limited as a worker's are.
-        code = "import signal; from pathlib import Path; from ingest.chunk import Cutting; from ingest.worker import prepare; "
-        code += "print(prepare(Path('notes.txt'), 'a', Cutting(), 4000, 60).state, signal.alarm(0))"
+        code = "import signal; from pathlib import Path; from ingest.chunk import Cutting; "
+        code += "from ingest.worker import Limits, _limited, prepare; "
+        code += "print(_limited(Limits(60), prepare, Path('notes.txt'), 'a', Cutting()).state, signal.alarm(0))"
         done = subprocess.run(
             [sys.executable, "-c", code], env=environment(), cwd=self.corpus, capture_output=True, text=True, check=True
         )

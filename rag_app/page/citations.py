@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from rag_app.page import hostile
 from rag_app.page.hostile import html
-from rag_app.page.originals import original_url
+from rag_app.page.originals import beside_url, original_url
 from rag_app.page.say import t
 from rag_app.types import Candidate
 from rag_app.words import joined, msg
@@ -55,7 +55,7 @@ def _card(identity: str, n: int, passage: Candidate, claim: str, collection: str
         '<div popover id="{id}" class="card" role="dialog" aria-label="{label}">'
         '<p class="path"><b>{n}</b> <bdi>{path}</bdi></p>'
         '<p class="quiet"><bdi>{document}</bdi>{page}</p><div class="passage" dir="auto" tabindex="0">{text}</div>'
-        '<p>{link} <span class="quiet">{key}</span></p></div>',
+        '<p>{link}</p><p class="quiet">{key}</p></div>',
         id=identity,
         label=label,
         n=n,
@@ -73,8 +73,13 @@ def page_of(passage: Candidate) -> Markup:
 
 
 def open_link(passage: Candidate, collection: str) -> Markup:
-    """Return the link to the original file, a PDF's at the passage's page."""
-    return open_link_to(collection, passage.document, passage.page)
+    """Return the links to the original file, a PDF's at the passage's page, and to the passage beside it."""
+    return html(
+        '{link} · <a class="open" href="{url}" target="_blank" rel="noopener">{compare} ↗</a>',
+        link=open_link_to(collection, passage.document, passage.page),
+        url=beside_url(collection, passage.document, passage.id),
+        compare=t("Compare with the original"),
+    )
 
 
 def open_link_to(collection: str, document: str, page: int | None = None) -> Markup:

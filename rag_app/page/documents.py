@@ -14,9 +14,8 @@ from ingest import jobs, sync, uploads
 from ingest.jobs import FileState, Job
 from rag_app import language
 from rag_app.errors import RagError, SettingsError
-from rag_app.page import resources, states
-from rag_app.page.citations import open_link_to
-from rag_app.page.hostile import html, joined, plain, visible
+from rag_app.page import chunk_view, resources, states
+from rag_app.page.hostile import plain, visible
 from rag_app.page.say import t
 from rag_app.page.visit import Widget, visit
 from rag_app.settings import Settings
@@ -36,7 +35,6 @@ STATES = {
     "failed": msg("failed"),
     "refused": msg("refused"),
 }
-CHUNKS_A_PAGE = 50
 POLL_SECONDS = 1.0
 
 
@@ -65,6 +63,8 @@ def page(controls: Any) -> None:
     problem, visit().problem = visit().problem, None
     if problem:
         states.show_error(problem)
+    # Who followed a citation sees its passage first.
+    first = st.container()
     add(settings)
     runs(settings)
     if not stored:
@@ -77,7 +77,8 @@ def page(controls: Any) -> None:
     chosen = choose(settings, stored)
     act(settings, chosen)
     if len(chosen) == 1:
-        show_chunks(settings, chosen[0])
+        with first if Widget.PASSAGE in st.query_params else st.container():
+            chunk_view.show(settings, chosen[0])
 
 
 def add(settings: Settings) -> None:
@@ -310,32 +311,3 @@ def confirm_delete(settings: Settings, chosen: list[StoredDocument]) -> None:
             st.rerun()
 
     st.dialog(t("Delete?"))(ask)()
-
-
-def show_chunks(settings: Settings, document: StoredDocument) -> None:
-    """Show a document's chunks as they were cut."""
-    with resources.store(settings.collection) as store:
-        chunks = [chunk for chunk, _, _ in store.chunks_of(document.document)]
-    st.subheader(plain(document.title), anchor=False)
-    st.html(
-        html(
-            '<p class="quiet"><bdi>{path}</bdi> · {n} · {link}</p>',
-            path=document.document,
-            n=t(nmsg("{n} chunk", "{n} chunks", len(chunks))),
-            link=open_link_to(settings.collection, document.document),
-        )
-    )
-    n_pages = -(-len(chunks) // CHUNKS_A_PAGE)
-    shown = st.pagination(n_pages, key="chunk_page") if n_pages > 1 else 1
-    items = [
-        html(
-            '<li><p class="quiet">{n} · <bdi>{path}</bdi>{page} · {size}</p><div class="passage" dir="auto">{text}</div></li>',
-            n=chunk.position + 1,
-            path=chunk.heading_path,
-            page=", " + t(chunk.page_label) if chunk.page else "",
-            size=t("characters {start:,} to {end:,}", start=chunk.start, end=chunk.end),
-            text=chunk.text,
-        )
-        for chunk in chunks[(shown - 1) * CHUNKS_A_PAGE : shown * CHUNKS_A_PAGE]
-    ]
-    st.html(html('<ol class="chunks">{items}</ol>', items=joined(items)))

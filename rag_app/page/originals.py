@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
@@ -40,6 +40,11 @@ def base() -> str:
 def original_url(collection: str, document: str, page: int | None = None) -> str:
     """Return the address of a document's file; a PDF opens at the page."""
     return f"{base()}/original/{quote(collection)}/{quote(document)}" + (f"#page={page}" if page else "")
+
+
+def beside_url(collection: str, document: str, passage: str) -> str:
+    """Return the address of the page that shows a passage beside its original."""
+    return f"{base()}/documents?{urlencode({'collection': collection, 'document': document, 'passage': passage})}"
 
 
 async def original(request: Request) -> Response:

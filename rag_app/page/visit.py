@@ -32,6 +32,7 @@ class Widget(StrEnum):
     QUESTION = "question"
     EXAMPLE = "example"
     SELECTED = "document"
+    PASSAGE = "passage"
     VIEW = "view"
     REPORT = "report"
 

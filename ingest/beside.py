@@ -1,0 +1,225 @@
+"""An original beside what is stored of it: which of its words are in a chunk; a page of a PDF as a picture with them marked."""
+
+import io
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+from ingest.readers.encoding import decode
+from ingest.readers.load import kind_of
+from ingest.worker import WORKERS, Limits
+from rag_app import colours
+from rag_app.errors import RagError
+from rag_app.words import msg
+
+# What a word of an original is: in a chunk, in the passage that is looked for, in no chunk, or markup.
+Mark = Literal["stored", "passage", "missing", "markup"]
+# Kinds of files whose original is text that a person can read.
+TEXT = {"markdown", "text", "html", "csv", "json", "jsonl", "yaml", "xml", "code", "subtitles", "eml"}
+_TAGGED = {"html", "xml"}
+# Pixels across a page, and at most down it.
+WIDTH, HEIGHT = 1000, 3000
+# Bytes of the largest text that is shown.
+LARGEST = 3_000_000
+
+
+@dataclass(frozen=True)
+class PagePicture:
+    """A page as a PNG, how many pages there are, how many words this one has, and those of them that are in no chunk."""
+
+    png: bytes
+    n_pages: int
+    n_words: int
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a text original in pieces, each with what it is; blanks and marks between words are "" """
+
+    pieces: tuple[tuple[str, Mark | Literal[""]], ...]
+    n_words: int
+    missing: tuple[str, ...]
+
+
+def kind(path: Path) -> Literal["pages", "text", ""]:
+    """Return how an original can be shown, "" if it cannot. NoDocumentError if it is none."""
+    found = kind_of(path, path.read_bytes())
+    small = path.stat().st_size <= LARGEST
+    return "pages" if found == "pdf" else "text" if found in TEXT and small else ""
+
+
+def page_picture(path: Path, number: int, stored: str, passage: str, limits: Limits = Limits()) -> PagePicture:
+    """Return a page, from 1, of a PDF: words in a chunk are underlined, those in none framed, the passage's highlighted.
+
+    It is drawn in a process of its own: a file can crash what draws it. RagError if it did.
+    """
+    return WORKERS.call(limits, _page_picture, path, number, stored, passage)
+
+
+def excerpt(path: Path, shown: Sequence[str], passage: str, before: str = "", *, to_the_end: bool = True) -> Excerpt:
+    """Return the part of a text original that some chunks were cut from, and what stands between the one `before` and them.
+
+    RagError if they are not in it: it changed since it was ingested.
+    """
+    content = path.read_bytes()
+    text = decode(content)
+    found = list(_words(text, tagged=kind_of(path, content) in _TAGGED))
+    known = [word.text for word in found]
+    spans = [span for one in shown if (span := _span(known, _texts(one)))]
+    if not spans:
+        raise RagError(msg("what is stored is not in {path}", path=path.name), msg("ingest it again"))
+    above = _span(known, _texts(before)) or (0, 0)
+    first = min(above[1], *(start for start, _ in spans))
+    last = len(found) if to_the_end else max(end for _, end in spans)
+    marks = _marks(known[first:last], "\n".join(shown), passage)
+    # A line before the first word may hold its marks, as of a heading.
+    at = text.rfind("\n", 0, found[first].start) + 1
+    pieces: list[tuple[str, Mark | Literal[""]]] = []
+    for word, mark in zip(found[first:last], marks, strict=True):
+        pieces += [(text[at : word.start], ""), (text[word.start : word.end], "markup" if word.markup else mark)]
+        at = word.end
+    end = text.find("\n", at)
+    pieces.append((text[at : end if end >= 0 else len(text)], ""))
+    missing = tuple(
+        text[word.start : word.end]
+        for word, mark in zip(found[first:last], marks, strict=True)
+        if mark == "missing" and not word.markup
+    )
+    return Excerpt(tuple(pieces), sum(not word.markup for word in found[first:last]), missing)
+
+
+@dataclass(frozen=True)
+class _Word:
+    """A word, as it is compared, and where it stands."""
+
+    text: str
+    start: int
+    end: int
+    markup: bool = False
+
+
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_LETTERS = rf"[^\W\d_{_CJK}]+"
+# pdfium writes U+FFFE for a hyphen at the end of a line.
+_HYPHEN = r"(?:\ufffe\s*|-\r?\n)"
+_WORD = re.compile(rf"<[^<>]*>|[{_CJK}]|\d+|{_LETTERS}(?:{_HYPHEN}{_LETTERS})*")
+
+
+def _words(text: str, *, tagged: bool = False) -> Iterator[_Word]:
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        if not match[0].startswith("<"):
+            yield _Word(_plain(match[0]), start, end)
+            continue
+        yield from (
+            _Word(_plain(inside[0]), start + inside.start(), start + inside.end(), markup=tagged)
+            for inside in re.finditer(rf"[{_CJK}]|\d+|{_LETTERS}", match[0])
+        )
+
+
+def _plain(word: str) -> str:
+    return unicodedata.normalize("NFKC", re.sub(rf"{_HYPHEN}|\xad", "", word)).casefold()
+
+
+def _texts(text: str) -> list[str]:
+    return [word.text for word in _words(text)]
+
+
+def _marks(words: Sequence[str], stored: str, passage: str) -> list[Mark]:
+    """Return of each word of an original whether it is stored: in the order in which it is, or anywhere as often."""
+    known = _texts(stored)
+    marks: list[Mark] = ["missing"] * len(words)
+    left = Counter(known)
+    for at, _, size in SequenceMatcher(None, words, known, autojunk=False).get_matching_blocks():
+        for i in range(at, at + size):
+            marks[i] = "stored"
+            left[words[i]] -= 1
+    for i, word in enumerate(words):
+        if marks[i] == "missing" and left[word] > 0:
+            # Cells of a table are stored by row, whatever the order in which they were drawn.
+            marks[i] = "stored"
+            left[word] -= 1
+    # The hyphen of a word in two lines may be its own.
+    whole = "".join(known)
+    marks = [
+        "stored" if mark == "missing" and len(word) > 8 and word in whole else mark
+        for word, mark in zip(words, marks, strict=True)
+    ]
+    sought = _texts(passage)
+    if span := _span(words, sought):
+        start, end = span
+        for at, _, size in SequenceMatcher(None, words[start:end], sought, autojunk=False).get_matching_blocks():
+            marks[start + at : start + at + size] = ["passage"] * size
+    return marks
+
+
+def _span(words: Sequence[str], part: Sequence[str]) -> tuple[int, int] | None:
+    """Return from where to where most of a part stands among words: where most of its runs of three, or fewer, are together."""
+    for size in (3, 2, 1):
+        runs = {tuple(part[i : i + size]) for i in range(len(part) - size + 1)}
+        places = [i for i in range(len(words) - size + 1) if tuple(words[i : i + size]) in runs]
+        reach = len(part) + len(part) // 2 + 5
+        within: Counter[tuple[str, ...]] = Counter()
+        best, span, first = (0, 0), None, 0
+        for place in places:
+            within[tuple(words[place : place + size])] += 1
+            # What recurs in the window is dropped from its beginning.
+            while place - places[first] > reach or within[tuple(words[places[first] : places[first] + size])] > 1:
+                run = tuple(words[places[first] : places[first] + size])
+                if within[run] == 1:
+                    del within[run]
+                else:
+                    within[run] -= 1
+                first += 1
+            if (found := (len(within), places[first] - place)) > best:
+                best, span = found, (places[first], place + size)
+        if span:
+            return span
+    return None
+
+
+def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePicture:
+    """Draw a page; in a worker, where what reads PDF is loaded."""
+    import pypdfium2
+    from PIL import Image, ImageChops, ImageDraw
+
+    with pypdfium2.PdfDocument(path) as pdf:
+        if pdf.get_formtype():
+            pdf.init_forms()
+        page = pdf[number - 1]
+        width, height = page.get_size()
+        bitmap = page.render(scale=min(WIDTH / width, HEIGHT / height))
+        place, letters = bitmap.get_posconv(page), page.get_textpage()
+        picture = bitmap.to_pil().convert("RGB")
+        words = list(_words(letters.get_text_range()))
+        marks = _marks([word.text for word in words], stored, passage)
+        boxes: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        for i, word in enumerate(words):
+            # A word in two lines has two boxes.
+            corners = [letters.get_charbox(n, loose=True) for n in range(word.start, word.end)]
+            for _, line in groupby((box for box in corners if box[2] > box[0]), key=lambda box: round(box[1] / 3)):
+                on_line = list(line)
+                left, bottom = place.to_bitmap(min(b[0] for b in on_line), min(b[1] for b in on_line))
+                right, top = place.to_bitmap(max(b[2] for b in on_line), max(b[3] for b in on_line))
+                boxes[i].append((min(left, right), min(top, bottom), max(left, right), max(top, bottom)))
+        tint = Image.new("RGB", picture.size, "white")
+        paint, lines = ImageDraw.Draw(tint), ImageDraw.Draw(picture)
+        for i, mark in enumerate(marks):
+            for left, top, right, bottom in boxes[i]:
+                if mark == "passage":
+                    paint.rectangle((left - 2, top, right + 2, bottom), fill="#FFE066")
+                elif mark == "stored":
+                    lines.line((left, bottom, right, bottom), fill=colours.KEPT[0], width=2)
+                else:
+                    lines.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colours.LOSS[0], width=2)
+        out = io.BytesIO()
+        ImageChops.multiply(picture, tint).save(out, "PNG")
+        missing = tuple(word.text for word, mark in zip(words, marks, strict=True) if mark == "missing")
+        return PagePicture(out.getvalue(), len(pdf), len(words), missing)
