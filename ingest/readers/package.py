@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 
 from lxml import etree
 
@@ -44,3 +45,18 @@ def replace_element(element: etree._Element, others: list[etree._Element]) -> No
     if parent is not None:
         at = parent.index(element)
         parent[at : at + 1] = others
+
+
+def changed(package: zipfile.ZipFile, parts: Mapping[str, bytes]) -> bytes:
+    """Return a package with other parts in the place of its own."""
+    changed = io.BytesIO()
+    with zipfile.ZipFile(changed, "w") as copied:
+        for member in package.infolist():
+            part = parts.get(member.filename)
+            copied.writestr(member.filename, package.read(member) if part is None else part)
+    return changed.getvalue()
+
+
+def value_of(element: etree._Element | None, name: str = "val") -> str:
+    """Return an attribute, whatever its namespace: Word has two."""
+    return "" if element is None else next((str(v) for key, v in element.items() if etree.QName(key).localname == name), "")

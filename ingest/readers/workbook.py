@@ -5,14 +5,14 @@ import functools
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import python_calamine
 from lxml import etree
 
 from ingest.readers.document import Block, Read, locked, table_rows
-from ingest.readers.package import open_package, parse_xml, replace_element
+from ingest.readers.package import changed, open_package, parse_xml, replace_element
 from rag_app.words import msg, nmsg
 
 
@@ -29,19 +29,38 @@ def read_workbook(content: bytes) -> Read:
     blocks: list[Block] = []
     for name, visible in [(sheet.name, sheet.visible) for sheet in workbook.sheets_metadata]:
         if visible != python_calamine.SheetVisibleEnum.Visible:
-            notes.append(Block("note", msg("sheet {name} is hidden and was not read", name=name)))
+            notes.append(hidden_sheet(name))
             continue
         sheet = workbook.get_sheet_by_name(name)
         rows = [[cell_text(value) for value in row] for row in sheet.to_python(skip_empty_area=False)]
-        width = max((sum(map(bool, row)) for row in rows), default=0)
-        for (top, left), (bottom, right) in sheet.merged_cell_ranges or []:
-            for y in range(top, min(bottom + 1, len(rows))):
-                # A line merged over the whole table is its title and names no column.
-                for x in range(left, min(right + 1, len(rows[y])) if right - left + 1 < width else left + 1):
-                    rows[y][x] = rows[top][left]
-        found = [block for part in _parts(rows) for block in table_rows(part, _headers(part))]
-        blocks += [Block("heading", name, level=2), *found] if found else []
+        merged = [(top, left, bottom + 1, right + 1) for (top, left), (bottom, right) in sheet.merged_cell_ranges or []]
+        fill_merged(rows, merged)
+        blocks += sheet_blocks(name, rows)
     return "", [*blocks, *notes]
+
+
+def fill_merged(rows: list[list[str]], merged: Iterable[tuple[int, int, int, int]]) -> None:
+    """Put the text of merged cells (top, left, and the bottom and right behind them) in each of their places."""
+    width = max((sum(map(bool, row)) for row in rows), default=0)
+    for top, left, bottom, right in merged:
+        # A line merged over the whole table is its title and names no column.
+        end = right if right - left < width else left + 1
+        for row in rows[top:bottom]:
+            row[left:end] = [rows[top][left]] * len(row[left:end])
+
+
+def sheet_blocks(name: str, rows: list[list[str]]) -> list[Block]:
+    """Return a sheet's tables under its name, nothing of an empty one."""
+    found = [block for part in _parts(rows) for block in table_rows(part, _headers(part))]
+    return [Block("heading", name, level=2), *found] if found else []
+
+
+def hidden_sheet(name: str) -> Block:
+    return Block("note", msg("sheet {name} is hidden and was not read", name=name))
+
+
+def hidden_cells(n: int) -> Block:
+    return Block("note", nmsg("{n} cell in hidden columns was not read", "{n} cells in hidden columns were not read", n))
 
 
 def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Block]]:
@@ -51,7 +70,7 @@ def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Blo
     far: list[str] = []
     hidden: list[str] = []
     styled = _formats(package)
-    changed: dict[str, bytes] = {}
+    sheets: dict[str, bytes] = {}
     for name in package.namelist():
         if not re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name):
             continue
@@ -81,25 +100,16 @@ def _as_shown(package: zipfile.ZipFile, content: bytes) -> tuple[bytes, list[Blo
                 _show(cell, styled)
                 continue
             replace_element(cell, [])
-        changed[name] = etree.tostring(root)
-    if not changed:
+        sheets[name] = etree.tostring(root)
+    if not sheets:
         return content, []
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as copy:
-        for member in package.infolist():
-            copy.writestr(member.filename, changed.get(member.filename) or package.read(member))
     notes = []
     if hidden:
-        told = nmsg(
-            "{n} cell in hidden columns was not read",
-            "{n} cells in hidden columns were not read",
-            len(hidden),
-        )
-        notes.append(Block("note", told))
+        notes.append(hidden_cells(len(hidden)))
     if far:
         listed = ", ".join(sorted(far)[:5]) + (", …" if len(far) > 5 else "")
         notes.append(Block("note", msg("cells far from the others were not read: {cells}", cells=listed)))
-    return out.getvalue(), notes
+    return changed(package, sheets), notes
 
 
 # A hidden column, an error, a formula whose value is not kept, a number of more digits than a float has.
@@ -119,33 +129,55 @@ def _formats(package: zipfile.ZipFile) -> dict[str, str]:
         str(i): codes.get(str(one.get("numFmtId")), "").partition(";")[0]
         for i, one in enumerate(cells if cells is not None else ())
     }
-    return {style: code for style, code in named.items() if re.search(r"%|^0{2,}$|\[h+\]", code)}
+    return {style: code for style, code in named.items() if shown(0.0, code)}
 
 
 def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
     """Make a cell's value the text that Excel shows, where it is not the number itself."""
     value, formula, kind = cell.find("{*}v"), cell.find("{*}f"), cell.get("t", "n")
     text = value.text or "" if value is not None else ""
-    shown = ""
+    said = ""
     if formula is not None and formula.text and not text:
-        shown = f"={formula.text}"
+        said = f"={formula.text}"
     elif kind == "e" or (kind == "n" and re.fullmatch(r"\d{16,}", text)):
-        shown = text
+        said = text
     elif kind == "n" and text and (code := formats.get(cell.get("s", ""))):
-        number = float(text)
-        if "%" in code:
-            decimals = re.search(r"\.(0+)", code)
-            shown = f"{100 * number:.{len(decimals[1]) if decimals else 0}f}%"
-        elif "[" in code:
-            minutes, seconds = divmod(round(86_400 * number), 60)
-            shown = f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if "s" in code else "")
-        elif number == int(number):
-            shown = f"{int(number):0{len(code)}}"
-    if shown:
+        said = shown(float(text), code)
+    if said:
         cell.set("t", "str")
         for child in list(cell):
             cell.remove(child)
-        etree.SubElement(cell, cell.tag[:-1] + "v").text = shown
+        etree.SubElement(cell, cell.tag[:-1] + "v").text = said
+
+
+def shown(number: float, code: str) -> str:
+    """Return a number as Excel shows it under a format that makes something else of it, "" if it does not."""
+    # Of several sections the first is for positive numbers.
+    code = code.partition(";")[0]
+    if "%" in code:
+        decimals = re.search(r"\.(0+)", code)
+        return f"{100 * number:.{len(decimals[1]) if decimals else 0}f}%"
+    if re.search(r"\[h+\]", code):
+        minutes, seconds = divmod(round(86_400 * number), 60)
+        return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if "s" in code else "")
+    if re.fullmatch("0{2,}", code) and number == int(number):
+        return f"{int(number):0{len(code)}}"
+    return _with_unit(number, code)
+
+
+def _with_unit(number: float, code: str) -> str:
+    """Return a number with the words and signs of its format, `1250.00 €`, "" if that has none or is no number's."""
+    # What fills up a cell, and colours; a currency stands in brackets with its country: [$€-407].
+    code = re.sub(r"_.|\*.|\[(?!\$)[^\]]*\]", "", code)
+    signs = r"\[\$([^\]-]*)[^\]]*\]|\\(.)|(?<!\")([$€£¥])(?!\")"
+    code = re.sub(signs, lambda match: f'"{"".join(filter(None, match.groups()))}"', code)
+    found = re.fullmatch(r'((?:"[^"]*"|[ (-])*)(General|[#0?,]*[#0?](?:\.([0#?]+))?)(,*)((?:"[^"]*"|[ )-])*)', code)
+    before, after = (found[i].replace('"', "") for i in (1, 5)) if found else ("", "")
+    if not found or not re.search(r"[^\W\d_]|[$€£¥]", before + after):
+        return ""
+    number /= 1000 ** len(found[4])
+    text = cell_text(number) if found[2] == "General" else f"{number:.{len(found[3] or '')}f}"
+    return f"{before.strip()} {text} {after.strip()}".strip()
 
 
 # Places of a sheet up to which nothing is far away, and the empty rows and columns before a cell that is.
@@ -211,4 +243,6 @@ def cell_text(value: object) -> str:
     if isinstance(value, datetime.datetime):
         shown = value.isoformat(" ", "seconds" if value.second else "minutes")
         return value.date().isoformat() if value.time() == datetime.time() else shown
+    if isinstance(value, datetime.time):
+        return value.isoformat("seconds" if value.second else "minutes")
     return "" if value is None else " ".join(str(value).split())
