@@ -41,7 +41,7 @@ format: setup
 
 # Take newer versions within the ranges of pyproject.toml.
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra all --extra ocr --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file requirements.lock
 
 # Build the PDF and DOCX files of the sample corpus from data/source.

@@ -1,4 +1,4 @@
-"""An original beside what is stored of it: which of its words are in a chunk; a page of a PDF as a picture with them marked."""
+"""An original beside what is stored of it: which of its words are in a chunk; a page as a picture with them marked."""
 
 import io
 import re
@@ -52,11 +52,11 @@ def kind(path: Path) -> Literal["pages", "text", ""]:
     """Return how an original can be shown, "" if it cannot. NoDocumentError if it is none."""
     found = kind_of(path, path.read_bytes())
     small = path.stat().st_size <= LARGEST
-    return "pages" if found == "pdf" else "text" if found in TEXT and small else ""
+    return "pages" if found in ("pdf", "image") else "text" if found in TEXT and small else ""
 
 
 def page_picture(path: Path, number: int, stored: str, passage: str, limits: Limits = Limits()) -> PagePicture:
-    """Return a page, from 1, of a PDF: words in a chunk are underlined, those in none framed, the passage's highlighted.
+    """Return a page, from 1, of a PDF or picture: words in a chunk are underlined, in none framed, the passage's highlighted.
 
     It is drawn in a process of its own: a file can crash what draws it. RagError if it did.
     """
@@ -188,8 +188,15 @@ def _span(words: Sequence[str], part: Sequence[str]) -> tuple[int, int] | None:
 def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePicture:
     """Draw a page; in a worker, where what reads PDF is loaded."""
     import pypdfium2
-    from PIL import Image, ImageChops, ImageDraw
+    from PIL import Image, ImageChops, ImageDraw, ImageOps
 
+    if kind_of(path, path.read_bytes()) == "image":
+        with Image.open(path) as frames:
+            frames.seek(number - 1)
+            scan = ImageOps.exif_transpose(frames).convert("RGB")
+            scan.thumbnail((WIDTH, HEIGHT))
+            scan.save(out := io.BytesIO(), "PNG")
+            return PagePicture(out.getvalue(), getattr(frames, "n_frames", 1), 0, ())
     with pypdfium2.PdfDocument(path) as pdf:
         if pdf.get_formtype():
             pdf.init_forms()

@@ -43,6 +43,7 @@ class _Piece:
     image: str = ""
     # What a piece in the middle of a table row belongs to: the row's first cell, and its own column.
     row: str = ""
+    ocr: bool = False
 
     @property
     def context(self) -> tuple[str, ...]:
@@ -77,6 +78,7 @@ def chunks(path: str, document: Document, cutting: Cutting = Cutting()) -> list[
                 language=spoken,
                 text=text[start:end],
                 image=first.image,
+                ocr=any(piece.ocr for piece in pieces),
             )
         )
     return cut
@@ -115,11 +117,11 @@ def _pieces(document: Document, cutting: Cutting, spoken: str) -> Iterator[_Piec
             headings = tuple(text for _, text in path if text != document.title)
             if alone and path[-1][1] != document.title:
                 for start, end in _cuts(block, cutting, spoken):
-                    yield _Piece(at + start, at + end, headings, block.page)
+                    yield _Piece(at + start, at + end, headings, block.page, ocr=block.ocr)
         else:
             for start, end in _cuts(block, cutting, spoken):
                 row = _row(block.text, start) if block.kind == "row" and start else ""
-                yield _Piece(at + start, at + end, headings, block.page, block.image, row)
+                yield _Piece(at + start, at + end, headings, block.page, block.image, row, block.ocr)
         at += len(block.text)
 
 

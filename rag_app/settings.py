@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     chunk_overlap: int = Field(0, ge=0, description="How much of a chunk's end begins the next one too, at most.")
     chunk_unit: Literal["characters", "tokens"] = Field("characters", description="characters, or tokens (estimated).")
     read_timeout: float = Field(120, gt=0, description="Seconds that reading one file may take.")
+    ocr_timeout: float = Field(
+        0,
+        ge=0,
+        description="Seconds that OCR of scans and photographs may take a file, 5 to 10 a page; 0 turns it off.",
+    )
     read_memory_mb: int = Field(4000, ge=500, description="Megabytes of address space that reading one file may take.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -23,7 +23,7 @@ class Chunk(Record):
     """A piece of a document as it was cut, under an id that lasts while its text does.
 
     `position` counts a document's chunks from 0; `start` and `end` are its characters in the document's text as read.
-    `image` is the URL or data URI of a picture whose caption is the text.
+    `image` is the URL or data URI of a picture whose caption is the text; `ocr` says that some of it was read from a picture.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Chunk(Record):
     language: str
     text: str
     image: str = ""
+    ocr: bool = False
 
     @property
     def text_in_context(self) -> str:
@@ -50,7 +51,9 @@ class Chunk(Record):
 
     @property
     def page_label(self) -> Message:
-        """The page as people name it; empty where the document has no pages."""
+        """The page as people name it, and whether it was read by OCR; empty where the document has no pages."""
+        if self.ocr:
+            return msg("page {page}, read by OCR", page=self.page or 1)
         return msg("page {page}", page=self.page) if self.page else NOTHING
 
     @property

@@ -779,10 +779,10 @@ import os, time
 from ingest import worker
 
 real = worker.read
-def read(path, content):
+def read(path, content, ocr_seconds):
     if content == b"wild":
         {action}
-    return real(path, content)
+    return real(path, content, ocr_seconds)
 worker.read = read
 """
 

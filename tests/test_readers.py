@@ -630,7 +630,7 @@ BOMB = (
         ("blank.docx", b"", EmptyError, "it is empty"),
         ("front.md", b"---\ntitle: A\n---\n", EmptyError, "it has front matter but no text"),
         ("blank.xlsx", workbook(("A", [])), EmptyError, "it has no text"),
-        ("scan.pdf", picture_pdf(), EmptyError, "it has only images of text: run OCR on it first, e.g. `ocrmypdf IN OUT`"),
+        ("scan.pdf", picture_pdf(), EmptyError, "it has only images of text: set RAG_OCR_TIMEOUT=600, or run OCR on it first"),
         ("locked.pdf", locked_pdf(), UnreadableError, "it needs a password: save it without one"),
         ("locked.docx", old_office("EncryptionInfo", "EncryptedPackage"), UnreadableError, "it needs a password"),
         ("locked.odt", odf("text", "", "<manifest><encryption-data/></manifest>"), UnreadableError, "it needs a password"),
@@ -902,11 +902,11 @@ class TestPdf:
     def test_a_hyphen_at_the_end_of_a_line_stays_where_it_is_the_words_own(
         self, left: str, right: str, known: str, whole: str
     ) -> None:
-        from ingest.readers.pdf_text import _join
+        from ingest.readers.pdf_text import join_lines
 
-        assert _join(iter([f"a {left}-", f"{right} b"]), set(known.split())) == f"a {whole} b"
+        assert join_lines(iter([f"a {left}-", f"{right} b"]), set(known.split())) == f"a {whole} b"
         if " " not in whole:
-            assert _join(iter([f"a {left}\ufffe{right} b"]), set(known.split())) == f"a {whole} b"
+            assert join_lines(iter([f"a {left}\ufffe{right} b"]), set(known.split())) == f"a {whole} b"
 
     @pytest.mark.parametrize(
         "title", ["untitled", "(anonymous)", "Microsoft Word - Dokument1", "Slide 1", "report.indd", "无标题"]

@@ -14,7 +14,7 @@ class Block:
     """A heading, a paragraph, a list item, a table row or a piece of code, kept whole as far as its size allows.
 
     A picture is a block of its own: `text` is its caption, `image` its URL or data URI. A note is no text of the document but
-    what its owner should know about it.
+    what its owner should know about it. What was read by OCR says so.
     """
 
     kind: Literal["heading", "paragraph", "item", "row", "code", "picture", "note"]
@@ -22,6 +22,7 @@ class Block:
     level: int = 0
     page: int | None = None
     image: str = ""
+    ocr: bool = False
 
 
 @dataclass(frozen=True)

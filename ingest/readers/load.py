@@ -20,6 +20,7 @@ from ingest.readers.encoding import decode
 from ingest.readers.epub import read_epub
 from ingest.readers.html import read_html, read_markdown
 from ingest.readers.mail import Letter, read_eml, read_mailbox, read_saved_page
+from ingest.readers.ocr import CURRENT, Ocr
 from ingest.readers.package import open_package
 from ingest.readers.plain import (
     read_code,
@@ -33,16 +34,17 @@ from ingest.readers.plain import (
     read_yaml,
 )
 from rag_app.extras import MissingExtraError, require
-from rag_app.words import msg, pmsg
+from rag_app.words import NOTHING, Message, msg, pmsg
 
 
-def read(path: Path, content: bytes) -> Document:
-    """Return the document in a file's bytes, never one without text.
+def read(path: Path, content: bytes, ocr_seconds: float = 0.0) -> Document:
+    """Return the document in a file's bytes, never one without text; OCR reads scans and photographs for so long.
 
     UnreadableError, SkippedError and EmptyError say why there is none; nothing else is raised.
     """
     if not content.strip():
         raise EmptyError(msg("it has no text") if content else msg("it is empty: 0 bytes"))
+    CURRENT.set(Ocr(ocr_seconds, _read_picture) if ocr_seconds else None)
     title, blocks = _read(path, content)
     notes = tuple(block.text for block in blocks if block.kind == "note")
     sound = (replace(block, text=_sound(block.text)) for block in blocks if block.kind != "note")
@@ -94,9 +96,9 @@ _MEDIA = {
 }
 
 
-def _no_text(kind: str, media: str = "") -> SkippedError:
+def _no_text(kind: str, media: str = "", remedy: Message = NOTHING) -> SkippedError:
     what = _MEDIA.get(media, pmsg("a kind of file", "a binary file"))
-    return SkippedError(msg("it is {what} ({kind}), and only text is indexed", what=what, kind=kind or "?"))
+    return SkippedError(msg("it is {what} ({kind}), and only text is indexed", what=what, kind=kind or "?"), remedy)
 
 
 def _sound(text: str) -> str:
@@ -153,6 +155,22 @@ def _extra(kind: str, module: str, name: str) -> Callable[[bytes], Any]:
     return read_file
 
 
+def _read_image(content: bytes) -> Read:
+    """A photograph or scan, if OCR may read it."""
+    ocr = CURRENT.get()
+    if ocr is None:
+        raise _no_text(filetype.guess_extension(content), "image", msg("RAG_OCR_TIMEOUT=600 has the text in it read"))
+    found: Read = import_module("ingest.readers.rapid").read_image(content, ocr)
+    return found
+
+
+def _read_picture(picture: Any, page: int) -> tuple[list[Block], float]:
+    """Read a picture by OCR, whose packages are loaded for the first one."""
+    require("ocr", msg("Reading pictures needs more packages"))
+    found: tuple[list[Block], float] = import_module("ingest.readers.rapid").read_picture(picture, page)
+    return found
+
+
 READERS: dict[str, Callable[[bytes], Read]] = {
     "markdown": read_markdown,
     "text": read_text,
@@ -164,6 +182,7 @@ READERS: dict[str, Callable[[bytes], Read]] = {
     "ppt": _extra("PowerPoint files", "slides", "read_ppt"),
     "xlsx": _extra("Excel files", "workbook", "read_workbook"),
     "xls": _extra("Excel files", "old_workbook", "read_old_workbook"),
+    "image": _read_image,
     "csv": read_csv,
     "epub": read_epub,
     "odt": _extra("OpenDocument files", "odf", "read_odf"),
@@ -200,6 +219,8 @@ _NAMES = {
 # Names of files that are no text: text in them is what is left of a broken copy, unless it says itself what it is.
 _NO_TEXT = {"pdf", "docx", "pptx", "xlsx", "epub", "odt", "odp", "ods", "msg", "doc", "ppt", "rtf"}
 _ARCHIVES = {"zip", "tar", "gz", "bz2", "7z", "rar", "xz", "zst", "lz", "Z", "ar", "cab", "rpm", "deb"}
+# Those that can be read by OCR.
+_PICTURES = {"png", "jpg", "tif", "webp", "gif", "bmp", "jp2", "jpx"}
 _OLD = {"WordDocument": "doc", "PowerPoint Document": "ppt"}
 
 
@@ -222,6 +243,8 @@ def kind_of(path: PurePath, content: bytes) -> str:
     if guess is not None:
         if guess.extension in _ARCHIVES:
             raise _archive(guess.extension)
+        if guess.extension in _PICTURES:
+            return "image"
         raise _no_text(guess.extension, guess.mime.partition("/")[0])
     return _kind_of_text(path, named, content)
 

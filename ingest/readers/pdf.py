@@ -3,12 +3,15 @@
 import ctypes
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
 from ingest.readers.document import Block, EmptyError, Read, UnreadableError, locked
+from ingest.readers.ocr import CURRENT, listed
 from ingest.readers.pdf_page import page_lines
 from ingest.readers.pdf_tables import Table
 from ingest.readers.pdf_text import MOST_RUNNING, text_blocks, without_running_lines
@@ -33,50 +36,83 @@ def read_pdf(content: bytes) -> Read:
         attached = [pdf.get_attachment(n).get_name() for n in range(pdf.count_attachments())]
         pages = []
         beside: dict[int, list[Block]] = {}
-        pictures: list[int] = []
+        # Pages that are pictures, and pages in letters that cannot be told.
+        scanned: list[int] = []
+        strange: list[int] = []
         table: Table | None = None
         # The boxes of a form are ruled too.
         ruled = pdf.get_formtype() == pdfium.FORMTYPE_NONE
         if not ruled:
             pdf.init_forms()
-        for number in range(len(pdf)):
-            page = pdf[number]
-            lines, table = page_lines(page, number + 1, table, ruled=ruled)
-            pages.append(lines)
-            beside[number + 1] = list(_fields_and_comments(page, pdf.formenv, number + 1))
+        for number in range(1, len(pdf) + 1):
+            page = pdf[number - 1]
+            lines, table = page_lines(page, number, table, ruled=ruled)
+            text = "".join(line.text for line in lines)
+            if 2 * len(re.findall(_UNMAPPED, text)) > len(re.sub(r"\s", "", text)) > 0:
+                strange.append(number)
+                lines = []
             # A scan has no text, or what was stamped on it.
-            if len(lines) <= MOST_RUNNING and _is_scanned(page):
-                pictures.append(number + 1)
+            elif len(lines) <= MOST_RUNNING and _is_scanned(page):
+                scanned.append(number)
+            pages.append(lines)
+            beside[number] = list(_fields_and_comments(page, pdf.formenv, number))
+        lines = without_running_lines(pages, scanned)
+        read = {line.page for line in lines}
+        scanned = [number for number in scanned if number not in read]
+        ocr = CURRENT.get()
+        if ocr:
+            for number in sorted([*scanned, *strange]):
+                beside[number] += ocr.page(number, partial(_picture, pdf[number - 1]))
     finally:
         pdf.close()
-    lines = without_running_lines(pages, pictures)
-    read = {line.page for line in lines}
-    pictures = [number for number in pictures if number not in read]
-    ocr = msg("run OCR on it first, e.g. `ocrmypdf IN OUT`")
     if not lines and not any(beside.values()):
-        raise EmptyError(msg("it has only images of text"), ocr)
-    text = "".join(line.text for line in lines)
-    if 2 * len(re.findall(_UNMAPPED, text)) > len(re.sub(r"\s", "", text)) > 0:
-        raise EmptyError(msg("its fonts do not say which letters they show"), ocr)
+        if ocr and not ocr.left:
+            raise EmptyError(msg("OCR found no text in it"))
+        happened = msg("its fonts do not say which letters they show") if strange else msg("it has only images of text")
+        raise EmptyError(happened, msg("set RAG_OCR_TIMEOUT=600, or run OCR on it first, e.g. `ocrmypdf IN OUT`"))
     blocks = list(text_blocks(lines))
     # What stands beside the text of a page comes after it.
     for number in sorted((number for number, found in beside.items() if found), reverse=True):
         at = next((i for i, block in enumerate(blocks) if (block.page or 0) > number), len(blocks))
         blocks[at:at] = beside[number]
-    if pictures:
-        listed = ", ".join(map(str, pictures[:20])) + (", …" if len(pictures) > 20 else "")
-        scanned = nmsg(
-            "page {pages} holds pictures and no text: run OCR on it first, e.g. `ocrmypdf --skip-text IN OUT`",
-            "pages {pages} hold pictures and no text: run OCR on it first, e.g. `ocrmypdf --skip-text IN OUT`",
-            len(pictures),
-            pages=listed,
-        )
-        blocks.append(Block("note", scanned))
+    blocks += ocr.notes() if ocr else _unread(scanned, strange)
     if attached:
         names = ", ".join(attached[:5]) + (", …" if len(attached) > 5 else "")
         told = nmsg("its attachment {names} was not read", "its attachments {names} were not read", len(attached), names=names)
         blocks.append(Block("note", told))
     return "" if re.fullmatch(_NO_TITLE, title.strip(), re.I) or not re.search(r"\w{2}", title) else title, blocks
+
+
+# Pixels to an inch that a page is drawn with for OCR, and the most along it: more is no better read.
+DPI, MAX_SIDE = 200, 2400
+
+
+def _picture(page: pypdfium2.PdfPage) -> Any:
+    """Return a page as a picture of Pillow."""
+    return page.render(scale=min(DPI / 72, MAX_SIDE / max(*page.get_size(), 1))).to_pil()
+
+
+def _unread(scanned: Sequence[int], strange: Sequence[int]) -> Iterator[Block]:
+    """Yield the notes on pages that OCR could read."""
+    remedy = msg("set RAG_OCR_TIMEOUT=600, or run OCR on it first, e.g. `ocrmypdf --skip-text IN OUT`")
+    if scanned:
+        told = nmsg(
+            "page {pages} holds pictures and no text: {remedy}",
+            "pages {pages} hold pictures and no text: {remedy}",
+            len(scanned),
+            pages=listed(scanned),
+            remedy=remedy,
+        )
+        yield Block("note", told)
+    if strange:
+        told = nmsg(
+            "the fonts of page {pages} do not say which letters they show: {remedy}",
+            "the fonts of pages {pages} do not say which letters they show: {remedy}",
+            len(strange),
+            pages=listed(strange),
+            remedy=remedy,
+        )
+        yield Block("note", told)
 
 
 # Letters that a font keeps to itself, or does not name.

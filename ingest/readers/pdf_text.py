@@ -141,7 +141,7 @@ def text_blocks(lines: list[Line]) -> Iterator[Block]:
 
     def flush() -> Iterator[Block]:
         if open_lines:
-            text, first = _join((line.text for line in open_lines), known), open_lines[0]
+            text, first = join_lines((line.text for line in open_lines), known), open_lines[0]
             level = headings.get(first)
             kind: Literal["item", "paragraph"] = "item" if re.match(_BULLET, text) else "paragraph"
             yield Block("heading", text, level, first.page) if level else Block(kind, text, page=first.page)
@@ -178,7 +178,7 @@ _BULLET = r"[•●▪–-]\s"
 _CJK = r"[\u3000-\u9fff\uff00-\uffef]"
 
 
-def _join(lines: Iterator[str], known: Container[str]) -> str:
+def join_lines(lines: Iterator[str], known: Container[str]) -> str:
     """Join wrapped lines: a hyphenated word is closed, and no space goes between Chinese or Japanese characters.
 
     `known` are the words of the document, in lower case.
