@@ -58,8 +58,8 @@ def doc(text: str) -> bytes:
     return compound_file({"WordDocument": bytes(block) + raw, "1Table": table})
 
 
-def ppt(slides: list[list[tuple[int, str]]]) -> bytes:
-    """Return a PowerPoint file; a slide is texts by kind: 0 the title, 1 the body."""
+def ppt(slides: list[list[tuple[int, str]]], n_objects: int = 0) -> bytes:
+    """Return a PowerPoint file; a slide is texts by kind: 0 the title, 1 the body. Objects of other programs are empty."""
 
     def record(version: int, kind: int, data: bytes) -> bytes:
         return struct.pack("<HHI", version, kind, len(data)) + data
@@ -76,6 +76,7 @@ def ppt(slides: list[list[tuple[int, str]]]) -> bytes:
     for _ in slides:
         places.append(len(out))
         out += record(15, 1006, record(2, 1007, bytes(24)) + record(15, 1036, record(15, 0xF002, b"")))
+    out += record(0, 0x1011, b"nothing") * n_objects
     directory = len(out)
     out += record(0, 6002, struct.pack("<I", 1 | len(places) << 20) + struct.pack(f"<{len(places)}I", *places))
     edit = len(out)

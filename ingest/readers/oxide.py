@@ -1,11 +1,14 @@
 """Office files by office-oxide: what it reads of a Word or PowerPoint file, as blocks."""
 
+import io
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
 import office_oxide
+import olefile
 
 from ingest.readers.document import Block, grid, locked, table_rows
 from ingest.readers.html import MAX_IMAGE, counted
@@ -47,9 +50,36 @@ def parse(content: bytes, kind: Literal["docx", "doc", "ppt"]) -> tuple[dict[str
     last = found["sections"][-1]["elements"] if found["sections"] else []
     last += [{"type": "paragraph", "content": [{"type": "text", "text": text}]} for text in texts.values() if text]
     notes = [msg("{kind} was not read", kind=kind) for kind in sorted({one["type"] for one in inside} - _KNOWN)]
+    if kind != "docx":
+        lists = [one for one in inside if one["type"] == "list" and one.get("ordered")]
+        if lists:
+            # Of old files it takes every list for a numbered one.
+            notes.append(msg("the numbers of its lists were not read: save it as .docx or .pptx"))
+        for one in lists:
+            one["ordered"] = False
+        if embedded := _embedded(content):
+            notes.append(nmsg("{n} embedded object was not read", "{n} embedded objects were not read", embedded))
     if found["metadata"].get("text_truncated"):
         notes.append(msg("a part of it could not be read"))
     return found, [*comments_note(comments), *(Block("note", note) for note in notes)]
+
+
+# The kind of record in which PowerPoint keeps an object of another program [MS-PPT 2.10.34].
+_OBJECT = 0x1011
+
+
+def _embedded(content: bytes) -> int:
+    """Return how many objects of other programs, formulas and charts, stand in a file up to 2003."""
+    with olefile.OleFileIO(io.BytesIO(content)) as container:
+        names = container.listdir(streams=False, storages=True)
+        objects: int = sum(name[0] == "ObjectPool" and len(name) == 2 for name in names)
+        if container.exists("PowerPoint Document"):
+            records, at = container.openstream("PowerPoint Document").read(), 0
+            while at + 8 <= len(records):
+                kind, size = struct.unpack_from("<HI", records, at + 2)
+                objects += kind == _OBJECT
+                at += 8 + size
+    return objects
 
 
 def comments_note(n: int) -> list[Block]:
