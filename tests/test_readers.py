@@ -1194,6 +1194,7 @@ class TestWord:
     def test_old_files_are_read(self) -> None:
         found = document("a.doc", old_office_files.doc("Travel rules\rKeep receipts for 30 days.\rFünf Räume – 北京.\r"))
         assert [block.text for block in found.blocks] == ["Travel rules", "Keep receipts for 30 days.", "Fünf Räume – 北京."]
+        assert document("a.ppt", old_office_files.ppt([[(0, "Charts")]], 2)).notes == ("2 embedded objects were not read",)
         deck = old_office_files.ppt(
             [[(0, "Dosing"), (1, "Open the tap\rAdd 5 ml")], [(0, "Storage"), (1, "Keep at 2 °C 北京")]]
         )

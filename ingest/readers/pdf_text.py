@@ -17,6 +17,8 @@ LARGER = 1.05
 MUCH_LARGER = 1.15
 # Characters of the longest heading.
 LONGEST = 120
+# Characters of a line that runs on though a word of it changes.
+LONG = 40
 # Lines of the highest header or footer.
 MOST_RUNNING = 4
 
@@ -66,7 +68,12 @@ def _runs_on(line: Line, other: Line) -> bool:
         return int(one[1]) - int(two[1]) == line.page - other.page
     if one or two or not re.search(r"[^\W\d_]{2}", line.text):
         return False
-    return difflib.SequenceMatcher(None, _without_numbers(line), _without_numbers(other)).ratio() > 0.8
+    texts = _without_numbers(line), _without_numbers(other)
+    if texts[0] == texts[1]:
+        numbers = zip(*(map(int, re.findall(r"\d+", text)) for text in (line.text, other.text)), strict=True)
+        return all(a in (b, b + line.page - other.page) for a, b in numbers)
+    # A short one that is only alike, "Gate A: 1003", is text.
+    return len(line.text) >= LONG and difflib.SequenceMatcher(None, *texts).ratio() > 0.9
 
 
 _PAGE_NUMBER = r"\W*(?:page|seite|p\.|s\.|第)?\s*(\d{1,5})\s*页?(?:\s?(?:of|von|/)\s?\d+)?\W*"
@@ -117,8 +124,9 @@ def _headings(lines: list[Line]) -> dict[Line, int]:
 
 
 def _usual_gap(lines: list[Line]) -> float:
-    """Return the distance of most lines to the next."""
-    return median_low([a.last_top - b.top for a, b in pairwise(lines) if a.page == b.page and a.last_top > b.top] or [0.0])
+    """Return the most frequent distance of a line to the next, to half a point."""
+    gaps = Counter(round(2 * (a.last_top - b.top)) / 2 for a, b in pairwise(lines) if a.page == b.page and a.last_top > b.top)
+    return max(gaps, key=lambda gap: (gaps[gap], -gap), default=0.0)
 
 
 def _is_wordy(text: str) -> bool:
