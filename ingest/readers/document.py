@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import ClassVar, Literal
 
 from rag_app.errors import RagError
@@ -130,6 +131,15 @@ def _is_data(rows: Sequence[Sequence[str]]) -> bool:
     counted = [i for i in counted if any(row[i : i + 1] and row[i] for row in rest)]
     first = [rows[0][i] for i in counted]
     return bool(first) and all(map(_has_digit, first)) and not all(re.fullmatch(r"(19|20)\d\d", cell) for cell in first)
+
+
+def names_columns(rows: Sequence[Sequence[str]]) -> bool:
+    """Say whether the first row names columns of numbers, so that it is a header for sure."""
+    for cell, *column in zip_longest(*rows, fillvalue=""):
+        below = [text for text in column if text]
+        if cell and not _has_digit(cell) and below and all(map(_has_digit, below)):
+            return True
+    return False
 
 
 def _has_digit(cell: str) -> bool:

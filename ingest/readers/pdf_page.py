@@ -12,7 +12,7 @@ from statistics import median_low
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from ingest.readers.document import Block, table_rows
+from ingest.readers.document import Block, names_columns, table_rows
 from ingest.readers.pdf_tables import Table, ruled_tables
 
 
@@ -60,11 +60,14 @@ def page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, rul
             lines.append(Line(text, size, turned[3], last_top, turned[0], last_right, number, bold))
         elif table not in done:
             rows = table.rows
-            if above and not done and len(lines) <= 2 and above.same_columns(table) and above.rows[0] != rows[0]:
+            # Of two tables in the same columns each may have a header of its own.
+            goes_on = above and not done and len(lines) <= 2 and above.same_columns(table) and not names_columns(rows)
+            if above and goes_on and above.rows[0] != rows[0]:
                 rows = [above.rows[0], *rows]
             done.append(table)
             place = (table.top, table.bottom, table.left, table.right)
-            lines += [Line(block.text, 0.0, *place, number, block=block) for block in table_rows(rows, page=number)]
+            size, _ = _type(words, raw, first, end)
+            lines += [Line(block.text, size, *place, number, block=block) for block in table_rows(rows, page=number)]
             above = replace(table, rows=rows)
     return _with_open_tables(_in_columns(lines), number), above if done else None
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from statistics import median_low
 from typing import Literal
@@ -17,6 +17,8 @@ LARGER = 1.05
 MUCH_LARGER = 1.15
 # Characters of the longest heading.
 LONGEST = 120
+# The share of characters in a type size that can be the body's.
+MUCH = 0.4
 # Characters of a line that runs on though a word of it changes.
 LONG = 40
 # Lines of the highest header or footer.
@@ -80,11 +82,19 @@ _PAGE_NUMBER = r"\W*(?:page|seite|p\.|s\.|第)?\s*(\d{1,5})\s*页?(?:\s?(?:of|vo
 
 
 def _body_size(lines: list[Line]) -> float:
-    """Return the type size of most characters."""
+    """Return the type size of most characters; of two that share them about evenly the smaller: the other is of headings."""
+    text, tables = (_sizes(line for line in lines if (line.block is None) == of_text) for of_text in (True, False))
+    # Where all that stands beside tables is larger than they are, it is their headings.
+    sizes = tables if tables and (not text or (len(text) == 1 and max(tables) < min(text))) else text
+    common = [size for size, n in sizes.items() if n >= MUCH * sizes.total()]
+    return min(common) if common else max(sizes, key=lambda size: (sizes[size], -size), default=0.0)
+
+
+def _sizes(lines: Iterable[Line]) -> Counter[float]:
     sizes: Counter[float] = Counter()
     for line in lines:
-        sizes[line.size] += len(line.text) if line.size else 0
-    return max(sizes, key=lambda size: (sizes[size], -size), default=0.0)
+        sizes[line.size] += len(line.text)
+    return sizes
 
 
 def _without_numbers(line: Line) -> str:
