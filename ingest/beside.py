@@ -3,6 +3,7 @@
 import io
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from rag_app.words import msg
 Mark = Literal["stored", "passage", "missing", "markup"]
 # Kinds of files whose original is text that a person can read.
 TEXT = {"markdown", "text", "html", "csv", "json", "jsonl", "yaml", "xml", "code", "subtitles", "eml"}
-_TAGGED = {"html", "xml"}
+# Those in which not all words are text: there are tags, addresses of links, and what a site generator fills in.
+_MARKED_UP = {"html", "xml", "markdown"}
+_MARKUP = r"<[^<>]*>|\]\([^()\s]*(?:\([^()]*\)[^()]*)*\)|\{%.*?%\}|\{\{.*?\}\}"
 # Pixels across a page, and at most down it.
 WIDTH, HEIGHT = 1000, 3000
 # Bytes of the largest text that is shown.
@@ -70,7 +73,7 @@ def excerpt(path: Path, shown: Sequence[str], passage: str, before: str = "", *,
     """
     content = path.read_bytes()
     text = decode(content)
-    found = list(_words(text, tagged=kind_of(path, content) in _TAGGED))
+    found = list(_words(text, marked_up=kind_of(path, content) in _MARKED_UP))
     known = [word.text for word in found]
     spans = [span for one in shown if (span := _span(known, _texts(one)))]
     if not spans:
@@ -109,19 +112,16 @@ _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _LETTERS = rf"[^\W\d_{_CJK}]+"
 # pdfium writes U+FFFE for a hyphen at the end of a line.
 _HYPHEN = r"(?:\ufffe\s*|-\r?\n)"
-_WORD = re.compile(rf"<[^<>]*>|[{_CJK}]|\d+|{_LETTERS}(?:{_HYPHEN}{_LETTERS})*")
+_WORD = rf"[{_CJK}]|\d+|{_LETTERS}(?:{_HYPHEN}{_LETTERS})*"
 
 
-def _words(text: str, *, tagged: bool = False) -> Iterator[_Word]:
-    for match in _WORD.finditer(text):
+def _words(text: str, *, marked_up: bool = False) -> Iterator[_Word]:
+    spans = [match.span() for match in re.finditer(_MARKUP, text, re.DOTALL)] if marked_up else []
+    ends = [end for _, end in spans]
+    for match in re.finditer(_WORD, text):
         start, end = match.span()
-        if not match[0].startswith("<"):
-            yield _Word(_plain(match[0]), start, end)
-            continue
-        yield from (
-            _Word(_plain(inside[0]), start + inside.start(), start + inside.end(), markup=tagged)
-            for inside in re.finditer(rf"[{_CJK}]|\d+|{_LETTERS}", match[0])
-        )
+        at = bisect_right(ends, start)
+        yield _Word(_plain(match[0]), start, end, markup=at < len(spans) and spans[at][0] <= start)
 
 
 def _plain(word: str) -> str:

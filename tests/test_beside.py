@@ -75,7 +75,7 @@ class TestExcerpt:
     @pytest.mark.parametrize(
         ("name", "source"),
         [
-            ("rules.md", f"# Crane rules\n\n{OTHER}\n\n- **Load**: {RULE}\n"),
+            ("rules.md", f"# Crane rules\n\n{OTHER}\n\n- **Load**: [{RULE}](https://example.com/crane)\n"),
             ("rules.html", f"<html><body><h1>Crane rules</h1><p class='x'>{OTHER}</p><p>{RULE}</p></body></html>"),
             ("rules.txt", f"{OTHER}\r\n\r\n{RULE}"),
             ("rules.csv", "rule,limit\nload,four tonnes\nheight,nine metres\n"),
@@ -91,7 +91,7 @@ class TestExcerpt:
         assert found.missing == () and found.n_words > 5
         assert "".join(text for text, _ in found.pieces) in source
         marked = {mark for _, mark in found.pieces}
-        assert "passage" in marked and ("markup" in marked) == (name == "rules.html")
+        assert "passage" in marked and ("markup" in marked) == (name in ("rules.html", "rules.md"))
 
     def test_what_is_not_stored_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "a.md"

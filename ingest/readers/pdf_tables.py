@@ -1,6 +1,7 @@
 """Tables on a PDF page, told by the lines that rule them."""
 
 import ctypes
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,13 +47,6 @@ class _Edge:
     at: float
     start: float
     end: float
-
-    def meets(self, other: "_Edge") -> bool:
-        return (
-            self.upright != other.upright
-            and self.start - NEAR <= other.at <= self.end + NEAR
-            and other.start - NEAR <= self.at <= other.end + NEAR
-        )
 
 
 def ruled_tables(page: pypdfium2.PdfPage, words: pypdfium2.PdfTextPage) -> list[Table]:
@@ -116,11 +110,11 @@ def _groups(edges: list[_Edge]) -> Iterator[list[_Edge]]:
             i = parent[i]
         return i
 
+    places = [edge.at for edge in upright]
     for line in level:
-        for edge in upright:
-            if edge.at > line.end + NEAR:
-                break
-            if line.meets(edge):
+        crossing = upright[bisect_left(places, line.start - NEAR) : bisect_right(places, line.end + NEAR)]
+        for edge in crossing:
+            if edge.start - NEAR <= line.at <= edge.end + NEAR:
                 parent[root(group[line])] = root(group[edge])
     together: dict[int, list[_Edge]] = defaultdict(list)
     for edge in edges:
