@@ -32,7 +32,9 @@ def read_workbook(content: bytes) -> Read:
             notes.append(hidden_sheet(name))
             continue
         sheet = workbook.get_sheet_by_name(name)
-        rows = [[cell_text(value) for value in row] for row in sheet.to_python(skip_empty_area=False)]
+        # A million empty rows before a stray one are told as quickly as Python can count.
+        values = sheet.to_python(skip_empty_area=False)
+        rows = [[cell_text(value) for value in row] if row.count("") < len(row) else [] for row in values]
         merged = [(top, left, bottom + 1, right + 1) for (top, left), (bottom, right) in sheet.merged_cell_ranges or []]
         fill_merged(rows, merged)
         blocks += sheet_blocks(name, rows)
@@ -45,8 +47,9 @@ def fill_merged(rows: list[list[str]], merged: Iterable[tuple[int, int, int, int
     for top, left, bottom, right in merged:
         # A line merged over the whole table is its title and names no column.
         end = right if right - left < width else left + 1
+        text = "".join(rows[top][left : left + 1]) if top < len(rows) else ""
         for row in rows[top:bottom]:
-            row[left:end] = [rows[top][left]] * len(row[left:end])
+            row[left:end] = [text] * len(row[left:end])
 
 
 def sheet_blocks(name: str, rows: list[list[str]]) -> list[Block]:
@@ -203,9 +206,9 @@ def _parts(rows: list[list[str]]) -> Iterator[list[list[str]]]:
     """Yield a sheet's tables: below an empty row one begins if it has columns or a header of its own."""
     part: list[list[str]] = []
     gap = False
-    for row in [*rows, []]:
+    for number, row in enumerate([*rows, []]):
         filled = {x for x, cell in enumerate(row) if cell}
-        if part and (not row or (gap and filled and _begins(part, row, filled))):
+        if part and (number == len(rows) or (gap and filled and _begins(part, row, filled))):
             yield from _beside(part)
             part = []
         gap = not filled
