@@ -101,15 +101,18 @@ def _beside_page(path: Path, chunks: Sequence[Chunk], wanted: Chunk | None, key:
     before = [chunk for chunk in chunks if chunk.page and chunk.page < number][-1:]
     on_page = [chunk for chunk in chunks if chunk.page == number]
     passage = wanted.text if wanted and wanted in [*before, *on_page] else ""
+    # A heading at the foot of a page is stored with what follows on the next one.
+    following = next((chunk for chunk in chunks if chunk.page and chunk.page > number), None)
+    stored = "\n".join((_whole([*before, *on_page]), *(following.headings if following else ())))
     with st.spinner(t("Drawing the page")):
-        found = _picture(path, path.stat().st_mtime_ns, number, _whole([*before, *on_page]), passage, limits)
+        found = _picture(path, path.stat().st_mtime_ns, number, stored, passage, limits)
     with above:
         st.pagination(found.n_pages, default=number, key=f"page-{key}")
         _legend(found.n_words, found.missing, passage)
-    original, stored = st.columns([3, 2], gap="medium")
-    with original:
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
         st.image(found.png, width="stretch", alt=t("Page {n} of the original", n=number))
-    with stored:
+    with right:
         if not on_page:
             states.note(msg("No chunk begins on this page."))
         _list(on_page or before, wanted)
@@ -130,10 +133,10 @@ def _beside_text(path: Path, chunks: Sequence[Chunk], wanted: Chunk | None, key:
         html('<span class="{mark}">{text}</span>', mark=mark, text=text) if mark else html("{text}", text=text)
         for text, mark in found.pieces
     ]
-    original, stored = st.columns(2, gap="medium")
-    with original:
+    left, right = st.columns(2, gap="medium")
+    with left:
         st.html(html('<div class="original" dir="auto" tabindex="0">{text}</div>', text=joined(pieces)))
-    with stored:
+    with right:
         _list(shown, wanted)
 
 
