@@ -3,6 +3,7 @@
 import io
 import re
 import unicodedata
+import zipfile
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from ingest.readers.document import NoDocumentError
 from ingest.readers.encoding import decode
 from ingest.readers.load import kind_of
 from ingest.worker import WORKERS, Limits
@@ -25,9 +27,11 @@ Mark = Literal["stored", "passage", "missing", "markup"]
 TEXT = {"markdown", "text", "html", "csv", "json", "jsonl", "yaml", "xml", "code", "subtitles", "eml"}
 # Those in which not all words are text: there are tags, addresses of links, and what a site generator fills in.
 _MARKED_UP = {"html", "xml", "markdown"}
-_MARKUP = r"<[^<>]*>|\]\([^()\s]*(?:\([^()]*\)[^()]*)*\)|\{%.*?%\}|\{\{.*?\}\}"
+_MARKUP = r"<[^<>]*>|\]\([^()\s]*\)|\{%[^{}]*%\}|\{\{[^{}]*\}\}"
 # Pixels across a page, and at most down it.
 WIDTH, HEIGHT = 1000, 3000
+# Pairs of words up to which all are compared.
+LONGEST = 40_000
 # Bytes of the largest text that is shown.
 LARGEST = 3_000_000
 
@@ -52,8 +56,12 @@ class Excerpt:
 
 
 def kind(path: Path) -> Literal["pages", "text", ""]:
-    """Return how an original can be shown, "" if it cannot. NoDocumentError if it is none."""
-    found = kind_of(path, path.read_bytes())
+    """Return how an original can be shown, "" if it cannot. OSError if it is gone."""
+    try:
+        found = kind_of(path, path.read_bytes())
+    except (NoDocumentError, zipfile.BadZipFile):
+        # It changed since it was ingested.
+        return ""
     small = path.stat().st_size <= LARGEST
     return "pages" if found in ("pdf", "image") else "text" if found in TEXT and small else ""
 
@@ -66,11 +74,17 @@ def page_picture(path: Path, number: int, stored: str, passage: str, limits: Lim
     return WORKERS.call(limits, _page_picture, path, number, stored, passage)
 
 
-def excerpt(path: Path, shown: Sequence[str], passage: str, before: str = "", *, to_the_end: bool = True) -> Excerpt:
+def excerpt(
+    path: Path, shown: Sequence[str], passage: str, before: str = "", *, to_the_end: bool = True, limits: Limits = Limits()
+) -> Excerpt:
     """Return the part of a text original that some chunks were cut from, and what stands between the one `before` and them.
 
     RagError if they are not in it: it changed since it was ingested.
     """
+    return WORKERS.call(limits, _excerpt, path, shown, passage, before, to_the_end)
+
+
+def _excerpt(path: Path, shown: Sequence[str], passage: str, before: str, to_the_end: bool) -> Excerpt:
     content = path.read_bytes()
     text = decode(content)
     found = list(_words(text, marked_up=kind_of(path, content) in _MARKED_UP))
@@ -137,7 +151,7 @@ def _marks(words: Sequence[str], stored: str, passage: str) -> list[Mark]:
     known = _texts(stored)
     marks: list[Mark] = ["missing"] * len(words)
     left = Counter(known)
-    for at, _, size in SequenceMatcher(None, words, known, autojunk=False).get_matching_blocks():
+    for at, size in _runs(words, known):
         for i in range(at, at + size):
             marks[i] = "stored"
             left[words[i]] -= 1
@@ -155,9 +169,17 @@ def _marks(words: Sequence[str], stored: str, passage: str) -> list[Mark]:
     sought = _texts(passage)
     if span := _span(words, sought):
         start, end = span
-        for at, _, size in SequenceMatcher(None, words[start:end], sought, autojunk=False).get_matching_blocks():
+        for at, size in _runs(words[start:end], sought):
             marks[start + at : start + at + size] = ["passage"] * size
     return marks
+
+
+def _runs(words: Sequence[str], known: Sequence[str]) -> list[tuple[int, int]]:
+    """Return where runs of words stand that others have in the same order, and how long they are."""
+    # What is everywhere in a long text costs the square of it, and tells nothing of the order.
+    long = len(words) * len(known) > LONGEST
+    blocks = SequenceMatcher(None, words, known, autojunk=long).get_matching_blocks()
+    return [(at, size) for at, _, size in blocks]
 
 
 def _span(words: Sequence[str], part: Sequence[str]) -> tuple[int, int] | None:
@@ -190,10 +212,14 @@ def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePic
     import pypdfium2
     from PIL import Image, ImageChops, ImageDraw, ImageOps
 
+    from ingest.readers.pdf_page import units
+
     if kind_of(path, path.read_bytes()) == "image":
+        from ingest.readers.rapid import opaque
+
         with Image.open(path) as frames:
             frames.seek(number - 1)
-            scan = ImageOps.exif_transpose(frames).convert("RGB")
+            scan = opaque(ImageOps.exif_transpose(frames))
             scan.thumbnail((WIDTH, HEIGHT))
             scan.save(out := io.BytesIO(), "PNG")
             return PagePicture(out.getvalue(), getattr(frames, "n_frames", 1), 0, ())
@@ -205,7 +231,7 @@ def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePic
         bitmap = page.render(scale=min(WIDTH / width, HEIGHT / height))
         place, letters = bitmap.get_posconv(page), page.get_textpage()
         picture = bitmap.to_pil().convert("RGB")
-        words = list(_words(letters.get_text_range()))
+        words = list(_words(units(letters.get_text_range())))
         marks = _marks([word.text for word in words], stored, passage)
         boxes: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
         for i, word in enumerate(words):

@@ -175,6 +175,8 @@ def _unpack(
         with zipfile.ZipFile(content) as archive:
             members = list(_members(archive))
             left.files -= len(members)
+            if not members:
+                received.refuse(name, msg("it holds no files"))
             if left.files < 0:
                 received.refuse(name, msg("it holds more than {most:,} files: split it", most=MAX_FILES))
                 return
@@ -218,8 +220,7 @@ def _members(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
 def _paths(members: Sequence[zipfile.ZipInfo]) -> list[str]:
     """Return the paths of members. A ZIP that does not say that its names are UTF-8 has them in the encoding of its maker."""
     raw = {i: member.filename.encode("cp437", "replace") for i, member in enumerate(members) if not member.flag_bits & 0x800}
-    names = decode_names(list(raw.values()))
-    paths = dict(zip(raw, names, strict=True))
+    paths = dict(zip(raw, decode_names(list(raw.values())), strict=True)) if raw else {}
     return [paths.get(i, member.filename).replace("\\", "/") for i, member in enumerate(members)]
 
 

@@ -115,6 +115,22 @@ class TestExcerpt:
         assert sum(page.n_words for page in pages) == 6 * 9 + 6
         assert "".join(text for text, _ in pages[1].pieces).strip() == "lost amid\n\n" + "\n\n".join(told[2:4])
 
+    def test_rows_of_repeated_cells_are_compared_in_no_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        path.write_text("id,a,b,c,d,e\n" + "".join(f"{i},0,0,0,1,0\n" for i in range(1000, 1500)))
+        cut = chunks("a.csv", read(path, path.read_bytes()))
+        found = excerpt(path, [chunk.text for chunk in cut[-10:]], "", cut[-11].text)
+        # Where one row is like the other, the excerpt may begin within the one before.
+        assert len(found.missing) <= 6 and 6 * 100 < found.n_words < 6 * 500
+        # Of a long text all pairs would take hours.
+        path.write_text("{% " * 100_000 + "hello")
+        assert excerpt(path.rename(tmp_path / "a.md"), ["hello"], "").n_words == 1
+
+    def test_a_file_that_is_none_any_more_cannot_be_shown(self, tmp_path: Path) -> None:
+        (tmp_path / "a.docx").write_bytes(b"PK\x03\x04" + b"x" * 100)
+        (tmp_path / "b.pdf").write_bytes(b"%PDF-")
+        assert (kind(tmp_path / "a.docx"), kind(tmp_path / "b.pdf")) == ("", "pages")
+
     def test_a_file_that_changed_since_is_told(self, tmp_path: Path) -> None:
         path = tmp_path / "a.md"
         path.write_text("Something else.")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import fpdf
+import numpy as np
 import pypdfium2
 import pytest
 from PIL import Image, ImageFilter
@@ -102,6 +103,26 @@ def test_without_ocr_scans_and_photographs_say_how_to_have_them_read() -> None:
     with pytest.raises(SkippedError, match=r"an image \(png\), and only text is indexed: RAG_OCR_TIMEOUT=600"):
         read(Path("a.png"), png(scan(LEFT)))
     assert "page 2 holds pictures and no text: set RAG_OCR_TIMEOUT" in read(Path("a.pdf"), pdf("Text.", scan(LEFT))).notes[0]
+
+
+@pytest.mark.parametrize("how", ["transparent", "16 bits", "1 bit", "CMYK", "MPO"])
+def test_pictures_of_all_kinds_are_read_once(how: str) -> None:
+    page = scan(LEFT)
+    content = io.BytesIO()
+    if how == "transparent":
+        ink = Image.new("RGBA", page.size, (0, 0, 0, 0))
+        ink.putalpha(page.point(lambda light: 255 - light))
+        ink.save(content, "PNG")
+    elif how == "16 bits":
+        Image.fromarray(np.asarray(page).astype("uint16") * 200 + 5000).save(content, "TIFF")
+    elif how == "1 bit":
+        page.convert("1").save(content, "TIFF")
+    elif how == "CMYK":
+        page.convert("CMYK").save(content, "JPEG")
+    else:
+        page.convert("RGB").save(content, "MPO", save_all=True, append_images=[page.convert("RGB").resize((620, 877))])
+    found = by_ocr("scan.bin", content.getvalue())
+    assert [block.text for block in found.blocks] == [" ".join(LEFT)] and found.notes == ("page 1 was read by OCR",)
 
 
 def test_what_is_hard_to_read_is_doubted_and_a_picture_without_text_is_empty() -> None:

@@ -21,9 +21,11 @@ import pytest
 import xlwt
 from docx.oxml import parse_xml
 from fpdf.encryption import EncryptionMethod
+from openpyxl.comments import Comment
 from PIL import Image
 from pptx.chart.data import CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
+from pptx.oxml import parse_xml as pptx_parse_xml
 from pptx.util import Inches
 
 from ingest.readers.document import Document, EmptyError, SkippedError, UnreadableError, table_rows
@@ -419,6 +421,17 @@ def test_open_document_text_keeps_headings_lists_and_notes() -> None:
         ("paragraph", "Ask first (In writing.)", 0),
         ("item", "- Sick", 0),
     ]
+
+
+def test_lists_of_open_document_have_the_numbers_of_their_style() -> None:
+    style = (
+        '<text:list-style text:name="L"><text:list-level-style-number text:level="1" style:num-format="1"/>'
+        '<text:list-level-style-number text:level="2" style:num-format="a"/></text:list-style>'
+    ).replace("<text:list-style ", '<text:list-style xmlns:style="urn:oasis:names:tc:opendocument:xmlns:style:1.0" ')
+    item = "<text:list-item><text:p>{}</text:p>{}</text:list-item>"
+    inner = f"<text:list>{item.format('Gloves', '')}{item.format('Mask', '')}</text:list>"
+    body = f'<office:text>{style}<text:list text:style-name="L">{item.format("Dress", inner)}{item.format("Enter", "")}'
+    assert texts("a.odt", odf("text", f"{body}</text:list></office:text>")) == ["1. Dress", "a. Gloves", "b. Mask", "2. Enter"]
 
 
 def test_open_document_slides_keep_titles_and_numbers() -> None:
@@ -941,6 +954,12 @@ class TestPdf:
         found = document("a.pdf", bytes(pdf.output()))
         assert "pages 2, 3 hold pictures and no text" in found.notes[0] and "ocrmypdf" in found.notes[0]
 
+    def test_letters_beyond_the_first_plane_are_counted_as_pdfium_does(self) -> None:
+        from ingest.readers.pdf_page import _clean, units
+
+        assert len(units("𝟘𝟘 ab")) == 7 and units("日 ab") == "日 ab"
+        assert _clean(units("𝟘𝟘 ab")) == "𝟘𝟘 ab"
+
     def test_what_is_attached_to_a_pdf_is_noted(self) -> None:
         pdf = fpdf.FPDF()
         pdf.add_page()
@@ -1077,6 +1096,15 @@ class TestContainers:
         assert "\n".join(block.text for block in found).count("Line 11 of") == 1
         assert found[-3].text == "# The interface\n- name: api\n  port: 9090"
 
+    def test_comments_and_odd_lines_of_yaml_are_kept(self) -> None:
+        long = "".join(f"  key{n}: some value of it\n" for n in range(30))
+        for source in (f"services:\n{long}# end of file\n", f"services:\n{long}# TODO\n{long}", "# only\n# comments\n"):
+            stored = "\n".join(texts("a.yaml", source))
+            assert all(line.strip(" :") in stored for line in source.splitlines())
+        for first in ("command: cat 4713 file |", "steps: # never skip 4714:", "x: &anchor4715 |", '"a: b 4716":'):
+            stored = "\n".join(texts("a.yaml", f"{first}\n{long}other: 1\n"))
+            assert re.search(r"471\d", first)[0] in stored  # type: ignore[index]
+
     def test_a_bad_line_of_json_lines_is_noted_and_the_others_are_stored(self) -> None:
         found = document("a.jsonl", '{"a": 1}\n{"a": "open\n{"a": 3}\n')
         assert [block.text for block in found.blocks] == ["a: 1", "a: 3"] and found.notes[0].startswith(
@@ -1125,6 +1153,9 @@ WORD_NAMES = (
     'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main" '
     'xmlns:w14="http://schemas.microsoft.com/office/word/2010/wordml"'
 )
+
+
+LETTERS_FROM_26 = '<w:lvl w:ilvl="0"><w:start w:val="26"/><w:numFmt w:val="lowerLetter"/><w:lvlText w:val="(%1)"/></w:lvl>'
 
 
 class TestWord:
@@ -1178,6 +1209,38 @@ class TestWord:
             "Article 7 End",
         ]  # fmt: skip
 
+    @pytest.mark.parametrize(
+        ("levels", "override", "shown"),
+        [
+            ([("lowerLetter", "%1)")], "", ["a)", "b)", "c)"]),
+            ([("decimal", "%1.")], LETTERS_FROM_26, ["(z)", "(aa)", "(bb)"]),
+            ([("upperRoman", "%1.")], '<w:startOverride w:val="39"/>', ["XXXIX.", "XL.", "XLI."]),
+            ([("decimalZero", "%1")], "", ["01", "02", "03"]),
+            ([("ordinal", "%1")], '<w:startOverride w:val="11"/>', ["11th", "12th", "13th"]),
+            ([("chineseCountingThousand", "%1、")], '<w:startOverride w:val="9"/>', ["九、", "十、", "十一、"]),
+            ([("none", "Note:")], "", ["Note:", "Note:", "Note:"]),
+        ],
+        ids=["letters", "another level", "roman", "with a zero", "ordinal", "Chinese", "words"],
+    )  # fmt: skip
+    def test_numbers_are_written_as_word_writes_them(
+        self, levels: list[tuple[str, str]], override: str, shown: list[str]
+    ) -> None:
+        def change(word: Any) -> None:
+            inside = "".join(
+                f'<w:lvl w:ilvl="{n}"><w:start w:val="1"/><w:numFmt w:val="{kind}"/><w:lvlText w:val="{text}"/></w:lvl>'
+                for n, (kind, text) in enumerate(levels)
+            )
+            numbering = word.part.numbering_part.element
+            numbering.insert(0, parse_xml(f'<w:abstractNum {WORD_NAMES} w:abstractNumId="90">{inside}</w:abstractNum>'))
+            other = f'<w:lvlOverride w:ilvl="0">{override}</w:lvlOverride>' if override else ""
+            numbering.append(parse_xml(f'<w:num {WORD_NAMES} w:numId="90"><w:abstractNumId w:val="90"/>{other}</w:num>'))
+            for name in ("one", "two", "three"):
+                own = f'<w:numPr {WORD_NAMES}><w:ilvl w:val="0"/><w:numId w:val="90"/></w:numPr>'
+                word.add_paragraph(name)._p.get_or_add_pPr().append(parse_xml(own))
+
+        names = ("one", "two", "three")
+        assert texts("a.docx", word_file(change)) == [f"{mark} {name}" for mark, name in zip(shown, names, strict=True)]
+
     def test_what_is_deleted_is_gone_and_comments_are_noted(self) -> None:
         def change(word: Any) -> None:
             first = word.add_paragraph("The tariff is ")
@@ -1205,11 +1268,11 @@ class TestWord:
 
     def test_heads_and_feet_are_stored_once(self) -> None:
         def change(word: Any) -> None:
-            word.sections[0].header.paragraphs[0].text = "QM-114 rev. C, valid until 2027"
-            word.sections[0].footer.paragraphs[0].text = "7"
+            word.sections[0].header.paragraphs[0].text = "AZ 4711/23"
+            word.sections[0].footer.paragraphs[0].text = "Page 7 of 9"
             word.add_paragraph("Every gauge is checked.")
 
-        assert texts("a.docx", word_file(change)) == ["QM-114 rev. C, valid until 2027", "Every gauge is checked."]
+        assert texts("a.docx", word_file(change)) == ["AZ 4711/23", "Every gauge is checked."]
 
     def test_hidden_text_is_none_and_fields_and_boxes_are(self) -> None:
         def change(word: Any) -> None:
@@ -1267,7 +1330,14 @@ class TestSheets:
             ("Price", 1250.5, '#,##0.00 "€"', "1250.50 €"),
             ("Price in Germany", 1250.5, "#,##0.00\\ [$€-407]", "1250.50 €"),
             ("Price in books", 1250.5, '_-* #,##0.00 "€"_-;-* #,##0.00 "€"_-', "1250.50 €"),
-            ("Price there", -12, "$#,##0.00", "$ -12.00"),
+            ("Price there", -12, "$#,##0.00", "-$12.00"),
+            ("A quoted percent sign", 7.5, '0.0"%"', "7.5%"),
+            ("A share in words", 0.075, '0.0% "of sales"', "7.5% of sales"),
+            ("By size", 5, '[<1]0.0" g";0" kg"', "5 kg"),
+            ("By colour and size", 5, '[Red][>100]0" over";0" ok"', "5 ok"),
+            ("By sign", -500, '"Profit "0;"Loss "0', "Loss 500"),
+            ("Nothing", 0, '0.00 "€";-0.00 "€";"free"', "free"),
+            ("Below zero", -5, "0000", "-0005"),
             ("Weight", 12.345, '0.0 "kg"', "12.3 kg"),
             ("Sales", 12_300_000, '#,##0.0,," Mio."', "12.3 Mio."),
             ("Day", datetime.date(2026, 3, 15), "dd.mm.yyyy", "2026-03-15"),
@@ -1311,6 +1381,21 @@ class TestSheets:
         ]
         assert found.notes == ("sheet Old is hidden and was not read", "2 cells in hidden columns were not read")
 
+    def test_comments_are_noted_and_odd_values_cost_no_file(self) -> None:
+        book, out = openpyxl.Workbook(), io.BytesIO()
+        book.active.append(["Part", "Stock"])
+        book.active.append(["Seal", 14])
+        book.active["B2"].comment = Comment("counted twice", "Kim")
+        book.save(out)
+        assert document("a.xlsx", out.getvalue()).notes == ("1 comment was not read",)
+        old, out = xlwt.Workbook(), io.BytesIO()
+        for y, value in enumerate((1e9, -1, 45_000)):
+            old_sheet = old.add_sheet(f"S{y}")
+            old_sheet.write(0, 0, "Day")
+            old_sheet.write(0, 1, value, xlwt.easyxf(num_format_str="DD.MM.YYYY"))
+        old.save(out)
+        assert texts("a.xls", out.getvalue(), "row", "paragraph") == ["Day: 1000000000", "Day: -1", "Day: 2023-03-15"]
+
     def test_what_is_hidden_is_noted_and_not_read(self) -> None:
         book, out = openpyxl.Workbook(), io.BytesIO()
         sheet = book.active
@@ -1348,6 +1433,26 @@ class TestSlides:
             slide.shapes.add_textbox(Inches(1), Inches(top), Inches(3), Inches(1)).text_frame.text = text
         deck.save(out)
         assert texts("a.pptx", out.getvalue(), "paragraph") == ["First step", "Second step", "Third step"]
+
+    def test_counted_paragraphs_have_their_numbers_and_groups_are_read_from_the_top(self) -> None:
+        deck, out = pptx.Presentation(), io.BytesIO()
+        slide = deck.slides.add_slide(deck.slide_layouts[6])
+        frame = slide.shapes.add_textbox(Inches(1), Inches(1), Inches(4), Inches(1)).text_frame
+        frame.text = "Turn it off\nOpen it\nThe lid first"
+        for paragraph, kind in zip(frame.paragraphs, ("arabicPeriod", "arabicPeriod", "alphaLcParenR"), strict=True):
+            start = ' startAt="7"' if kind == "arabicPeriod" else ""
+            names = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+            paragraph._p.get_or_add_pPr().append(pptx_parse_xml(f'<a:buAutoNum {names} type="{kind}"{start}/>'))
+        frame.paragraphs[2].level = 1
+        group = slide.shapes.add_group_shape()
+        for n in (3, 1, 2):
+            group.shapes.add_textbox(Inches(1), Inches(2 + n), Inches(2), Inches(0.4)).text_frame.text = f"box {n}"
+        slide.shapes.add_ole_object(io.BytesIO(b"x"), "Excel.Sheet.8", Inches(5), Inches(5))
+        deck.save(out)
+        found = document("a.pptx", out.getvalue())
+        told = ["Slide 1", "7. Turn it off", "8. Open it", "a) The lid first", "box 1", "box 2", "box 3"]
+        assert [block.text for block in found.blocks] == told
+        assert found.notes == ("1 embedded object was not read",)
 
     def test_what_is_there_in_two_ways_is_stored_once(self) -> None:
         deck, out = pptx.Presentation(), io.BytesIO()

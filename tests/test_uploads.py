@@ -154,6 +154,13 @@ class TestReceive:
         received = uploads.receive(settings, [("pack.zip", io.BytesIO(body))])
         assert not received.refused and names(settings) == [f"uploads/pack/{member}"]
 
+    def test_a_zip_that_says_how_its_names_are_written_is_believed(self, settings: Settings) -> None:
+        received = uploads.receive(settings, [("pack.zip", zipped({"Größe.md": b"1", "报告.md": b"2"}))])
+        assert not received.refused and names(settings) == ["uploads/pack/Größe.md", "uploads/pack/报告.md"]
+        received = uploads.receive(settings, [("odd.zip", zipped({"a.md": b"1", "b\nc.md": b"2"})), ("none.zip", zipped({}))])
+        assert [(one.path, one.reason) for one in received.refused] == [("none.zip", "it holds no files")]
+        assert "uploads/odd/a.md" in names(settings) and "uploads/odd/bc.md" in names(settings)
+
     def test_a_zip_in_a_zip_is_unpacked_into_its_own_folder(self, settings: Settings) -> None:
         inner = zipped({"a.md": b"1", "deeper.zip": zipped({"b.md": b"2"}).getvalue(), "no.zip": b"not one"}).getvalue()
         received = uploads.receive(settings, [("pack.zip", zipped({"sub/inner.zip": inner, "c.md": b"3"}))])

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import ClassVar, Literal
 
 from rag_app.errors import RagError
-from rag_app.words import msg
+from rag_app.words import msg, nmsg
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class EmptyError(NoDocumentError):
 def locked() -> UnreadableError:
     """Return the error for a file that needs a password."""
     return UnreadableError(msg("it needs a password"), msg("save it without one"))
+
+
+def comments_note(n: int) -> list["Block"]:
+    """Return the note that comments were not read, if there are some."""
+    return [Block("note", nmsg("{n} comment was not read", "{n} comments were not read", n))] if n else []
 
 
 # What a reader returns: the title that the file states, or "", and the blocks.

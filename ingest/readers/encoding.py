@@ -90,26 +90,27 @@ def decode_names(names: Sequence[bytes]) -> list[str]:
     """Return names of files in a ZIP that does not say how they are written: as UTF-8, as a Chinese, Japanese or Korean Windows
     does, else as ZIP itself does.
     """
-    joined = b"\n".join(names)
+    # No name holds a slash alone.
+    joined = b"\n/\n".join(names)
     with suppress(UnicodeDecodeError):
-        return joined.decode().split("\n")
+        return joined.decode().split("\n/\n")
     with suppress(UnicodeDecodeError):
         # Korean is valid GB18030 too, but of many Chinese letters some are no Korean ones.
         korean = joined.decode("cp949")
         if len(letters := set(re.sub(r"[\0-\x7f]", "", korean))) >= 8 and all("\uac00" <= one <= "\ud7a3" for one in letters):
-            return korean.split("\n")
+            return korean.split("\n/\n")
     with suppress(UnicodeDecodeError):
         text = joined.decode("gb18030")
         # The letters of other languages, read as GB18030, are rarely of its oldest part.
         strange = re.sub(r"[\0-\x7f]", "", text)
         if 10 * len(strange.encode("gb2312", "ignore")) >= 18 * len(strange):
-            return text.split("\n")
+            return text.split("\n/\n")
     found = chardet.detect(joined, encoding_era=_ERAS)["encoding"] or ""
     with suppress(UnicodeDecodeError):
         # Two letters with marks amid a word ("Größe") look like one of these.
         if found.lower() in _WIDE and not re.search(r"[a-z][^\0-\u2fff][a-z]", text := joined.decode(found), re.I):
-            return text.split("\n")
-    return joined.decode("cp437").split("\n")
+            return text.split("\n/\n")
+    return joined.decode("cp437").split("\n/\n")
 
 
 # Names of encodings, as chardet has them, in which an eastern Windows writes the names of files.

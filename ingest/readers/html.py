@@ -118,9 +118,11 @@ def counted(number: int, kind: str) -> str:
     """Return the number of a list's item as it is shown: `3.`, `c.` or `iii.`."""
     if kind in "aA" and 1 <= number <= 26:
         return f"{chr(ord(kind) + number - 1)}."
-    if kind in "iI" and 1 <= number < 40:
-        tens, ones = divmod(number, 10)
-        shown = "x" * tens + ["", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix"][ones]
+    if kind in "iI" and 1 <= number < 400:
+        # Hundreds, tens and ones are written alike, in their own letters.
+        digits = ["", "a", "aa", "aaa", "ab", "b", "ba", "baa", "baaa", "ac"]
+        places = zip(f"{number:03}", ("cdm", "xlc", "ivx"), strict=True)
+        shown = "".join(digits[int(digit)].translate(str.maketrans("abc", letters)) for digit, letters in places)
         return f"{shown.upper() if kind == 'I' else shown}."
     return f"{number}."
 

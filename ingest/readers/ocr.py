@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from ingest.readers.document import Block
-from rag_app.words import nmsg
+from ingest.readers.document import Block, EmptyError
+from rag_app.words import msg, nmsg
 
 # A page whose letters have a lower mean score is read with doubt.
 UNSURE = 0.9
@@ -36,6 +36,12 @@ class Ocr:
         if blocks and score < UNSURE:
             self.unsure.append(number)
         return blocks
+
+    def nothing(self) -> EmptyError:
+        """Return the error for a file in which no text was found."""
+        if self.left:
+            return EmptyError(msg("OCR took more than {seconds:g} s (RAG_OCR_TIMEOUT) and found no text", seconds=self.seconds))
+        return EmptyError(msg("OCR found no text in it"))
 
     def notes(self) -> Iterator[Block]:
         """Yield what is to be known of the pages since the last call: a mail may hold several files."""

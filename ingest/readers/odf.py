@@ -1,12 +1,13 @@
 """OpenDocument texts and presentations."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import bs4
 from lxml import etree
 
 from ingest.readers.document import Block, Read, locked
-from ingest.readers.html import html_blocks
+from ingest.readers.html import clear, html_blocks
 from ingest.readers.package import open_package, parse_xml
 from ingest.readers.slides import slide_blocks
 
@@ -25,14 +26,41 @@ def read_odf(content: bytes) -> Read:
         if b"encryption-data" in package.read("META-INF/manifest.xml"):
             raise locked()
         root = parse_xml(package.read("content.xml"))
+        styles = [root, *([parse_xml(package.read("styles.xml"))] if "styles.xml" in package.namelist() else [])]
+    _number_lists(root, styles)
     slides = [element for element in root.iter() if _local(element) == "page"]
     blocks: list[Block] = []
     titles: list[str] = []
     for number, slide in enumerate(slides, 1):
-        found = [replace(b, page=number) for b in html_blocks(bs4.BeautifulSoup(_odf_html(slide), "lxml"))]
+        found = [replace(b, page=number) for b in html_blocks(_soup(slide))]
         titles.append(next((block.text for block in found if block.kind == "heading"), ""))
         blocks += slide_blocks(titles[-1], [block for block in found if block.text != titles[-1]], number)
-    return next(filter(None, titles), ""), blocks if slides else list(html_blocks(bs4.BeautifulSoup(_odf_html(root), "lxml")))
+    return next(filter(None, titles), ""), blocks if slides else list(html_blocks(_soup(root)))
+
+
+def _soup(element: etree._Element) -> bs4.BeautifulSoup:
+    soup = bs4.BeautifulSoup(_odf_html(element), "lxml")
+    clear(soup)
+    return soup
+
+
+def _number_lists(root: etree._Element, parts: Sequence[etree._Element]) -> None:
+    """Say of each list whether its style counts it, and how: `1`, `a`, `I`."""
+    levels = {
+        (_value(style, "name"), _value(level, "level")): _value(level, "num-format")
+        for part in parts
+        for style in part.iter("{*}list-style")
+        for level in style.findall("{*}list-level-style-number")
+    }
+    for one in root.iter("{*}list"):
+        above = list(one.iterancestors("{*}list"))
+        style = next(filter(None, (_value(other, "style-name") for other in (one, *above))), "")
+        if counting := levels.get((style, str(len(above) + 1))):
+            one.set("counted", counting)
+
+
+def _value(element: etree._Element, name: str) -> str:
+    return next((str(value) for key, value in element.items() if etree.QName(key).localname == name), "")
 
 
 def _odf_html(element: etree._Element) -> str:
@@ -56,6 +84,8 @@ def _odf_html(element: etree._Element) -> str:
         return f"<p>Notes: {'<br>'.join(filter(None, said))}</p>" if any(said) else ""
     if name == "note-body":
         return f" ({_escaped(' '.join(''.join(map(str, element.itertext())).split()))})"
+    if name == "list" and (counting := element.get("counted")):
+        return f'<ol type="{counting if counting in "1aAiI" else "1"}">{inside}</ol>'
     tag = _ODF_TAGS.get(name, "div" if name in ("frame", "text-box", "custom-shape") else "")
     spans = {key.rpartition("}")[2]: value for key, value in element.items() if "number-" in key}
     down, across = spans.get("number-rows-spanned", "1"), spans.get("number-columns-spanned", "1")

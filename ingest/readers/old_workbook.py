@@ -9,6 +9,9 @@ from xlrd.sheet import Cell
 from ingest.readers.document import Block, Read, locked
 from ingest.readers.workbook import cell_text, fill_merged, hidden_cells, hidden_sheet, sheet_blocks, shown
 
+# The day after 9999-12-31; Excel shows ###### for it, and for what is before the first day.
+LAST_DAY = 2_957_004
+
 
 def read_old_workbook(content: bytes) -> Read:
     """Excel up to 2003: a heading per sheet, then its rows with their header."""
@@ -38,6 +41,8 @@ def _text(book: xlrd.Book, cell: Cell) -> str:
     if cell.ctype == xlrd.XL_CELL_DATE:
         if said := shown(cell.value, _format(book, cell)):
             return said
+        if not 0 <= cell.value < LAST_DAY:
+            return cell_text(cell.value)
         when = xlrd.xldate.xldate_as_datetime(cell.value, book.datemode)
         return cell_text(when if cell.value >= 1 else when.time())
     if cell.ctype == xlrd.XL_CELL_NUMBER:

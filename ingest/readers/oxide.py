@@ -10,9 +10,9 @@ from typing import Any, Literal
 import office_oxide
 import olefile
 
-from ingest.readers.document import Block, grid, locked, table_rows
+from ingest.readers.document import Block, comments_note, grid, locked, table_rows
 from ingest.readers.html import MAX_IMAGE, counted
-from rag_app.words import msg, nmsg
+from rag_app.words import Message, msg, nmsg
 
 # What office-oxide makes of a file: an element by the names of its parts.
 Element = Mapping[str, Any]
@@ -58,10 +58,15 @@ def parse(content: bytes, kind: Literal["docx", "doc", "ppt"]) -> tuple[dict[str
         for one in lists:
             one["ordered"] = False
         if embedded := _embedded(content):
-            notes.append(nmsg("{n} embedded object was not read", "{n} embedded objects were not read", embedded))
+            notes.append(embedded_note(embedded))
     if found["metadata"].get("text_truncated"):
         notes.append(msg("a part of it could not be read"))
     return found, [*comments_note(comments), *(Block("note", note) for note in notes)]
+
+
+def embedded_note(n: int) -> Message:
+    """Return the note that objects of other programs were not read."""
+    return nmsg("{n} embedded object was not read", "{n} embedded objects were not read", n)
 
 
 # The kind of record in which PowerPoint keeps an object of another program [MS-PPT 2.10.34].
@@ -80,11 +85,6 @@ def _embedded(content: bytes) -> int:
                 objects += kind == _OBJECT
                 at += 8 + size
     return objects
-
-
-def comments_note(n: int) -> list[Block]:
-    """Return the note that comments were not read, if there are some."""
-    return [Block("note", nmsg("{n} comment was not read", "{n} comments were not read", n))] if n else []
 
 
 def _inside(value: object) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """XML, and ZIP packages of it, read with care: no bombs, nothing fetched."""
 
 import io
+import re
 import zipfile
 from collections.abc import Mapping
 
@@ -60,3 +61,9 @@ def changed(package: zipfile.ZipFile, parts: Mapping[str, bytes]) -> bytes:
 def value_of(element: etree._Element | None, name: str = "val") -> str:
     """Return an attribute, whatever its namespace: Word has two."""
     return "" if element is None else next((str(v) for key, v in element.items() if etree.QName(key).localname == name), "")
+
+
+def n_elements(package: zipfile.ZipFile, members: str, name: str) -> int:
+    """Return how many elements of a name there are in the members that a pattern names."""
+    found = [member for member in package.namelist() if re.fullmatch(members, member)]
+    return sum(1 for member in found for _ in parse_xml(package.read(member)).iter(f"{{*}}{name}"))

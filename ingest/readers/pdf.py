@@ -66,8 +66,8 @@ def read_pdf(content: bytes) -> Read:
     finally:
         pdf.close()
     if not lines and not any(beside.values()):
-        if ocr and not ocr.left:
-            raise EmptyError(msg("OCR found no text in it"))
+        if ocr:
+            raise ocr.nothing()
         happened = msg("its fonts do not say which letters they show") if strange else msg("it has only images of text")
         raise EmptyError(happened, msg("set RAG_OCR_TIMEOUT=600, or run OCR on it first, e.g. `ocrmypdf IN OUT`"))
     blocks = list(text_blocks(lines))

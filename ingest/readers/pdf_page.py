@@ -44,7 +44,7 @@ def page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, rul
     lines: list[Line] = []
     done: list[Table] = []
     at = 0
-    whole = words.get_text_range()
+    whole = units(words.get_text_range())
     for raw in _split_at(_gutter(words, whole.count("\n") + 1), words, whole):
         first, end = at + len(raw) - len(raw.lstrip()), at + len(raw.rstrip()) - 1
         at += len(raw)
@@ -199,8 +199,17 @@ LONGEST_CELL = 60
 _NUMBER = r"[-+(]?[\d.,'\s]*\d[\d.,'\s]*[)%]?\s?\w{0,3}"
 
 
+def units(text: str) -> str:
+    """Return text with a character for each of pdfium's, which counts those beyond U+FFFF twice."""
+    if text.isascii() or max(text) <= "\uffff":
+        return text
+    return "".join(map(chr, memoryview(text.encode("utf-16-le")).cast("H")))
+
+
 def _clean(text: str) -> str:
     text = text.strip()
+    if re.search(r"[\ud800-\udfff]", text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     # Word writes its bullets in fonts of its own.
     return re.sub(r"(?:\s?\.){5,}", " …", re.sub(r"^[\uf0a7\uf0b7\uf0d8\uf0fc]", "•", text))
 

@@ -207,8 +207,9 @@ def _yaml_blocks(lines: list[str], level: int) -> Iterator[Block]:
             continue
         for above, key, below, _ in together:
             yield Block("heading", _yaml_name(key), level=min(level, 6))
-            # A value that begins beside its key.
-            yield Block("code", "\n".join(above if key.strip().endswith((":", _yaml_name(key), "|", ">")) else (*above, key)))
+            # A value that begins beside its key, and whatever else its line says.
+            alone = re.fullmatch(rf"(- +)*{re.escape(_yaml_name(key))}:?\s*([|>][-+\d]*)?", key.strip())
+            yield Block("code", "\n".join(above if alone else (*above, key)))
             yield from _yaml_blocks(below, level + 1)
 
 
@@ -220,23 +221,28 @@ def _yaml_name(line: str) -> str:
 
 def _yaml_entries(lines: list[str]) -> Iterator[tuple[list[str], str, list[str]]]:
     """Yield the entries of the outermost level: the comments above each, its first line, and the lines below that."""
-    indent = min((len(line) - len(line.lstrip()) for line in lines), default=0)
+    said = [line for line in lines if not line.lstrip().startswith("#")]
+    indent = min((len(line) - len(line.lstrip()) for line in said), default=0)
+
+    def is_comment(line: str) -> bool:
+        return line.lstrip().startswith("#") and len(line) - len(line.lstrip()) <= indent
+
     starts: list[int] = []
     for n, line in enumerate(lines):
         first = line[indent:]
         # A list may stand no deeper than its key.
         listed = first.startswith("- ") and starts and lines[starts[-1]].endswith(":") and lines[starts[-1]][indent] != "-"
-        if not first.startswith((" ", "#")) and not listed:
+        if not first.startswith(" ") and not line.lstrip().startswith("#") and not listed:
             starts.append(n)
+    if not starts:
+        yield lines, "", []
     at = 0
-    for n, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for n, end in zip(starts, [*starts[1:], len(lines)][: len(starts)], strict=True):
         # Comments at the end of one entry are the next one's.
-        while end < len(lines) and end > n + 1 and lines[end - 1][indent:].startswith("#"):
+        while end < len(lines) and end > n + 1 and is_comment(lines[end - 1]):
             end -= 1
         yield lines[at:n], lines[n], lines[n + 1 : end]
         at = end
-    if not starts and lines:
-        yield [], lines[0], lines[1:]
 
 
 def read_rtf(content: bytes) -> Read:

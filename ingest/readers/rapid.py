@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from ingest.readers.document import Block, EmptyError, Read
+from ingest.readers.document import Block, Read
 from ingest.readers.ocr import UNSURE, Ocr
 from ingest.readers.pdf_text import join_lines
-from rag_app.words import msg
 
 # The most pixels along a picture: more is no better read.
 MAX_SIDE = 2400
@@ -30,14 +29,28 @@ _SHARE = 2
 def read_image(content: bytes, ocr: Ocr) -> Read:
     """A photograph or scan, of several pages too (TIFF). EmptyError if there is no text in it."""
     with Image.open(io.BytesIO(content)) as picture:
+        # Of what moves, and of a photograph with a copy of its own, the first is enough.
+        frames = ImageSequence.Iterator(picture) if picture.format == "TIFF" else [picture]
         blocks = [
             block
-            for number, frame in enumerate(ImageSequence.Iterator(picture), 1)
+            for number, frame in enumerate(frames, 1)
             for block in ocr.page(number, lambda frame=frame: ImageOps.exif_transpose(frame))  # type: ignore[misc]
         ]
-    if not blocks and not ocr.left:
-        raise EmptyError(msg("OCR found no text in it"))
+    if not blocks:
+        raise ocr.nothing()
     return "", [*blocks, *ocr.notes()]
+
+
+def opaque(picture: Image.Image) -> Image.Image:
+    """Return a picture in colours of eight bits, what is transparent on white."""
+    if picture.mode.startswith("I"):
+        levels = np.asarray(picture).astype(float)
+        low, high = float(levels.min()), float(levels.max())
+        return Image.fromarray(((levels - low) * 255 / max(high - low, 1)).astype("uint8")).convert("RGB")
+    if picture.has_transparency_data:
+        above = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), above).convert("RGB")
+    return picture.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ def _score(found: Iterable[tuple[str, float, Any]]) -> float:
 
 def read_picture(picture: Image.Image, page: int) -> tuple[list[Block], float]:
     """Return what stands on a picture in reading order, and the mean score of its letters; one on its side is turned."""
-    picture = picture.convert("RGB")
+    picture = opaque(picture)
     picture.thumbnail((MAX_SIDE, MAX_SIDE))
     found = _found(picture)
     spans = [box.max(0) - box.min(0) for _, _, box in found]

@@ -1,17 +1,18 @@
 """PowerPoint files, new and old: a slide is a page."""
 
 import io
-import re
 from collections.abc import Iterator
 
 import pptx
 from pptx.enum.shapes import PP_PLACEHOLDER
 from pptx.shapes.base import BaseShape
 from pptx.slide import Slide
+from pptx.text.text import _Paragraph
 
-from ingest.readers.document import Block, Read, grid, table_rows
-from ingest.readers.oxide import blocks_of, comments_note, parse, text_of
-from ingest.readers.package import open_package, parse_xml, replace_element
+from ingest.readers.document import Block, Read, comments_note, grid, table_rows
+from ingest.readers.html import counted
+from ingest.readers.oxide import blocks_of, embedded_note, parse, text_of
+from ingest.readers.package import n_elements, open_package, parse_xml, replace_element
 from ingest.readers.workbook import cell_text
 from rag_app.words import msg
 
@@ -23,11 +24,9 @@ _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 def read_pptx(content: bytes) -> Read:
     """PowerPoint: a slide is a page with its title as heading; text, tables, charts, diagrams and the speaker's notes."""
     with open_package(content) as package:
-        comments = sum(
-            len(list(parse_xml(package.read(name)).iter("{*}cm")))
-            for name in package.namelist()
-            if re.fullmatch(r"ppt/comments/\w+\.xml", name)
-        )
+        noted = comments_note(n_elements(package, r"ppt/comments/\w+\.xml", "cm"))
+        if objects := sum(name.startswith("ppt/embeddings/oleObject") for name in package.namelist()):
+            noted.append(Block("note", embedded_note(objects)))
     presentation = pptx.Presentation(io.BytesIO(content))
     blocks: list[Block] = []
     titles: list[str] = []
@@ -51,7 +50,7 @@ def read_pptx(content: bytes) -> Read:
         if notes is not None and notes.text.strip():
             found.append(Block("paragraph", f"Notes: {notes.text.strip()}", page=number))
         blocks += slide_blocks(named, found, number)
-    return next(filter(None, titles), ""), [*blocks, *comments_note(comments)]
+    return next(filter(None, titles), ""), [*blocks, *noted]
 
 
 def _from_the_top(shape: BaseShape) -> tuple[int, int]:
@@ -73,7 +72,7 @@ def _shape_blocks(shape: BaseShape, page: int) -> Iterator[Block]:
     listed = shape.is_placeholder and shape.placeholder_format.type != PP_PLACEHOLDER.SUBTITLE
     if shape.is_placeholder and shape.placeholder_format.type in _RUNNING:
         return
-    for part in getattr(shape, "shapes", ()):
+    for part in sorted(getattr(shape, "shapes", ()), key=_from_the_top):
         yield from _shape_blocks(part, page)
     if getattr(shape, "has_table", False):
         rows = [
@@ -84,9 +83,27 @@ def _shape_blocks(shape: BaseShape, page: int) -> Iterator[Block]:
     elif getattr(shape, "has_chart", False):
         yield from _chart_rows(shape.chart, page)  # type: ignore[attr-defined]
     elif shape.has_text_frame:
+        counts: dict[int, int] = {}
         for paragraph in shape.text_frame.paragraphs:  # type: ignore[attr-defined]
             if text := paragraph.text.replace("\v", "\n").strip():
-                yield Block("item", f"- {text}", page=page) if listed else Block("paragraph", text, page=page)
+                mark = _mark(paragraph, counts) or ("-" if listed else "")
+                yield Block("item", f"{mark} {text}", page=page) if mark else Block("paragraph", text, page=page)
+
+
+def _mark(paragraph: _Paragraph, counts: dict[int, int]) -> str:
+    """Return the number before a paragraph of a counted list, and count on: `3.`, `(c)`."""
+    counting = paragraph._p.find(f"{_DRAWING}pPr/{_DRAWING}buAutoNum")
+    for deeper in [level for level in counts if level > paragraph.level - (counting is None)]:
+        del counts[deeper]
+    if counting is None:
+        return ""
+    start = counting.get("startAt") or "1"
+    first = int(start) if start.isdecimal() else 1
+    counts[paragraph.level] = counts.get(paragraph.level, first - 1) + 1
+    kind = str(counting.get("type"))
+    letters = {"alphaLc": "a", "alphaUc": "A", "romanLc": "i", "romanUc": "I"}
+    shown = counted(counts[paragraph.level], next((mark for name, mark in letters.items() if kind.startswith(name)), "1"))[:-1]
+    return f"({shown})" if kind.endswith("Both") else f"{shown})" if kind.endswith("R") else f"{shown}."
 
 
 def _chart_rows(chart: object, page: int) -> Iterator[Block]:

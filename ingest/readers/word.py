@@ -40,7 +40,11 @@ def _heads_and_feet(sections: Sequence[Element]) -> list[Block]:
         s.get(f"{page}{name}") for s in sections for name in ("header", "footer") for page in ("first_page_", "", "even_page_")
     ]
     lines = [block.text for part in parts if part for block in blocks_of(part["content"])]
-    return [Block("paragraph", line) for line in dict.fromkeys(lines) if re.search(r"[^\W\d_]{3}", line)]
+    return [Block("paragraph", line) for line in dict.fromkeys(lines) if not re.fullmatch(_PAGE, line.lower())]
+
+
+# A page's number, and nothing else.
+_PAGE = r"\W*(?:page|seite|p\.|s\.|第)?\s*\d*\s*页?(?:\s*(?:of|von|/|共)\s*\d+\s*页?)?\W*"
 
 
 def _written_out(package: zipfile.ZipFile, main: str) -> etree._Element:
@@ -59,7 +63,8 @@ def _written_out(package: zipfile.ZipFile, main: str) -> etree._Element:
         replace_element(whole, list(whole.iter("{*}r")))
     for symbol in list(root.iter("{*}sym")):
         text = etree.Element(f"{{{etree.QName(symbol).namespace}}}t")
-        code = int(value_of(symbol, "char") or "0", 16) & 0xFF
+        char = value_of(symbol, "char")
+        code = int(char, 16) & 0xFF if re.fullmatch(r"[0-9A-Fa-f]{1,6}", char) else 0
         text.text = _SYMBOLS.get((value_of(symbol, "font"), code)) or chr(code)
         replace_element(symbol, [text])
     return root

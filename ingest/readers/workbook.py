@@ -3,16 +3,17 @@
 import datetime
 import functools
 import io
+import operator
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 import python_calamine
 from lxml import etree
 
-from ingest.readers.document import Block, Read, locked, table_rows
-from ingest.readers.package import changed, open_package, parse_xml, replace_element
+from ingest.readers.document import Block, Read, comments_note, locked, table_rows
+from ingest.readers.package import changed, n_elements, open_package, parse_xml, replace_element
 from rag_app.words import msg, nmsg
 
 
@@ -22,6 +23,7 @@ def read_workbook(content: bytes) -> Read:
     if content.startswith(b"PK"):
         with open_package(content) as package:
             content, notes = _as_shown(package, content)
+            notes += comments_note(n_elements(package, r"xl/comments(/comment)?\d*\.xml", "comment"))
     try:
         workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content))
     except python_calamine.PasswordError as error:
@@ -127,12 +129,8 @@ def _formats(package: zipfile.ZipFile) -> dict[str, str]:
     codes = {"9": "0%", "10": "0.00%", "46": "[h]:mm:ss"}
     codes |= {str(one.get("numFmtId")): str(one.get("formatCode")) for one in styles.iter("{*}numFmt")}
     cells = styles.find("{*}cellXfs")
-    # Of several sections the first is for positive numbers.
-    named = {
-        str(i): codes.get(str(one.get("numFmtId")), "").partition(";")[0]
-        for i, one in enumerate(cells if cells is not None else ())
-    }
-    return {style: code for style, code in named.items() if shown(0.0, code)}
+    named = {str(i): codes.get(str(one.get("numFmtId")), "") for i, one in enumerate(cells if cells is not None else ())}
+    return {style: code for style, code in named.items() if any(shown(n, code) for n in (0.0, 1.0, -1.0, 0.5, 1000.0))}
 
 
 def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
@@ -145,7 +143,8 @@ def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
     elif kind == "e" or (kind == "n" and re.fullmatch(r"\d{16,}", text)):
         said = text
     elif kind == "n" and text and (code := formats.get(cell.get("s", ""))):
-        said = shown(float(text), code)
+        # What is no number is no number in any format.
+        said = shown(float(text), code) if re.fullmatch(r"-?[\d.]+(E[-+]?\d+)?", text, re.I) else text
     if said:
         cell.set("t", "str")
         for child in list(cell):
@@ -154,33 +153,58 @@ def _show(cell: etree._Element, formats: Mapping[str, str]) -> None:
 
 
 def shown(number: float, code: str) -> str:
-    """Return a number as Excel shows it under a format that makes something else of it, "" if it does not."""
-    # Of several sections the first is for positive numbers.
-    code = code.partition(";")[0]
-    if "%" in code:
-        decimals = re.search(r"\.(0+)", code)
-        return f"{100 * number:.{len(decimals[1]) if decimals else 0}f}%"
-    if re.search(r"\[h+\]", code):
+    """Return a number as Excel shows it under a format that makes something else of it, "" if it does not.
+
+    Thousands are not parted, so that a number is found as it is asked for. A date is no number.
+    """
+    number, parts = _section(number, [re.findall(_SIGN, section, re.DOTALL) for section in re.findall(_SECTION, code) or [""]])
+    # What fills up a cell, colours and conditions show nothing; a currency stands in brackets with its country: [$€-407].
+    parts = [part for part in parts if not re.match(r"[_*].|\[(?!\$|h+\])", part, re.DOTALL)]
+    said = [re.sub(r'^\[\$([^\]-]*).*|^\\|^"|"$', r"\1", part, flags=re.DOTALL) for part in parts]
+    core = ["" if part[0] in '"\\[ ()-+/:$€£¥' and not re.match(r"\[h", part) else part for part in parts]
+    digits = "".join(core)
+    if re.search(r"\[h+\]", digits):
         minutes, seconds = divmod(round(86_400 * number), 60)
-        return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if "s" in code else "")
-    if re.fullmatch("0{2,}", code) and number == int(number):
-        return f"{int(number):0{len(code)}}"
-    return _with_unit(number, code)
-
-
-def _with_unit(number: float, code: str) -> str:
-    """Return a number with the words and signs of its format, `1250.00 €`, "" if that has none or is no number's."""
-    # What fills up a cell, and colours; a currency stands in brackets with its country: [$€-407].
-    code = re.sub(r"_.|\*.|\[(?!\$)[^\]]*\]", "", code)
-    signs = r"\[\$([^\]-]*)[^\]]*\]|\\(.)|(?<!\")([$€£¥])(?!\")"
-    code = re.sub(signs, lambda match: f'"{"".join(filter(None, match.groups()))}"', code)
-    found = re.fullmatch(r'((?:"[^"]*"|[ (-])*)(General|[#0?,]*[#0?](?:\.([0#?]+))?)(,*)((?:"[^"]*"|[ )-])*)', code)
-    before, after = (found[i].replace('"', "") for i in (1, 5)) if found else ("", "")
-    if not found or not re.search(r"[^\W\d_]|[$€£¥]", before + after):
+        return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if "s" in digits else "")
+    first, last = (next((i for i in order if core[i]), 0) for order in (range(len(core)), range(len(core) - 1, -1, -1)))
+    before, after = "".join(said[:first]), "".join(said[last + 1 :])
+    words = re.search(r"[^\W\d_]|[$€£¥%]", before + after)
+    found = re.fullmatch(r"(General|[#0?,]*[#0?](?:\.([0#?]+))?)(,*)(%*)", digits)
+    if not digits:
+        text = "".join(said).strip()
+        return text if re.search(r"\w", text) else ""
+    if not found:
         return ""
-    number /= 1000 ** len(found[4])
-    text = cell_text(number) if found[2] == "General" else f"{number:.{len(found[3] or '')}f}"
-    return f"{before.strip()} {text} {after.strip()}".strip()
+    number *= 100 ** len(found[4]) / 1000 ** len(found[3])
+    decimals = len(found[2] or "")
+    sign, size = "-" if number < 0 else "", abs(number)
+    if found[4] or words:
+        text = cell_text(size) if found[1] == "General" else f"{size:.{decimals}f}"
+        return f"{sign}{before}{text}{found[4]}{after}".strip()
+    return f"{sign}{int(size):0{len(digits)}}" if re.fullmatch("0{2,}", digits) and number == int(number) else ""
+
+
+# Quoted text, an escaped sign, what is in brackets, what fills up; else a sign.
+_SIGN = r'"[^"]*"|\\.|\[[^\]]*\]|[_*].|General|.'
+_SECTION = r'(?:"[^"]*"|\\.|\[[^\]]*\]|[^;])+'
+
+
+def _section(number: float, sections: list[list[str]]) -> tuple[float, list[str]]:
+    """Return which of a format's sections is for a number, and the number that it shows: one for negative ones has the sign."""
+    matches = [[re.fullmatch(r"\[(<=|>=|<>|<|>|=)(-?[\d.]+)\]", part) for part in parts] for parts in sections]
+    bounds = [next(filter(None, found), None) for found in matches]
+    if any(bounds):
+        for bound, parts in zip(bounds, sections, strict=True):
+            if bound is None or _COMPARE[bound[1]](number, float(bound[2])):
+                return number, parts
+    if number < 0 and len(sections) > 1:
+        return -number, sections[1]
+    return number, sections[2 if number == 0 and len(sections) > 2 else 0]
+
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge, "=": operator.eq, "<>": operator.ne,
+}  # fmt: skip
 
 
 # Places of a sheet up to which nothing is far away, and the empty rows and columns before a cell that is.

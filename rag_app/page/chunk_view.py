@@ -8,7 +8,6 @@ import streamlit as st
 
 from ingest import beside
 from ingest.beside import Excerpt, PagePicture
-from ingest.readers.document import NoDocumentError
 from ingest.sync import cutting_and_limits
 from ingest.worker import Limits
 from rag_app.errors import RagError
@@ -65,7 +64,7 @@ def show(settings: Settings, document: StoredDocument) -> None:
 def _kind(path: Path) -> str:
     try:
         return beside.kind(path)
-    except (NoDocumentError, OSError):
+    except OSError:
         # The link to it says what is wrong.
         return ""
 
@@ -127,7 +126,7 @@ def _beside_text(path: Path, chunks: Sequence[Chunk], wanted: Chunk | None, key:
     passage = wanted.text if wanted in shown and wanted else ""
     before = _whole(chunks[: (page - 1) * CHUNKS_BESIDE][-1:]) if page > 1 else ""
     texts = tuple(_whole([chunk]) for chunk in shown)
-    found = _excerpt(path, path.stat().st_mtime_ns, texts, passage, before, page == n_pages)
+    found = _excerpt(path, path.stat().st_mtime_ns, texts, passage, before, page == n_pages, limits)
     _legend(found.n_words, found.missing, passage)
     pieces = [
         html('<span class="{mark}">{text}</span>', mark=mark, text=text) if mark else html("{text}", text=text)
@@ -176,5 +175,7 @@ def _picture(path: Path, changed: int, number: int, stored: str, passage: str, l
 
 
 @st.cache_data(show_spinner=False, max_entries=50)
-def _excerpt(path: Path, changed: int, shown: tuple[str, ...], passage: str, before: str, last: bool) -> Excerpt:
-    return beside.excerpt(path, shown, passage, before, to_the_end=last)
+def _excerpt(
+    path: Path, changed: int, shown: tuple[str, ...], passage: str, before: str, last: bool, limits: Limits
+) -> Excerpt:
+    return beside.excerpt(path, shown, passage, before, to_the_end=last, limits=limits)
