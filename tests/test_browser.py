@@ -119,7 +119,7 @@ class TestJourneys:
             page.keyboard.press("Enter")
             expect(page.locator("p.quiet", has_text="The model is thinking")).to_contain_text(re.compile("[1-9] s"))
             expect(page.locator(".receipt")).to_contain_text("Reranking")
-            expect(page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first).to_be_visible()
+            page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first.wait_for()
             expect(page.locator(".answer")).to_have_count(0)
         finally:
             go_on.set()
@@ -150,6 +150,8 @@ class TestJourneys:
         with page.context.expect_page() as opened:
             page.locator(".card:popover-open").get_by_role("link", name="Compare with the original").click()
         beside = opened.value
+        # The first page is drawn by a process that has to start.
+        beside.get_by_role("img", name="Page 2 of the original").wait_for()
         expect(beside.locator(".chunks .wanted")).to_contain_text("On-site calibration is possible")
         picture = beside.get_by_role("img", name="Page 2 of the original")
         expect(picture).to_be_visible()
@@ -161,7 +163,7 @@ class TestJourneys:
         place = picture.bounding_box()
         assert place and upload and place["y"] < upload["y"] and place["width"] > 400
         beside.get_by_test_id("stPagination").get_by_text("1", exact=True).click()
-        expect(beside.get_by_role("img", name="Page 1 of the original")).to_be_visible()
+        beside.get_by_role("img", name="Page 1 of the original").wait_for()
         assert not axe(beside)
 
     def test_a_text_is_shown_beside_its_chunks_with_every_word_accounted_for(
