@@ -954,6 +954,26 @@ class TestPdf:
         found = document("a.pdf", bytes(pdf.output()))
         assert "pages 2, 3 hold pictures and no text" in found.notes[0] and "ocrmypdf" in found.notes[0]
 
+    @pytest.mark.parametrize("drawn", ["CBA", "A B C"], ids=["from the left", "one by one from the right"])
+    def test_words_from_right_to_left_are_stored_as_they_are_read(self, drawn: str) -> None:
+        # Signs of Helvetica that say they are Arabic letters; one is two of them, lam and alef.
+        letters = (
+            "1 begincodespacerange <00> <FF> endcodespacerange 3 beginbfchar <41> <0633> <42> <06440627> <43> <0645> endbfchar"
+        )
+        cmap = f"/CIDInit /ProcSet findresource begin 12 dict begin begincmap {letters} endcmap end end"
+        places = {"CBA": "100 700 Td (CBA) Tj", "A B C": "130 700 Td (A) Tj -10 0 Td (B) Tj -10 0 Td (C) Tj"}
+        content = f"BT /F1 12 Tf {places[drawn]} ET"
+        objects = [
+            "<< /Type /Catalog /Pages 2 0 R >>",
+            "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 5 0 R /Resources << /Font << /F1 4 0 R >> >> >>",
+            "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 6 0 R >>",
+            f"<< /Length {len(content)} >> stream\n{content}\nendstream",
+            f"<< /Length {len(cmap)} >> stream\n{cmap}\nendstream",
+        ]
+        body = "".join(f"{n} 0 obj {text} endobj\n" for n, text in enumerate(objects, 1))
+        assert texts("a.pdf", f"%PDF-1.4\n{body}trailer << /Root 1 0 R >>\n%%EOF") == ["سلام"]
+
     def test_letters_beyond_the_first_plane_are_counted_as_pdfium_does(self) -> None:
         from ingest.readers.pdf_page import _clean, units
 

@@ -3,10 +3,11 @@
 import bisect
 import ctypes
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import median_low
 
 import pypdfium2
@@ -48,7 +49,7 @@ def page_lines(page: pypdfium2.PdfPage, number: int, above: Table | None, *, rul
     for raw in _split_at(_gutter(words, whole.count("\n") + 1), words, whole):
         first, end = at + len(raw) - len(raw.lstrip()), at + len(raw.rstrip()) - 1
         at += len(raw)
-        text = _clean(raw)
+        text = _clean(_logical(raw, words, at - len(raw)))
         if not text:
             continue
         left, bottom, right, top = words.get_charbox(first, loose=True)
@@ -197,6 +198,36 @@ def _runs(rows: list[list[Line]]) -> Iterator[list[list[Line]]]:
 # Characters of the longest cell of a table without rules.
 LONGEST_CELL = 60
 _NUMBER = r"[-+(]?[\d.,'\s]*\d[\d.,'\s]*[)%]?\s?\w{0,3}"
+
+
+def _logical(raw: str, words: pypdfium2.PdfTextPage, start: int) -> str:
+    """Return a line with the letters of Arabic and Hebrew words in the order in which they are read, from right to left.
+
+    Programs draw such words in either order.
+    """
+    if not re.search(_RIGHT_TO_LEFT, raw):
+        return raw
+
+    def in_order(match: re.Match[str]) -> str:
+        places = [words.get_charbox(start + match.start() + i, loose=True)[0] for i in range(len(match[0]))]
+        # Letters of one sign have one place; of those pdfium gives the last first.
+        signs = [
+            (place, "".join(letter for _, letter in group)[::-1])
+            for place, group in groupby(zip(places, match[0], strict=True), key=lambda pair: round(pair[0], 1))
+        ]
+        groups: list[tuple[float, str]] = []
+        for place, sign in signs if signs[0][0] >= signs[-1][0] else signs[::-1]:
+            # A sign above or below a letter goes with it.
+            if groups and unicodedata.combining(sign[0]):
+                groups[-1] = (groups[-1][0], groups[-1][1] + sign)
+            else:
+                groups.append((place, sign))
+        return "".join(sign for _, sign in sorted(groups, key=lambda group: -group[0]))
+
+    return re.sub(rf"{_RIGHT_TO_LEFT}{{2,}}", in_order, raw)
+
+
+_RIGHT_TO_LEFT = r"[\u0591-\u05f4\u0610-\u065f\u066e-\u06d3\u06d5-\u06ef\u06fa-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]"
 
 
 def units(text: str) -> str:
