@@ -233,7 +233,8 @@ def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePic
         picture = bitmap.to_pil().convert("RGB")
         words = list(_words(units(letters.get_text_range())))
         marks = _marks([word.text for word in words], stored, passage)
-        boxes: dict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        # Of each word the corners of its boxes, and the ends of the line below: on a page that lies it stands upright.
+        boxes: dict[int, list[tuple[tuple[int, int, int, int], tuple[int, int, int, int]]]] = defaultdict(list)
         for i, word in enumerate(words):
             # A word in two lines has two boxes.
             corners = [letters.get_charbox(n, loose=True) for n in range(word.start, word.end)]
@@ -241,15 +242,17 @@ def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePic
                 on_line = list(line)
                 left, bottom = place.to_bitmap(min(b[0] for b in on_line), min(b[1] for b in on_line))
                 right, top = place.to_bitmap(max(b[2] for b in on_line), max(b[3] for b in on_line))
-                boxes[i].append((min(left, right), min(top, bottom), max(left, right), max(top, bottom)))
+                below = place.to_bitmap(max(b[2] for b in on_line), min(b[1] for b in on_line))
+                corners_of_box = (min(left, right), min(top, bottom), max(left, right), max(top, bottom))
+                boxes[i].append((corners_of_box, (left, bottom, *below)))
         tint = Image.new("RGB", picture.size, "white")
         paint, lines = ImageDraw.Draw(tint), ImageDraw.Draw(picture)
         for i, mark in enumerate(marks):
-            for left, top, right, bottom in boxes[i]:
+            for (left, top, right, bottom), under in boxes[i]:
                 if mark == "passage":
                     paint.rectangle((left - 2, top, right + 2, bottom), fill="#FFE066")
                 elif mark == "stored":
-                    lines.line((left, bottom, right, bottom), fill=colours.KEPT[0], width=2)
+                    lines.line(under, fill=colours.KEPT[0], width=2)
                 else:
                     lines.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colours.LOSS[0], width=2)
         out = io.BytesIO()
