@@ -208,21 +208,21 @@ def _span(words: Sequence[str], part: Sequence[str]) -> tuple[int, int] | None:
 
 
 def _page_picture(path: Path, number: int, stored: str, passage: str) -> PagePicture:
-    """Draw a page; in a worker, where what reads PDF is loaded."""
+    """Draw a page; in a worker, where what reads PDF and pictures is loaded: both are of extras that a page can do without."""
     import pypdfium2
     from PIL import Image, ImageChops, ImageDraw, ImageOps
 
     from ingest.readers.pdf_page import units
 
     if kind_of(path, path.read_bytes()) == "image":
-        from ingest.readers.rapid import opaque
+        from ingest.readers.rapid import n_pages, opaque
 
         with Image.open(path) as frames:
             frames.seek(number - 1)
             scan = opaque(ImageOps.exif_transpose(frames))
             scan.thumbnail((WIDTH, HEIGHT))
             scan.save(out := io.BytesIO(), "PNG")
-            return PagePicture(out.getvalue(), getattr(frames, "n_frames", 1), 0, ())
+            return PagePicture(out.getvalue(), n_pages(frames), 0, ())
     with pypdfium2.PdfDocument(path) as pdf:
         if pdf.get_formtype():
             pdf.init_forms()

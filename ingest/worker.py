@@ -111,7 +111,8 @@ def result(future: "Future[Prepared]", limits: Limits) -> Prepared:
 def _why(error: Exception, limits: Limits) -> Message:
     """Return why work in a process came to nothing."""
     if isinstance(error, TimeoutError):
-        return msg("reading it took more than {seconds:g} s (RAG_READ_TIMEOUT)", seconds=limits.seconds)
+        setting = "RAG_READ_TIMEOUT + RAG_OCR_TIMEOUT" if limits.ocr_seconds else "RAG_READ_TIMEOUT"
+        return msg("reading it took more than {seconds:g} s ({setting})", seconds=limits.all_seconds, setting=setting)
     if isinstance(error, pebble.ProcessExpired):
         return msg(
             "its reader crashed (exit code {code}): open it and save it again, or exclude it in .ragignore",

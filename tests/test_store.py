@@ -58,6 +58,15 @@ def store(opened: Open) -> Store:
     return filled
 
 
+def test_every_field_of_a_chunk_comes_back(opened: Open) -> None:
+    whole = chunk("a").model_copy(update={"page": 3, "image": "https://example.com/a.png", "ocr": True})
+    # Whoever adds a field says here what it is when it is not its default.
+    assert [name for name, field in Chunk.model_fields.items() if getattr(whole, name) == field.default] == []
+    opened().create(RECIPE, 2).put([(whole, Version("/r", "h1", 1, 1.0))], vectors(0))
+    assert [found for found, _, _ in opened().chunks_of("a")] == [whole]
+    assert str(whole.page_label) == "page 3, read by OCR"
+
+
 def test_a_collection_that_is_not_there_is_an_error_unless_it_is_to_be_made(opened: Open) -> None:
     with pytest.raises(EmptyCollectionError, match="is empty: run `rag-app ingest PATH` first"):
         opened(create=False)

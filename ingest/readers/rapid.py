@@ -29,8 +29,7 @@ _SHARE = 2
 def read_image(content: bytes, ocr: Ocr) -> Read:
     """A photograph or scan, of several pages too (TIFF). EmptyError if there is no text in it."""
     with Image.open(io.BytesIO(content)) as picture:
-        # Of what moves, and of a photograph with a copy of its own, the first is enough.
-        frames = ImageSequence.Iterator(picture) if picture.format == "TIFF" else [picture]
+        frames = ImageSequence.Iterator(picture) if n_pages(picture) > 1 else [picture]
         blocks = [
             block
             for number, frame in enumerate(frames, 1)
@@ -39,6 +38,11 @@ def read_image(content: bytes, ocr: Ocr) -> Read:
     if not blocks:
         raise ocr.nothing()
     return "", [*blocks, *ocr.notes()]
+
+
+def n_pages(picture: Image.Image) -> int:
+    """Return how many pages a picture has: of what moves, and of a photograph with a copy of its own, the first is enough."""
+    return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
 
 
 def opaque(picture: Image.Image) -> Image.Image:

@@ -51,8 +51,8 @@ def show(settings: Settings, document: StoredDocument) -> None:
         _alone(chunks, wanted)
         return
     key = hashlib.sha256(f"{document.document} {wanted.id if wanted else ''}".encode()).hexdigest()[:12]
-    limits = cutting_and_limits(settings)[1]
     try:
+        limits = cutting_and_limits(settings)[1]
         (_beside_page if kind == "pages" else _beside_text)(document.path, chunks, wanted, key, limits)
     except (RagError, OSError) as error:
         states.show_error(

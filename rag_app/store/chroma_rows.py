@@ -9,7 +9,8 @@ import orjson
 from rag_app.store.stored import StoredDocument, Version
 from rag_app.types import Chunk
 
-_CHUNK_FIELDS = ("title", "headings", "page", "position", "start", "end", "image")
+# All that a chunk has but what Chroma keeps by itself or filters by: a field that is added is kept too.
+_CHUNK_FIELDS = [name for name in Chunk.model_fields if name not in ("id", "text", "document", "language")]
 
 
 class Row(NamedTuple):
