@@ -11,7 +11,7 @@ from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
-from rag_app.store.stored import Version
+from rag_app.store.stored import Version, Written
 from rag_app.types import Chunk
 from rag_app.words import msg
 
@@ -67,9 +67,7 @@ def _embed(
             if rows:
                 store.create({**embeddings.recipe, "corpus": digest}, embedded.vectors.shape[1])
                 version = Version("", digest, 1, time.time())
-                store.put([(batch[i], version) for i in rows], embedded.vectors[rows])
-    if missing:
-        store.touch()
+                store.put([Written(batch[i].document, version, [batch[i]], embedded.vectors[i : i + 1]) for i in rows])
 
 
 def _patiently(seconds: float, reason: str) -> None:

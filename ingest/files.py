@@ -1,5 +1,6 @@
 """Files: what lies below the paths that were named, and which of it is meant."""
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,20 @@ class Found:
 
     files: list[File]
     paths: list[Path]
+    # Which part of them is meant, such as 3/8; "" is all.
+    part: str = ""
+
+    def only(self, part: str) -> "Found":
+        """Return one part of so many, 3/8 being the third of eight: each file is in one of them, by its name in the store."""
+        found = Found(self.files, self.paths, part)
+        return Found([file for file in self.files if found.has(file.document)], self.paths, part)
+
+    def has(self, document: str) -> bool:
+        """Whether a document is in this part."""
+        if not self.part:
+            return True
+        number, of = map(int, self.part.split("/"))
+        return zlib.crc32(document.encode()) % of == number - 1
 
     def covers(self, file: Path) -> bool:
         """Whether a file lies below one of the paths."""

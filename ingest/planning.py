@@ -56,7 +56,6 @@ class Task:
     # Where to look for the first chunk without a vector.
     filled: int = 0
     refused: str = ""
-    stale: list[str] = field(default_factory=list)
 
 
 def look_through(paths: Sequence[Path], store: Store | None, choice: Choice = Choice(), *, force: bool = False) -> Found:
@@ -87,12 +86,15 @@ def planned(
     found: Found, store: Store | None, prune: bool, force: bool, reembed: bool = False
 ) -> tuple[Plan, list[Task], dict[str, StoredDocument]]:
     known = store.documents() if store else {}
-    if not found.files and not any(found.covers(document.path) for document in known.values()):
+    if not found.files and not found.part and not any(found.covers(document.path) for document in known.values()):
         raise RagError(
             msg("no content in {names}", names=", ".join(map(str, found.paths))), msg("put files there, or check the filters")
         )
     by_name = {file.document: file for file in found.files}
-    vanished = {d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name}
+    # Of a part only its own documents may be gone: the others are not looked for.
+    vanished = {
+        d.document: d for d in known.values() if found.covers(d.path) and d.document not in by_name and found.has(d.document)
+    }
     vanished_by_hash = {d.version.document_hash: d.document for d in vanished.values() if d.whole}
     stored_by_hash = {d.version.document_hash: d.document for d in known.values() if d.whole}
     first_by_hash: dict[str, str] = {}

@@ -23,17 +23,19 @@ from rag_app.errors import RagError
 from rag_app.extras import require
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
-from rag_app.store.stored import REINDEX, Version
-from rag_app.types import Chunk, Record
+from rag_app.store.stored import REINDEX, Version, Written
+from rag_app.types import Record
 from rag_app.words import msg
 
 # Part of a collection's recipe: raise it when readers or chunker change what they make of the same file.
 VERSION = "3"
 # Files that are being read or wait for their embedding.
 AHEAD = 16
-# Chunks that Chroma gets at once; whole documents, so there may be more.
+# Chunks that are stored at once; whole documents, so there may be more.
 WRITE = 1000
 WRITE_EVERY = 5.0
+# Documents that are removed at once.
+REMOVE = 100
 
 State = Literal["added", "changed", "unchanged", "moved", "removed", "empty", "skipped", "failed"]
 
@@ -119,7 +121,7 @@ def ingest(
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    with collection_lock(store):
+    with collection_lock(store, found.part):
         plan, tasks, known = planned(found, store, prune, force, reembed)
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
@@ -131,18 +133,14 @@ def ingest(
             run.ended(document, "unchanged")
         requests_before = embeddings.n_requests
         # Files that equal another of this run wait until that one's vectors are stored.
-        try:
-            with run.writer:
-                run.work([task for task in tasks if not task.later])
-                run.work([task for task in tasks if task.later])
-            # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
-            for document in plan.removed:
-                run.deleted += store.forget(document)
+        with run.writer:
+            run.work([task for task in tasks if not task.later])
+            run.work([task for task in tasks if task.later])
+        # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
+        for start in range(0, len(plan.removed), REMOVE):
+            for document, n in store.forget(plan.removed[start : start + REMOVE]).items():
+                run.deleted += n
                 run.ended(document, "removed")
-        finally:
-            # Also what a run did that breaks off is to be seen.
-            if run.stored or run.deleted:
-                store.touch()
     stored = store.documents() if run.stored or run.deleted else known
     return Report(
         documents=Documents(
@@ -190,12 +188,11 @@ def chosen(store: Store, names: Sequence[str]) -> list[str]:
 
 
 def forget(store: Store, documents: Sequence[str]) -> dict[str, int]:
-    """Take documents out of the store; return how many chunks each had."""
+    """Take documents out of the store and its files; return how many chunks each had."""
     with collection_lock(store):
-        try:
-            return {document: store.forget(document) for document in documents}
-        finally:
-            store.touch()
+        forgotten = store.forget(documents)
+        store.wipe()
+        return forgotten
 
 
 def reset(store: Store) -> None:
@@ -204,6 +201,7 @@ def reset(store: Store) -> None:
         with store.sibling(f"{store.name}{REINDEX}") as new:
             new.drop()
         store.drop()
+        store.wipe()
 
 
 def foreign(languages: dict[str, int]) -> dict[str, int]:
@@ -305,18 +303,14 @@ class _Run:
     def _vectors(self, task: Task) -> dict[tuple[str, str], Vectors]:
         """Return the vectors that serve again: of the chunks that the file replaces, and of a file with the same content."""
         found: dict[tuple[str, str], Vectors] = {}
-        kept = {chunk.id for chunk in task.prepared.chunks}
         for document in task.replaces:
-            for chunk, _, vector in self.store.chunks_of(document):
-                if not self.reembed:
-                    found[chunk.text_in_context, ""] = vector
-                if chunk.id not in kept:
-                    task.stale.append(chunk.id)
-        if task.twin:
-            for chunk, version, vector in self.store.chunks_of(task.twin):
-                # It may have been replaced meanwhile.
-                if version.document_hash == task.prepared.document_hash:
-                    found[chunk.text, str(chunk.position)] = vector
+            for chunk, vector in self.store.chunks_of(document, unfinished=True) if not self.reembed else ():
+                found[chunk.text_in_context, ""] = vector
+        twin = self.store.document(task.twin) if task.twin else None
+        # It may have been replaced meanwhile.
+        if twin and twin.version.document_hash == task.prepared.document_hash:
+            for chunk, vector in self.store.chunks_of(task.twin):
+                found[chunk.text, str(chunk.position)] = vector
         return found
 
     def _take(self, vectors: Vectors, refused: dict[int, str]) -> None:
@@ -343,23 +337,24 @@ class _Run:
         self.progress.embedded(task.file.document, len(task.vectors) - task.missing, len(task.vectors))
 
     def _write(self, tasks: Sequence[Task]) -> None:
-        """Store documents, as many at once as Chroma takes in one call, and take away what they replace."""
+        """Store documents, and take away what they replace."""
         now = time.time()
-        rows: list[tuple[Chunk, Version]] = []
-        vectors: list[Vectors] = []
-        stale: list[str] = []
+        written: list[Written] = []
+        gone: list[str] = []
         for task in tasks:
             if task.refused:
                 continue
             cut = task.prepared.chunks
-            if rows and len(rows) + len(cut) > self.store.most_at_once:
-                self._put(rows, vectors, stale)
-                rows, vectors, stale = [], [], []
-            version = Version(task.file.root, task.prepared.document_hash, len(cut), now)
-            rows += [(chunk, version) for chunk in cut]
-            vectors += [vector for vector in task.vectors if vector is not None]
-            stale += task.stale
-        self._put(rows, vectors, stale)
+            if cut:
+                version = Version(task.file.root, task.prepared.document_hash, len(cut), now)
+                vectors = np.stack([vector for vector in task.vectors if vector is not None])
+                written.append(Written(task.file.document, version, cut, vectors))
+            gone += [document for document in task.replaces if not cut or document != task.file.document]
+        if written:
+            self.store.create(recipe(self.embeddings, self.cutting), written[0].vectors.shape[1])
+        if written or gone:
+            self.deleted += self.store.put(written, gone)
+            self.stored += sum(len(one.chunks) for one in written)
         for task in tasks:
             if task.refused:
                 self.ended(task.file.document, "failed", staying(task.refused, stored=bool(task.replaces)))
@@ -368,12 +363,3 @@ class _Run:
             else:
                 self.ended(task.file.document, task.prepared.state, task.prepared.reason)
         self.progress.chunks(self.stored)
-
-    def _put(self, rows: list[tuple[Chunk, Version]], vectors: list[Vectors], stale: list[str]) -> None:
-        if rows:
-            self.store.create(recipe(self.embeddings, self.cutting), len(vectors[0]))
-            self.store.put(rows, np.stack(vectors))
-            self.stored += len(rows)
-        # A question between the two calls sees the new version alone: see Store.nearest.
-        self.store.delete(stale)
-        self.deleted += len(stale)

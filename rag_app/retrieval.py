@@ -49,12 +49,13 @@ def with_neighbours(store: Store, candidates: Sequence[Candidate], n: int) -> tu
     stored = {name: store.chunks_of(name) for name in {c.document for c in candidates if c.id in chosen}}
 
     def context(c: Candidate) -> str:
-        # Of a document that is being replaced there are two versions at this moment.
-        version = next((version for chunk, version, _ in stored[c.document] if chunk.id == c.id), None)
+        # The document may have been replaced since it was searched: then its chunks are no longer those around this one.
+        if all(chunk.id != c.id for chunk, _ in stored[c.document]):
+            return ""
         near = [
             chunk
-            for chunk, other, _ in stored[c.document]
-            if abs(chunk.position - c.position) <= n and other == version and not chunk.image and chunk.id not in passages
+            for chunk, _ in stored[c.document]
+            if abs(chunk.position - c.position) <= n and not chunk.image and chunk.id not in passages
         ]
         return joined_text([c, *(chunk for chunk in near if chunk.id != c.id)]) if near else ""
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
 
     chroma_path: Path = Field(Path("data/chroma"), description="Folder of the embedded Chroma.")
     chroma_url: str = Field("", description="A Chroma server instead, e.g. http://localhost:8000.")
+    chroma_api_key: SecretStr = Field(SecretStr(""), description="The server's key or token, if it asks for one.")
+    chroma_tenant: str = Field("", description="The tenant on the server; empty for its default.")
+    chroma_database: str = Field("", description="The database on the server; empty for its default.")
     collection: str = Field("handbook", description="Chroma collection.")
 
     chunk_size: int = Field(1000, ge=50, le=20_000, description="Size of a chunk at most; the collection remembers it.")
@@ -205,7 +208,7 @@ class Settings(BaseSettings):
             raise WrongValueError(msg("{path} is a file", path=path), msg("name a folder"))
         return path
 
-    @field_validator("api_key", "embedding_api_key", "rerank_api_key", "chat_api_key")
+    @field_validator("api_key", "embedding_api_key", "rerank_api_key", "chat_api_key", "chroma_api_key")
     @classmethod
     def _clean_key(cls, key: SecretStr) -> SecretStr:
         """Take off what people paste along: white space, newlines, the word Bearer."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings, load_settings
+from rag_app.store import kept
 from tests.browsing import VISITED, browser, visit
 from tests.helpers import ROOT, ingest_into
 from tests.listening import free_port, listening
@@ -42,6 +44,23 @@ def keep() -> Iterator[Callable[[C], C]]:
     """Return a function that closes what it is given when the test ends, and returns it."""
     with ExitStack() as opened:
         yield lambda one: opened.enter_context(closing(one))
+
+
+@pytest.fixture(autouse=True)
+def keepers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keepers in threads of the tests' process, which has Chroma imported: tests/test_keeper.py has real ones."""
+    from rag_app.store import keeper
+
+    class Thread(threading.Thread):
+        def poll(self) -> int | None:
+            return None if self.is_alive() else 0
+
+    def start(folder: Path) -> Thread:
+        thread = Thread(target=keeper.serve, args=(folder, 0.1), daemon=True)
+        thread.start()
+        return thread
+
+    monkeypatch.setattr(kept, "START", start)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +119,7 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample(sample_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings for the sample corpus with built-in models; a copy, so that a test may change it."""
     path = tmp_path / "chroma"
-    shutil.copytree(sample_store, path)
+    shutil.copytree(sample_store, path, ignore=shutil.ignore_patterns("keeper.*"))
     monkeypatch.setenv("RAG_CHROMA_PATH", str(path))
     return load_settings()
 

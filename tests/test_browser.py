@@ -19,7 +19,7 @@ from playwright.sync_api import Page, expect
 from ingest.jobs import ingest_folder
 from ingest.sync import Progress
 from rag_app.settings import Settings
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.kept import KeptStore
 from tests.browsing import Site, answered, axe, environment, last_first, needs_chromium, running, until
 from tests.helpers import ROOT
 from tests.wire import Reply, chat, embeddings, events, rerank, serve
@@ -265,7 +265,7 @@ class TestJourneys:
         page.get_by_role("button", name="Add to handbook").click()
         page.get_by_text(re.compile(r"done in")).first.wait_for()
         expect(page.get_by_text("2 added · 1 empty · 1 refused")).to_be_visible()
-        stored = set(ChromaStore(site.settings.chroma_path, "", "handbook").documents())
+        stored = set(KeptStore(site.settings.chroma_path, "handbook").documents())
         assert {"uploads/platypus.md", "uploads/pack/inside/wombat.md"} <= stored
         asking = visit("/?documents=uploads/&q=What+does+a+platypus+cost")
         answered(asking)
@@ -275,7 +275,7 @@ class TestJourneys:
         expect(page.locator(".chunks li")).to_contain_text("A platypus costs 77 EUR.")
         page.get_by_role("button", name="Delete", exact=True).click()
         page.get_by_role("button", name="Delete 1 document").click()
-        until(lambda: "uploads/platypus.md" not in ChromaStore(site.settings.chroma_path, "", "handbook").documents())
+        until(lambda: "uploads/platypus.md" not in KeptStore(site.settings.chroma_path, "handbook").documents())
         # The file goes after its document.
         until(lambda: not (site.folder / "data" / "uploads" / "handbook" / "uploads" / "platypus.md").exists())
 
@@ -295,7 +295,7 @@ class TestJourneys:
         page.get_by_role("button", name="Add to later").click()
         page.get_by_text("Continues if you close this page.").wait_for()
         page.context.close()
-        until(lambda: len(ChromaStore(site.settings.chroma_path, "", "later", create=True).documents()) == 12)
+        until(lambda: len(KeptStore(site.settings.chroma_path, "later", create=True).documents()) == 12)
         site.wire.on("/embeddings", embeddings)
         again = visit("/documents?collection=later")
         again.get_by_text(re.compile("done in")).wait_for()
@@ -309,14 +309,14 @@ class TestJourneys:
         page.get_by_role("option", name="more").first.click()
         page.get_by_role("button", name="Ingest into folders").click()
         page.get_by_text(re.compile("done in")).wait_for()
-        assert list(ChromaStore(site.settings.chroma_path, "", "folders").documents()) == ["one.md"]
+        assert list(KeptStore(site.settings.chroma_path, "folders").documents()) == ["one.md"]
 
 
 class TestFailures:
     def test_a_wrong_key_and_a_reranker_that_is_down_are_said_on_every_page(
         self, site: Site, visit: Callable[..., Page], tmp_path: Path
     ) -> None:
-        shutil.copytree(site.settings.chroma_path, tmp_path / "chroma")
+        shutil.copytree(site.settings.chroma_path, tmp_path / "chroma", ignore=shutil.ignore_patterns("keeper.*"))
         with serve() as wire, socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             down = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
@@ -399,9 +399,7 @@ class TestHostileContent:
         assert not set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page.evaluate("document.body.innerText"))
 
     def test_nor_on_the_page_of_documents(self, site: Site, visit: Callable[..., Page]) -> None:
-        stored = next(
-            name for name in ChromaStore(site.settings.chroma_path, "", "handbook").documents() if name.startswith("bad ")
-        )
+        stored = next(name for name in KeptStore(site.settings.chroma_path, "handbook").documents() if name.startswith("bad "))
         page = visit("/documents")
         choose(page, "bad <img")
         page.locator(".chunks li").first.wait_for()

@@ -370,6 +370,7 @@ def test_a_full_disk_is_named_and_the_next_run_completes_the_work(settings: Sett
         subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
         with command("ingest", "docs", "--json", **env) as process:
             stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
         assert json.loads(stdout)["chunks"]["stored"] == 405, stderr
     finally:
         subprocess.run(["umount", "-l", small], check=False)

@@ -26,7 +26,7 @@ from rag_app.evaluation.memory import Memory, RememberingPipeline
 from rag_app.evaluation.sets import name_of
 from rag_app.labels.labels import Labels
 from rag_app.settings import Settings
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.kept import KeptStore
 from rag_app.store.opening import open_store
 from tests.helpers import command, run
 from tests.wire import Reply, Wire, chat, rerank
@@ -168,8 +168,7 @@ class TestEval:
     def test_a_collection_that_changes_meanwhile_is_told(self, beir: Path, settings: Settings, keep: Any) -> None:
         bench = keep(Bench(settings, beir, store_records))
         with open_store(bench.settings) as store:
-            store.delete(["doc 1"])
-            store.touch()
+            store.forget(["doc 1"])
         with pytest.raises(RagError, match="changed during the run: run it again"):
             bench.ask(30)
 
@@ -627,8 +626,8 @@ def test_a_search_that_is_kept_broken_is_told(tmp_path: Path) -> None:
 def test_what_did_not_start_is_closed(beir: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     name = report(beir)["collection"]
     closed = []
-    close = ChromaStore.close
-    monkeypatch.setattr(ChromaStore, "close", lambda store: (closed.append(store.name), close(store)))
+    close = KeptStore.close
+    monkeypatch.setattr(KeptStore, "close", lambda store: (closed.append(store.name), close(store)))
     other = settings.model_copy(update={"collection": name, "embedding_model": "another"})
     with Memory(settings.runs_path) as memory, pytest.raises(RagError, match="another"):
         RememberingPipeline(other, memory)

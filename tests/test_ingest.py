@@ -15,7 +15,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import chromadb
 import docx
 import fpdf
 import numpy as np
@@ -35,8 +34,9 @@ from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from rag_app.store.chroma_client import Database
-from rag_app.store.stored import Version
+from rag_app.store.chroma_client import Database, Where
+from rag_app.store.kept import KeptStore
+from rag_app.store.stored import Version, Written
 from rag_app.types import Chunk
 from rag_app.words import msg
 from tests.helpers import ROOT, environment, ingest
@@ -267,11 +267,11 @@ class TestSync:
         self.settings, self.wire, self.corpus, self.chroma = settings, wire, corpus, tmp_path / "chroma"
         with ExitStack() as self.opened:
             self.embeddings = self.opened.enter_context(closing(open_embeddings(settings)))
-            self.database = self.opened.enter_context(closing(Database.shared(self.chroma, "")))
+            self.database = self.opened.enter_context(closing(Database.shared(Where(self.chroma))))
             yield
 
-    def store(self, name: str = "test") -> ChromaStore:
-        return self.opened.enter_context(ChromaStore(self.chroma, "", name, create=True))
+    def store(self, name: str = "test") -> KeptStore:
+        return self.opened.enter_context(KeptStore(self.chroma, name, create=True))
 
     def run(self, *paths: Path, **options: Any) -> Report:
         return ingest(paths or [self.corpus], self.store(), self.embeddings, **options)
@@ -516,29 +516,16 @@ class TestSync:
 
     def test_more_chunks_than_chroma_takes_at_once_are_stored_and_deleted(self) -> None:
         store = self.store().create({"embedding_model": "emb", "passage_prefix": ""}, 2)
-        n = store.most_at_once + 10
-        rows = [
-            (
-                Chunk(
-                    id=f"{i}",
-                    document="a",
-                    title="a",
-                    headings=(),
-                    page=None,
-                    position=i,
-                    start=0,
-                    end=1,
-                    language="en",
-                    text="t",
-                ),
-                Version(root="/", document_hash="", n_chunks=n, when=0.0),
+        n = self.database.client.get_max_batch_size() + 10
+        cut = [
+            Chunk(
+                id=f"{i}", document="a", title="a", headings=(), page=None, position=i, start=0, end=1, language="en", text="t"
             )
             for i in range(n)
         ]
-        store.put(rows, np.ones((n, 2), dtype=np.float32))
-        assert store.count() == n == store.documents()["a"].chunks
-        store.delete([chunk.id for chunk, _ in rows])
-        assert store.count() == 0
+        store.put([Written("a", Version(root="/", document_hash="", n_chunks=n, when=0.0), cut, np.ones((n, 2), np.float32))])
+        assert store.count() == n == store.documents()["a"].chunks == len(store.chunks_of("a"))
+        assert store.forget(["a"]) == {"a": n} and store.count() == 0
 
     def test_a_moved_file_embeds_nothing_and_leaves_nothing_at_its_old_place(self) -> None:
         self.run()
@@ -558,7 +545,7 @@ class TestSync:
         report = self.run()
         assert report.chunks.stored == 8
         assert report.chunks.embedded == (5 if together else 0)
-        vectors = [[vector.tolist() for _, _, vector in self.store().chunks_of(d)] for d in ("copy.md", "policies/travel.md")]
+        vectors = [[vector.tolist() for _, vector in self.store().chunks_of(d)] for d in ("copy.md", "policies/travel.md")]
         assert vectors[0] == vectors[1]
 
     def test_vanished_documents_stay_without_prune(self) -> None:
@@ -600,15 +587,14 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         seen: list[set[str]] = []
-        delete = ChromaStore.delete
+        delete = ChromaStore._delete
 
-        def slow(store: ChromaStore, ids: list[str]) -> None:
-            if ids:
-                found = self.store().nearest(np.ones(64, dtype=np.float32), 50)
-                seen.append({c.text for c in found if c.document == "policies/travel.md"})
-            delete(store, ids)
+        def slow(store: ChromaStore, *rows: Any) -> None:
+            found = self.store().nearest(np.ones(64, dtype=np.float32), 50)
+            seen.append({c.text for c in found if c.document == "policies/travel.md"})
+            delete(store, *rows)
 
-        monkeypatch.setattr(ChromaStore, "delete", slow)
+        monkeypatch.setattr(ChromaStore, "_delete", slow)
         self.run()
         assert [sum("USD" in text for text in texts) for texts in seen] == [2]
         assert not any("EUR" in text for texts in seen for text in texts)
@@ -620,7 +606,7 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         with monkeypatch.context() as patched:
-            patched.setattr(ChromaStore, "delete", lambda store, ids: (_ for _ in ()).throw(RagError(msg("killed"))))
+            patched.setattr(ChromaStore, "_delete", lambda store, *rows: (_ for _ in ()).throw(RagError(msg("killed"))))
             with pytest.raises(RagError, match="killed"):
                 self.run()
         assert not self.store().documents()["policies/travel.md"].whole
@@ -677,7 +663,7 @@ class TestSync:
         self.run()
         (self.corpus / ".ragignore").write_text("policies/secret.md\n")
         (self.corpus / "policies" / "secret.md").write_text("Secret.")
-        shutil.copytree(self.chroma, self.corpus / "policies" / "chroma")
+        shutil.copytree(self.chroma, self.corpus / "policies" / "chroma", ignore=shutil.ignore_patterns("keeper.*"))
         found = look_through([self.corpus / "policies"], self.store())
         assert [file.document for file in found.files] == ["policies/travel.md"]
 
@@ -716,20 +702,10 @@ class TestSync:
         for i in range(40):
             (self.corpus / f"b{i}.txt").write_text(f"Text {i}.")
         self.run()
-        (chunk, _, vector), *_ = self.store().chunks_of("z.md")
+        (chunk, vector), *_ = self.store().chunks_of("z.md")
         assert chunk.title == "Cats"
         expected = np.array(self.embeddings.question(chunk.text_in_context)[0])
         assert np.allclose(vector / np.linalg.norm(vector), expected / np.linalg.norm(expected), atol=1e-5)
-
-    def test_reading_what_this_process_wrote_opens_chroma_only_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.run()
-        store = self.store()
-        opened: list[object] = []
-        monkeypatch.setattr(chromadb, "PersistentClient", lambda *args, **options: opened.append(args))
-        for _ in range(20):
-            os.utime(self.chroma / "chroma.sqlite3")
-            store.count()
-        assert opened == []
 
     def test_a_reset_leaves_nothing_of_a_reindex_that_was_broken_off(self) -> None:
         self.run()
@@ -738,13 +714,15 @@ class TestSync:
         reset(self.store())
         assert self.database.names() == []
 
-    def test_a_collection_of_another_program_is_named(self) -> None:
-        store = self.store().create({}, 2)
-        with self.database.collection("test") as found:
-            assert found
-            found.add(ids=["1"], embeddings=[[1.0, 0.0]], documents=["x"], metadatas=[{"document": "x", "first": True}])
-        with pytest.raises(RagError, match="was made by another version or program"):
-            store.documents()
+    def test_a_collection_of_another_program_is_named_and_can_be_reset(self) -> None:
+        found = self.database.client.create_collection("test", embedding_function=None)
+        found.add(ids=["1"], embeddings=[[1.0, 0.0]], documents=["x"], metadatas=[{"document": "x", "first": True}])
+        store = self.store()
+        for asks in (store.documents, store.count, lambda: store.nearest(np.ones(2, np.float32), 1)):
+            with pytest.raises(RagError, match="was made by another version or program: choose a different name"):
+                asks()
+        reset(store)
+        assert store.count() == 0 and self.counts(self.run()) == (3, 0, 0, 0)
 
     def test_a_worker_that_has_nothing_to_do_is_not_ended(self) -> None:
         # In a process of its own, whose memory and time are limited as a worker's are.

@@ -188,7 +188,7 @@ class TestLabels:
             jsonl.append(labels.queries, {"_id": identity, "text": f"{identity}?", **marked})
             if identity != "c":
                 jsonl.append(labels.qrels, {"query": identity, "document": "x.md", "quote": "q", "grade": 2})
-        assert labels.examples({"x.md"}) == ["b?", "a?", "d?"] and labels.examples({"y.md"}) == []
+        assert labels.examples({"x.md"}.intersection) == ["b?", "a?", "d?"] and labels.examples({"y.md"}.intersection) == []
 
 
 class TestFeedback:

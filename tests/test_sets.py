@@ -154,7 +154,7 @@ def judgement(query: str, document: str, quote: str, grade: int) -> dict[str, An
 
 def ids(store: Store, document: str) -> dict[str, str]:
     """Return the id of each chunk, by the words that it begins with."""
-    return {" ".join(c.text.split()[:2]): c.id for c, _, _ in store.chunks_of(document)}
+    return {" ".join(c.text.split()[:2]): c.id for c, _ in store.chunks_of(document)}
 
 
 QUERIES: list[dict[str, Any]] = [
@@ -215,7 +215,7 @@ class TestLabels:
         assert list(after.qrels.values()) == [2] and after.qrels.keys() != before.keys() and not after.lost
 
     def test_changing_one_judgement_changes_the_outcome_of_its_question_alone(self, store: Store, tmp_path: Path) -> None:
-        chunks_of_all = [c for name in store.documents() for c, _, _ in store.chunks_of(name)]
+        chunks_of_all = [c for name in store.documents() for c, _ in store.chunks_of(name)]
         assert len(chunks_of_all) == 5
         labels = Labels(tmp_path / "eval")
         write(labels.queries, *({"_id": f"q{i}", "text": f"Question {i}?"} for i in range(5)))

@@ -1,6 +1,7 @@
 """The contract of a store: what any must do that `opening` opens; today Chroma, embedded and as a server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,15 @@ import pytest
 
 from rag_app.errors import RagError
 from rag_app.settings import load_settings
+from rag_app.store.chroma import ChromaStore
+from rag_app.store.chroma_client import Database
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
-from rag_app.store.stored import EmptyCollectionError, Version
+from rag_app.store.stored import EmptyCollectionError, Version, Written
 from rag_app.types import Chunk
+from rag_app.words import msg
+from tests.quotas import Quotas, cloud
 
 RECIPE = {"embedding_model": "emb", "passage_prefix": ""}
 Open = Callable[..., Store]
@@ -40,12 +45,26 @@ def vectors(*angles: float) -> np.ndarray:
     return np.array([[np.cos(np.radians(a)), np.sin(np.radians(a))] for a in angles], dtype=np.float32)
 
 
-@pytest.fixture(params=["embedded", "server"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path, keep: Any) -> Open:
-    """Return a function that opens the collection of this test; `create` makes it where it is missing."""
-    url = request.getfixturevalue("chroma_server") if request.param == "server" else ""
-    name = f"contract-{request.node.name.partition('[')[0][-40:].strip('_')}"
-    place = {"chroma_path": tmp_path / "chroma", "chroma_url": url}
+@pytest.fixture(params=["embedded", "server", "cloud", "small cloud"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path, keep: Any) -> Iterator[Open]:
+    """Return a function that opens the collection of this test; `create` makes it where it is missing.
+
+    The cloud has a key, a tenant, a database and a path, and takes and gives so much at once; the small one, very little.
+    """
+    place: dict[str, Any] = {"chroma_path": tmp_path / "chroma"}
+    with ExitStack() as stack:
+        if request.param != "embedded":
+            place["chroma_url"] = request.getfixturevalue("chroma_server")
+        if "cloud" in request.param:
+            quotas = Quotas(records=3, limit=2, results=40) if "small" in request.param else Quotas()
+            proxy = stack.enter_context(cloud(place["chroma_url"], quotas, prefix="/chroma"))
+            place |= {"chroma_url": proxy.url, "chroma_api_key": proxy.token}
+            place |= {"chroma_tenant": proxy.tenant, "chroma_database": proxy.database}
+        name = f"contract-{request.node.name[-40:].strip('_[]').replace('[', '-').replace(' ', '-')}"
+        yield _opening(place, name, keep)
+
+
+def _opening(place: dict[str, Any], name: str, keep: Any) -> Open:
     return lambda create=True, collection=name: keep(open_store(load_settings(**place, collection=collection), create=create))
 
 
@@ -53,17 +72,22 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, keep: Any) -> Open:
 def store(opened: Open) -> Store:
     """Two documents: a of two chunks at 0 and 10 degrees, b/c of one, German, at 60."""
     filled = opened().create(RECIPE, 2)
-    filled.put([(chunk("a"), Version("/r", "h1", 2, 1.0)), (chunk("a", 1), Version("/r", "h1", 2, 1.0))], vectors(0, 10))
-    filled.put([(chunk("b/c", language="de"), Version("/r", "h2", 1, 1.0))], vectors(60))
+    filled.put([Written("a", Version("/r", "h1", 2, 1.0), [chunk("a"), chunk("a", 1)], vectors(0, 10))])
+    filled.put([one("b/c", 60, language="de")])
     return filled
+
+
+def one(document: str, angle: float, *, digest: str = "h2", when: float = 1.0, language: str = "en") -> Written:
+    """A document of one chunk."""
+    return Written(document, Version("/r", digest, 1, when), [chunk(document, 0, language)], vectors(angle))
 
 
 def test_every_field_of_a_chunk_comes_back(opened: Open) -> None:
     whole = chunk("a").model_copy(update={"page": 3, "image": "https://example.com/a.png", "ocr": True})
     # Whoever adds a field says here what it is when it is not its default.
     assert [name for name, field in Chunk.model_fields.items() if getattr(whole, name) == field.default] == []
-    opened().create(RECIPE, 2).put([(whole, Version("/r", "h1", 1, 1.0))], vectors(0))
-    assert [found for found, _, _ in opened().chunks_of("a")] == [whole]
+    opened().create(RECIPE, 2).put([Written("a", Version("/r", "h1", 1, 1.0), [whole], vectors(0))])
+    assert [found for found, _ in opened().chunks_of("a")] == [whole]
     assert str(whole.page_label) == "page 3, read by OCR"
 
 
@@ -91,45 +115,92 @@ def test_a_filter_that_means_nothing_is_an_error(store: Store) -> None:
         store.nearest(vectors(0)[0], 3, ["gone.md"])
 
 
-def test_chunks_come_back_as_they_were_put_with_version_and_vector(store: Store) -> None:
+def test_chunks_come_back_as_they_were_put_with_their_vectors(store: Store) -> None:
     rows = store.chunks_of("a")
-    assert [(c, v) for c, v, _ in rows] == [(chunk("a", n), Version("/r", "h1", 2, 1.0)) for n in (0, 1)]
-    assert np.allclose([vector for _, _, vector in rows], vectors(0, 10), atol=1e-6)
+    assert [c for c, _ in rows] == [chunk("a", n) for n in (0, 1)] and store.chunks_of("gone") == []
+    assert np.allclose([vector for _, vector in rows], vectors(0, 10), atol=1e-6)
 
 
-def test_documents_are_told_with_their_counts_and_whether_they_are_whole(store: Store) -> None:
-    assert {name: (d.chunks, d.language, d.whole) for name, d in store.documents().items()} == {
-        "a": (2, "en", True),
-        "b/c": (1, "de", True),
+def test_documents_are_told_with_their_counts_and_versions(store: Store) -> None:
+    assert {name: (d.chunks, d.language, d.whole, d.version.document_hash) for name, d in store.documents().items()} == {
+        "a": (2, "en", True, "h1"),
+        "b/c": (1, "de", True, "h2"),
     }
-    store.delete(["a 1"])
-    found = store.document("a")
-    assert found and (found.chunks, found.whole) == (1, False) and store.document("gone") is None
+    assert store.document("a") == store.documents()["a"] and store.document("gone") is None
 
 
-def test_an_id_that_is_put_again_is_replaced(store: Store) -> None:
-    store.put([(chunk("b/c"), Version("/r", "h3", 1, 2.0))], vectors(90))
-    assert store.count() == 3
-    ((_, version, vector),) = store.chunks_of("b/c")
-    assert version.document_hash == "h3" and np.allclose(vector, vectors(90)[0], atol=1e-6)
+def test_a_document_that_is_put_again_is_replaced_and_others_go_with_it(store: Store) -> None:
+    # One chunk is the same, one is gone.
+    assert store.put([one("a", 90, digest="h3", when=2.0)]) == 1
+    ((found, vector),) = store.chunks_of("a")
+    assert np.allclose(vector, vectors(90)[0], atol=1e-6) and found == chunk("a")
+    assert (store.count(), store.documents()["a"].version.document_hash) == (2, "h3")
+    assert store.put([one("moved", 60)], ["b/c"]) == 1
+    assert (list(store.documents()), store.count()) == (["a", "moved"], 2)
+    assert store.put([], ["a"]) == 1
+    assert [c.document for c in store.nearest(vectors(0)[0], 3)] == ["moved"]
 
 
-def test_of_a_document_that_is_being_replaced_only_the_new_version_is_found(store: Store) -> None:
-    store.put([(chunk("a", 7), Version("/r", "new", 1, 9.0))], vectors(20))
-    assert [c.id for c in store.nearest(vectors(0)[0], 3)] == ["a 7", "b/c 0"]
+@pytest.mark.parametrize("step", range(1, 14))
+def test_a_write_that_breaks_off_is_never_half_seen_and_is_completed_by_the_next(
+    store: Store, opened: Open, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    old = [(c.id, c.document) for c in store.nearest(vectors(0)[0], 9)]
+    new = [Written("a", Version("/r", "new", 2, 9.0), [chunk("a", 7), chunk("a", 8)], vectors(20, 21)), one("fresh", 30)]
+    call, calls = Database.call, []
+
+    def breaks(database: Database, do: Any) -> Any:
+        calls.append(do)
+        if len(calls) > step:
+            raise RagError(msg("killed"))
+        return call(database, do)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "call", breaks)
+        with suppress(RagError):
+            store.put(new, ["b/c"])
+    seen = [(c.id, c.document) for c in opened().nearest(vectors(0)[0], 9)]
+    by_document = {name: [i for i, d in seen if d == name] for name in ("a", "b/c", "fresh")}
+    assert by_document["a"] in (["a 0", "a 1"], ["a 7", "a 8"])
+    assert by_document["b/c"] in (["b/c 0"], []) and by_document["fresh"] in (["fresh 0"], [])
+    assert [c.id for c in opened().nearest(vectors(0)[0], 9, ["a"])] == by_document["a"]
+    assert [c.id for c, _ in opened().chunks_of("a")] == by_document["a"]
+    if seen == old:
+        assert all(d.whole for name, d in opened().documents().items() if name == "b/c")
+    opened().put(new, ["b/c"])
+    assert {d.document: d.whole for d in opened().documents().values()} == {"a": True, "fresh": True}
+    assert sorted(c.id for c in opened().nearest(vectors(0)[0], 9)) == ["a 7", "a 8", "fresh 0"]
+    assert opened().count() == 3
+
+
+def test_what_a_write_that_broke_off_did_not_complete_can_be_used_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All but the row of the document, that says what is seen.
+    commit, commits = ChromaStore._put_rows, []
+
+    def breaks(self: ChromaStore, *rows: Any) -> None:
+        commits.append(rows)
+        if len(commits) == 2:
+            raise RagError(msg("killed"))
+        commit(self, *rows)
+
+    with monkeypatch.context() as patched, pytest.raises(RagError, match="killed"):
+        patched.setattr(ChromaStore, "_put_rows", breaks)
+        store.put([one("fresh", 30)])
+    assert store.chunks_of("fresh") == [] and not store.documents()["fresh"].whole
+    ((found, vector),) = store.chunks_of("fresh", unfinished=True)
+    assert found == chunk("fresh") and np.allclose(vector, vectors(30)[0], atol=1e-6)
+    assert store.forget(["fresh"]) == {"fresh": 1} and store.count() == 3
 
 
 def test_a_document_that_is_forgotten_is_gone(store: Store, opened: Open) -> None:
-    assert (store.forget("a"), store.forget("a")) == (2, 0)
+    assert (store.forget(["a"]), store.forget(["a"])) == ({"a": 2}, {"a": 0})
     assert list(opened().documents()) == ["b/c"]
 
 
 def test_the_revision_changes_with_each_change_and_with_nothing_else(store: Store, opened: Open) -> None:
-    store.touch()
     before = store.revision
     assert before == store.revision == opened().revision
-    store.delete(["a 0"])
-    store.touch()
+    store.forget(["a"])
     assert before != store.revision == opened().revision
 
 
@@ -140,13 +211,13 @@ def test_another_recipe_and_another_dimension_are_refused(store: Store) -> None:
     with pytest.raises(RagError, match="2 dimensions"):
         store.nearest(np.ones(3, dtype=np.float32), 1)
     with pytest.raises(RagError, match="2 dimensions"):
-        store.put([(chunk("d"), Version("/r", "h", 1, 1.0))], np.ones((1, 3), dtype=np.float32))
+        store.put([one("d", 0)._replace(vectors=np.ones((1, 3), dtype=np.float32))])
 
 
 def test_a_sibling_takes_the_place_of_a_collection(store: Store, opened: Open, keep: Any) -> None:
     name = store.name
     other = keep(store.sibling(f"{name}-x")).create(RECIPE, 2)
-    other.put([(chunk("new"), Version("/r", "h", 1, 1.0))], vectors(0))
+    other.put([one("new", 0)])
     other.replace(name)
     assert list(opened(create=False).documents()) == ["new"]
     with pytest.raises(EmptyCollectionError):
@@ -162,3 +233,57 @@ def test_a_collection_that_is_dropped_is_gone(store: Store, opened: Open) -> Non
 def test_what_was_closed_is_whole_when_it_is_opened_again(store: Store, opened: Open) -> None:
     store.close()
     assert opened(create=False).count() == 3
+
+
+def test_what_there_is_to_choose_from_is_listed(store: Store) -> None:
+    store.put([one("b/deep/Straße.md", 30), one("b/deep/other.md", 31), one("c/x.md", 32)])
+    whole = store.listing()
+    assert [d.document for d in whole.documents] == ["a", "b/c", "b/deep/Straße.md", "b/deep/other.md", "c/x.md"]
+    assert (whole.folders, whole.languages) == (("b/", "b/deep/", "c/"), ("de", "en"))
+    assert (whole.n_documents, whole.n_chunks, whole.whole) == (5, 6, True)
+    assert [d.document for d in store.listing("b/").documents] == ["b/c", "b/deep/Straße.md", "b/deep/other.md"]
+    for words in (["STRAßE"], ["deep", "stra"], ["md", "english", "straße"]):
+        assert [d.document for d in store.listing(words=words).documents] == ["b/deep/Straße.md"]
+    assert [d.document for d in store.listing(words=["german"]).documents] == ["b/c"]
+    # Of more than are wanted, those in one folder.
+    some = store.listing("b/", most=4)
+    assert ([d.document for d in some.documents], some.folders, some.whole) == (["b/c"], ("b/deep/",), False)
+    assert [d.document for d in store.listing(most=4).documents] == ["a"]
+    assert list(store.documents(["a", "gone", "c/x.md"])) == ["a", "c/x.md"]
+
+
+def test_a_folder_and_a_language_go_with_their_last_document(store: Store) -> None:
+    assert store.listing().languages == ("de", "en")
+    store.put([one("b/c", 60, language="fr")])
+    assert store.listing().languages == ("en", "fr")
+    store.forget(["b/c"])
+    assert (store.listing().folders, store.listing().languages, store.listing().n_documents) == ((), ("en",), 1)
+
+
+def test_what_is_longer_than_a_server_takes_comes_back_whole(store: Store) -> None:
+    name = f"folder/{'ö' * 200}.md"
+    long = chunk(name).model_copy(
+        update={"id": "i" * 300, "text": "ä" * 30_000, "headings": ("h" * 9_000,), "title": "t" * 9_000}
+    )
+    store.put([Written(name, Version("/r" * 5000, "h", 1, 1.0), [long], vectors(3))])
+    assert [c for c, _ in store.chunks_of(name)] == [long]
+    assert store.documents()[name] == store.document(name) and store.document(name).title == long.title
+    assert [c.id for c in store.nearest(vectors(3)[0], 1)] == [long.id]
+    assert [c.id for c in store.nearest(vectors(3)[0], 1, ["folder/"])] == [long.id]
+
+
+def test_one_at_a_time_changes_a_collection_and_parts_of_it_side_by_side(store: Store, opened: Open) -> None:
+    other = opened()
+    with store.lock():
+        for part in ("", "1/2"):
+            with (
+                pytest.raises(RagError, match=r"is being changed by process \d+.*, started 20.*: wait until"),
+                other.lock(part),
+            ):
+                pass
+    with store.lock("1/2"), other.lock("2/2"):
+        for part in ("", "1/2", "1/3"):
+            with pytest.raises(RagError, match=r"is being changed by process"), opened().lock(part):
+                pass
+    with other.lock():
+        assert other.count() == 3

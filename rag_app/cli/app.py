@@ -1,7 +1,7 @@
 """The command line: rag-app ask, search, doctor and gateway.
 
 corpus.py has ingest, documents and what changes a collection, measuring.py eval, sweep, compare and gate, drafting.py
-questions.
+questions, storing.py repair, backup and restore.
 """
 
 import io
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_app import colours
-from rag_app.cli import corpus, drafting, measuring
+from rag_app.cli import corpus, drafting, measuring, storing
 from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, show_json, t
 from rag_app.errors import RagError
 from rag_app.types import FATES, STAGES, Ask, Search, arrow
@@ -55,6 +55,7 @@ def about(
 
 
 corpus.add_to(app)
+storing.add_to(app)
 measuring.add_to(app)
 app.command()(drafting.questions)
 

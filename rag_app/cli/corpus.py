@@ -1,6 +1,7 @@
 """The commands on the corpus: rag-app ingest, reindex, documents, forget, reset."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ from rich.text import Text
 
 from rag_app import language
 from rag_app.cli.terminal import CollectionOption, JsonOption, configure, err, named_path, out, printable, show_json
-from rag_app.errors import RagError
+from rag_app.errors import RagError, SettingsError
 from rag_app.settings import Settings
 from rag_app.words import joined, msg, nmsg
 
@@ -38,6 +39,14 @@ ExcludeOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Also where it removes what is stored of files that are gone.")]
 
 
+def part(text: str) -> str:
+    """Return a part such as 3/8 as it was typed. RagError if it is none."""
+    numbers = re.fullmatch(r"([1-9]\d{0,3})/([1-9]\d{0,3})", text)
+    if not text or (numbers and int(numbers[1]) <= int(numbers[2])):
+        return text
+    raise SettingsError(msg("{text} is no part", text=text), msg("write it as 3/8: the third of eight"))
+
+
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Folders and files.", show_default=False, parser=named_path)],
     collection: CollectionOption = None,
@@ -52,6 +61,14 @@ def ingest(
         bool, typer.Option("--watch", help="Stay, and ingest again whenever a file changes. Ctrl-C ends it.")
     ] = False,
     force: ForceOption = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Only part I of N, by name: run N of them at once, on machines that see the same files.",
+            parser=part,
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make the collection equal to the documents below PATHS.
@@ -77,6 +94,7 @@ def ingest(
             return planning.plan(planning.look_through(paths, None, choice, force=force), None, prune=prune, force=force)
         with open_store(settings, create=True) as store:
             found = planning.look_through(paths, store, choice, force=force)
+            found = found.only(shard) if shard else found
             if dry_run:
                 return planning.plan(found, store, prune=prune, force=force)
             with closing(open_embeddings(settings)) as embeddings, progress_bar() as progress:
@@ -209,12 +227,24 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
-    from ingest import sync
+    from ingest import mending, sync
     from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
+    if not mending.is_readable(settings):
+        question = msg("The database in {place} is damaged: delete all its collections?", place=settings.chroma_path)
+        if not yes and not typer.confirm(printable(question), err=True):
+            raise RagError(msg("nothing was deleted"))
+        mending.clear(settings)
+        out.print(printable(msg("all collections in {place} are deleted", place=settings.chroma_path)))
+        return
     with open_store(settings) as store:
-        chunks = nmsg("{n} chunk", "{n} chunks", store.count())
+        try:
+            n = store.count()
+            chunks: str = nmsg("{n} chunk", "{n} chunks", n)
+        except RagError:
+            # A damaged index cannot be counted, but deleted.
+            chunks = msg("all chunks")
         question = msg("Delete collection {name} in {place} with {chunks}?", name=store.name, place=store.place, chunks=chunks)
         if not yes and not typer.confirm(printable(question), err=True):
             raise RagError(msg("nothing was deleted"))

@@ -85,7 +85,7 @@ def draft(
         raise RagError(
             msg("the built-in chat model only quotes and cannot draft questions"), msg("set RAG_CHAT_URL and RAG_CHAT_MODEL")
         )
-    chunks = spread([[chunk for chunk, _, _ in pipeline.store.chunks_of(name)] for name in documents], n)
+    chunks = spread([[chunk for chunk, _ in pipeline.store.chunks_of(name)] for name in documents], n)
     if not chunks:
         raise RagError(msg("no chunk of these documents has {n} characters", n=_LEAST), msg("name longer documents"))
     added, refused = [], Counter[Message]()

@@ -104,7 +104,7 @@ def from_labels(labels: Labels, store: Store, name: str) -> EvalSet:
             msg("{folder} has no labelled questions", folder=labels.folder),
             msg("judge candidates on the page, draft some with `rag-app questions`, or name a folder in BEIR format"),
         )
-    texts = {name: Spread([c for c, _, _ in store.chunks_of(name)]) for name in {row["document"] for row in judgements}}
+    texts = {name: Spread([c for c, _ in store.chunks_of(name)]) for name in {row["document"] for row in judgements}}
     judged: dict[str, list[jsonl.Row]] = {}
     for row in judgements:
         judged.setdefault(row["query"], []).append(row)

@@ -6,6 +6,7 @@ A query has `_id`, `text` and, where it is known, `answer` (null: the documents 
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -89,9 +90,14 @@ class Labels:
             jsonl.append(self.qrels, {"query": identity, "document": document, "quote": quote, "grade": GRADE})
             jsonl.append(self.queries, {"_id": identity, "text": question, "answer": answer})
 
-    def examples(self, documents: set[str], n: int = 3) -> list[str]:
-        """Return labelled questions that these documents answer: those marked `example` first, then the first ones."""
-        answered = {row["query"] for row in self.judgements() if row["grade"] and row["document"] in documents}
+    def examples(self, stored: Callable[[set[str]], Collection[str]], n: int = 3) -> list[str]:
+        """Return labelled questions that are answered: those marked `example` first, then the first ones.
+
+        `stored` returns which of some documents there are.
+        """
+        judged = [row for row in self.judgements() if row["grade"]]
+        there = stored({row["document"] for row in judged})
+        answered = {row["query"] for row in judged if row["document"] in there}
         fitting = [query for query in self.questions() if query["_id"] in answered]
         return [query["text"] for query in sorted(fitting, key=lambda query: not query.get("example"))[:n]]
 

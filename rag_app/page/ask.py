@@ -16,7 +16,6 @@ from rag_app.words import msg, nmsg
 
 MODES: dict[Mode, str] = {"one": msg("Single answer"), "both": msg("Side by side"), "blind": msg("Blind")}
 # More documents than this are offered by folder alone.
-MAX_LISTED = 2000
 MAX_QUESTION = 4000
 
 
@@ -79,6 +78,8 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
         placeholder=t("all"),
         key=Widget.FILTER,
         bind="query-params",
+        # Not all names of a large collection are among those to pick.
+        accept_new_options=not resources.listing(collection, revision).whole,
     )
     follow_up = st.toggle(
         t("Follow-ups"),
@@ -110,17 +111,16 @@ def candidates_range(settings: Settings) -> tuple[int, int]:
     return min(20, settings.n_candidates), max(50, settings.n_candidates)
 
 
-@st.cache_data(show_spinner=False, max_entries=20)
 def filters(collection: str, revision: str) -> list[str]:
-    """Return what a search can be limited to: languages, folders, and documents if they are not too many.
+    """Return what a search can be limited to: languages, folders, and documents.
 
-    `revision` is the collection's state; what is cached depends on it.
+    Of a large collection those at the top, and what was typed or is in the address.
     """
-    stored = resources.documents(collection, revision)
-    languages = sorted({document.language for document in stored})
-    folders = {f"{'/'.join(parts[:i])}/" for d in stored for parts in [d.document.split("/")] for i in range(1, len(parts))}
-    names = [document.document for document in stored] if len(stored) <= MAX_LISTED else []
-    return [*(f"{LANGUAGE}{code}" for code in languages if len(languages) > 1), *sorted(folders), *names]
+    listing = resources.listing(collection, revision)
+    languages = [f"{LANGUAGE}{code}" for code in listing.languages if len(listing.languages) > 1]
+    chosen = [*st.query_params.get_all(Widget.FILTER), *st.session_state.get(Widget.FILTER, [])]
+    names = [*languages, *listing.folders, *(document.document for document in listing.documents)]
+    return [*names, *(name for name in dict.fromkeys(chosen) if name not in names and not listing.whole)]
 
 
 def question_box(visit: Visit, collection: str, revision: str) -> str:

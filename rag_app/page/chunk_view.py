@@ -35,7 +35,7 @@ LEGEND = {
 def show(settings: Settings, document: StoredDocument) -> None:
     """Show a document's chunks; the address may name one of them, `passage`, which is opened and marked."""
     with resources.store(settings.collection) as store:
-        chunks = [chunk for chunk, _, _ in store.chunks_of(document.document)]
+        chunks = [chunk for chunk, _ in store.chunks_of(document.document)]
     st.subheader(plain(document.title), anchor=False)
     st.html(
         html(

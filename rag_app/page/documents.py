@@ -57,9 +57,10 @@ def page(controls: Any) -> None:
         states.show(t("This name cannot be used"), t(error.message), t("Choose a different name."))
         return
     try:
-        stored = resources.stored(settings.collection)
+        revision = resources.revision(settings.collection)
+        there = resources.listing(settings.collection, revision).n_documents
     except EmptyCollectionError:
-        stored = []
+        revision, there = "", 0
     problem, visit().problem = visit().problem, None
     if problem:
         states.show_error(problem)
@@ -67,14 +68,14 @@ def page(controls: Any) -> None:
     first = st.container()
     add(settings)
     runs(settings)
-    if not stored:
+    if not there:
         states.show(
             t("No documents yet"),
             t("The collection {collection} has no documents.", collection=settings.collection),
             t("Upload some above, or run rag-app ingest PATH."),
         )
         return
-    chosen = choose(settings, stored)
+    chosen = choose(settings, revision)
     act(settings, chosen)
     if len(chosen) == 1:
         with first if Widget.PASSAGE in st.query_params else st.container():
@@ -206,10 +207,11 @@ def summary(job: Job) -> str:
     return t(words_joined(" · ", parts)) if parts else t("Nothing to do.")
 
 
-def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocument]:
+def choose(settings: Settings, revision: str) -> list[StoredDocument]:
     """Show what is stored, and return the documents that are chosen."""
-    documents = nmsg("{n:,} document", "{n:,} documents", len(stored))
-    chunks = nmsg("{n:,} chunk", "{n:,} chunks", sum(d.chunks for d in stored))
+    top = resources.listing(settings.collection, revision)
+    documents = nmsg("{n:,} document", "{n:,} documents", top.n_documents)
+    chunks = nmsg("{n:,} chunk", "{n:,} chunks", top.n_chunks)
     st.subheader(t(words_joined(", ", (documents, chunks))), anchor=False)
     sought = st.text_input(
         t("Search"),
@@ -219,8 +221,16 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         icon=":material/search:",
         placeholder=t("path, title, type, language"),
     )
-    words = (sought or "").lower().split()
-    found = [d for d in stored if all(word in f"{d.document} {d.title} {language.name(d.language)}".lower() for word in words)]
+    words = tuple((sought or "").lower().split())
+    # A large collection is looked through folder by folder.
+    folder = "" if top.whole else choose_folder(settings, revision)
+    listing = resources.listing(settings.collection, revision, folder, words)
+    found = listing.documents
+    if not top.whole:
+        shown = nmsg(
+            "{n:,} document shown: search, or open a folder.", "{n:,} documents shown: search, or open a folder.", len(found)
+        )
+        st.caption(t(shown))
     rows = {
         t("document"): [visible(d.document) for d in found],
         t("title"): [visible(d.title) for d in found],
@@ -256,15 +266,34 @@ def choose(settings: Settings, stored: list[StoredDocument]) -> list[StoredDocum
         },
         alt=t("The documents that are stored"),
     )
+    wanted = {*st.query_params.get_all(Widget.SELECTED), *st.session_state.get(Widget.SELECTED, [])}
+    # Chosen elsewhere in a large collection, or named by the address.
+    offered = [d.document for d in (top if top.whole else listing).documents]
+    others = [d.document for d in resources.documents(settings.collection, wanted.difference(offered))]
     chosen = st.multiselect(
         t("Selected"),
-        [d.document for d in stored],
+        [*offered, *others],
         format_func=visible,
         key=Widget.SELECTED,
         bind="query-params",
         placeholder=t("Pick rows above, or type here; select one to see its chunks"),
     )
-    return [d for d in stored if d.document in chosen]
+    return resources.documents(settings.collection, chosen) if chosen else []
+
+
+def choose_folder(settings: Settings, revision: str) -> str:
+    """Offer the folder that is open, those around it, and those in it; return the one that is chosen."""
+    chosen: str = st.session_state.get("folder") or ""
+    parts = chosen.split("/")[:-1]
+    around = ["", *("/".join(parts[:n]) + "/" for n in range(1, len(parts) + 1))]
+    inside = resources.listing(settings.collection, revision, chosen).folders
+    return st.selectbox(
+        t("Folder"),
+        [*around, *(folder for folder in inside if folder not in around)],
+        index=len(around) - 1,
+        key="folder",
+        format_func=lambda folder: visible(folder) or t("all folders"),
+    )
 
 
 def act(settings: Settings, chosen: list[StoredDocument]) -> None:

@@ -1,6 +1,7 @@
 """What all sessions of this process share: the settings, one pipeline a collection, and the runs of ingest."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 import streamlit as st
@@ -13,7 +14,7 @@ from rag_app.settings import Settings, load_settings
 from rag_app.store.opening import collections, open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
-from rag_app.store.stored import StoredDocument
+from rag_app.store.stored import Listing, StoredDocument
 
 ICON = Path(__file__).with_name("icon.svg")
 
@@ -88,23 +89,24 @@ def collection_names() -> list[str]:
     return [own, *(name for name in collections(settings()) if name != own)]
 
 
-@st.cache_data(show_spinner=False, max_entries=20)
-def documents(collection: str, revision: str) -> list[StoredDocument]:
-    """Return what is stored in a collection; `revision` is its state, which what is remembered hangs on."""
+@st.cache_data(show_spinner=False, max_entries=50)
+def listing(collection: str, revision: str, folder: str = "", words: tuple[str, ...] = ()) -> Listing:
+    """Return what there is to choose from in a collection; `revision` is its state, which what is remembered hangs on."""
     with store(collection) as found:
-        return list(found.documents().values())
+        return found.listing(folder, words)
 
 
-def stored(collection: str) -> list[StoredDocument]:
-    """Return what is stored in a collection now. EmptyCollectionError if it is not there."""
-    return documents(collection, revision(collection))
+def documents(collection: str, names: Collection[str]) -> list[StoredDocument]:
+    """Return the documents of these names that are stored in a collection now."""
+    with store(collection) as found:
+        return list(found.documents(list(names)).values())
 
 
 @st.cache_data(show_spinner=False, max_entries=20, ttl=60)
 def examples(collection: str, revision: str) -> list[str]:
     """Return questions to begin with: labelled ones that the collection answers."""
     try:
-        return Labels(settings().eval_path).examples({d.document for d in documents(collection, revision)})
+        return Labels(settings().eval_path).examples(lambda names: {d.document for d in documents(collection, names)})
     except RagError as error:
         logging.getLogger("rag_app").warning("no examples: %s", error)
         return []

@@ -1,61 +1,69 @@
 """The store in Chroma: a collection of chunks with their vectors, which is also told the recipe they were made by."""
 
-import hashlib
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
-from rag_app.store.chroma_client import Database, revision
-from rag_app.store.chroma_rows import Row, chunk_fields, documents_of, metadata_of, newest, row_of
+from rag_app.settings import Settings
+from rag_app.store import chroma_rows as rows
+from rag_app.store.chroma_calls import LOOKS, Calls
+from rag_app.store.chroma_client import DOCUMENTS, Database, NoVectorsError, Opened, Where, revision
+from rag_app.store.chroma_search import Search
+from rag_app.store.lease import lease
+from rag_app.store.locks import file_lock
 from rag_app.store.recipe import check_dimension, check_recipe
-from rag_app.store.stored import REINDEX, REPLACED, EmptyCollectionError, StoredDocument, Version, is_database, meant
+from rag_app.store.stored import REINDEX, REPLACED, EmptyCollectionError, Listing, StoredDocument, Written, is_database
 from rag_app.types import Candidate, Chunk
-from rag_app.words import msg
 
-_PAGE = 1000
-# Documents that one filter may name; SQLite takes about 32,000 values.
-_MOST_NAMED = 30_000
-_NOT_RECIPE = ("dimension", "written")
+T = TypeVar("T")
+P = ParamSpec("P")
+_NOT_RECIPE = ("dimension", "written", DOCUMENTS)
 # Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
 # storing slows down as a collection grows; what is not written yet costs time when it is opened, half a second for 1,000.
 HNSW: Any = {"space": "cosine", "sync_threshold": 3000}
-# Checked all at once: one by one takes half as long again.
-_CANDIDATES = TypeAdapter(list[Candidate])
+
+
+def _writes(method: Callable[P, T]) -> Callable[P, T]:
+    """Have a method of the store write alone: what copies the files waits for its end."""
+
+    @wraps(method)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> T:
+        store: Any = args[0]
+        with store._database.write():
+            return method(*args, **kwargs)
+
+    return alone
 
 
 class ChromaStore:
     """One collection of one Chroma, embedded (a folder) or a server (a URL)."""
 
-    def __init__(self, path: Path, url: str, collection: str, *, create: bool = False) -> None:
+    def __init__(self, where: Where, collection: str, *, create: bool = False) -> None:
         """Open the collection. RagError if Chroma or the collection is not there; `create` makes what is missing."""
-        self.path = path
-        self.url = url
-        self.place = url or str(path)
+        self.where = where
+        self.place = where.place
         self.name = collection
         self._create = create
         self._closed = False
-        self._touched = 0.0
-        if not url and not create and not is_database(path):
+        if not where.url and not create and not is_database(where.path):
             raise self._empty()
-        self._database = Database.shared(path, url)
+        self._database = Database.shared(where)
+        self._calls = Calls(self._database, collection)
         try:
-            with self._reading():
-                pass
+            if not create:
+                self.check()
         except RagError:
             self.close()
             raise
 
     def close(self) -> None:
-        """Let go of Chroma: the last store of a folder in this process to do so closes its files."""
+        """Let go of Chroma: the last store of a place in this process to do so closes its files."""
         if not self._closed:
             self._closed = True
             self._database.close()
@@ -66,41 +74,44 @@ class ChromaStore:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def check(self) -> None:
+        """EmptyCollectionError if there is no such collection."""
+        if not self._database.there(self.name) and not self._database.there(f"{self.name}{REPLACED}"):
+            raise self._empty()
+
     def _empty(self) -> EmptyCollectionError:
         return EmptyCollectionError.of(self.name, self.place)
 
-    @contextmanager
-    def _reading(self, *, reopen: bool = False) -> Iterator[Any]:
-        """Lend the collection as it is now, with what other processes wrote; None where it is yet to be made."""
-        with self._database.collection(self.name, reopen=reopen) as found:
-            if found is None and not self._create:
-                raise self._empty()
-            yield found
+    def _read(self) -> Opened | None:
+        """Return the collection as it is now; None where it is yet to be made."""
+        found = self._database.collection(self.name)
+        if found is None and not self._create:
+            raise self._empty()
+        if found is not None:
+            self._database.ready(found.documents)
+        return found
 
-    @contextmanager
-    def _writing(self) -> Iterator[Any]:
-        """Lend the collection. EmptyCollectionError where it is yet to be made."""
-        with self._reading() as found:
-            if found is None:
-                raise self._empty()
-            yield found
+    def _there(self) -> Opened:
+        """Return the collection as it is now. EmptyCollectionError where it is yet to be made."""
+        found = self._read()
+        if found is None:
+            raise self._empty()
+        return found
 
     def sibling(self, name: str) -> Self:
         """Return another collection of the same database, which is made when something is stored in it."""
-        return type(self)(self.path, self.url, name, create=True)
+        return type(self)(self.where, name, create=True)
 
-    @property
-    def lock_file(self) -> Path:
-        """The file whose lock whoever changes the collection holds: beside an embedded Chroma; of a server, on this machine."""
-        if not self.url:
-            return self.path.resolve() / f"{self.name}.lock"
-        key = hashlib.sha256(self.url.encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"rag-app-{key}-{self.name}.lock"
+    def lock(self, part: str = "") -> AbstractContextManager[None]:
+        """Hold the lock that whoever changes the collection holds: files beside an embedded Chroma, a lease on a server."""
+        if self.where.url:
+            return lease(self._database, self.name, part)
+        return file_lock(self.where.path.resolve(), self.name, part)
 
     @property
     def _recorded(self) -> dict[str, Any]:
-        known = self._database.known(self.name)
-        return dict(known.metadata or {}) if known else {}
+        found = self._read()
+        return dict(found.chunks.metadata or {}) if found else {}
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -115,220 +126,297 @@ class ChromaStore:
 
     def require(self, recipe: dict[str, str]) -> None:
         """RagError, which names what differs, unless the collection is new or was made by this recipe."""
-        if self._database.known(self.name):
-            check_recipe(self.name, self.recipe, recipe)
+        if recorded := self.recipe:
+            check_recipe(self.name, recorded, recipe)
 
+    @_writes
     def create(self, recipe: dict[str, str], dimension: int) -> Self:
         """Make the collection, cosine, with its recipe, if it is not there."""
-        if not self._database.known(self.name):
+        if self._database.collection(self.name) is None:
             # Another ingest may have made it a moment ago: then that one's recipe stands, and is checked below.
-            self._database.create(self.name, metadata={**recipe, "dimension": dimension}, configuration={"hnsw": HNSW})
+            self._database.create(self.name, {**recipe, "dimension": dimension}, {"hnsw": HNSW})
             self.require(recipe)
         check_dimension(self.name, self.dimension, dimension)
         return self
 
-    def repair(self) -> None:
+    @_writes
+    def recover(self) -> None:
         """Give a collection its name back that a reindex was interrupted in; for who changes it, and holds its lock."""
-        with self._reading() as found:
-            if found is not None and found.name != self.name:
-                found.modify(name=self.name)
+        if not self._database.there(self.name):
+            self._database.rename(f"{self.name}{REPLACED}", self.name)
 
+    @_writes
     def replace(self, name: str) -> None:
-        """Take the name of another collection, which is deleted; interrupted midway, `repair` completes it."""
+        """Take the name of another collection, which is deleted; interrupted midway, `recover` completes it."""
         old = f"{name}{REPLACED}"
         self._database.delete(old)
         self._database.rename(name, old)
-        with self._writing() as found:
-            found.modify(name=name)
+        found = self._there()
+        self._database.call(lambda: found.chunks.modify(name=name))
         self._database.delete(old)
         self.name = name
 
+    @_writes
     def drop(self) -> None:
         """Delete the whole collection, and what a reindex that was interrupted left of an older one."""
         self._database.delete(self.name)
         self._database.delete(f"{self.name}{REPLACED}")
-        self._create = True
 
     @property
     def revision(self) -> str:
         """Another text after each change of the collection: for who keeps what was read of it."""
-        with self._writing() as found:
-            return "/".join(revision(found))
+        return revision(self._there().chunks)
 
-    def touch(self, every: float = 0.0) -> None:
-        """Tell other processes that the collection has changed, at most once in so many seconds."""
-        if time.monotonic() - self._touched >= every:
-            self._touched = time.monotonic()
-            # What this process wrote itself it has in memory: nobody here may take it for another's.
-            with self._database.lock, self._reading() as found:
-                if found is not None:
-                    found.modify(metadata={**(found.metadata or {}), "written": time.time_ns()})
-                    self._database.note(self.name)
+    def _touch(self, opened: Opened) -> None:
+        metadata = {**(opened.chunks.metadata or {}), "written": time.time_ns()}
+        self._database.call(lambda: opened.chunks.modify(metadata=metadata))
 
     def count(self) -> int:
         """Return the number of chunks."""
-        with self._reading() as found:
-            return found.count() if found is not None else 0
+        found = self._read()
+        return self._database.call(self._database.ready(found.chunks).count) if found is not None else 0
 
     def nearest(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
         """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity.
 
-        `only` names documents, or folders ending in "/", to look in. Of a document that is being replaced at this moment,
-        only chunks of its new version.
+        `only` names documents, or folders ending in "/", to look in. Each document is seen in one version, wholly.
         """
-        where = self._where(only)
-        found, replaced = self._query(vector, n, where)
-        if replaced:
-            found = self._query(vector, n + 2 * replaced, where)[0][:n]
+        with self._database.question():
+            return self._nearest(vector, n, only)
+
+    def _nearest(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Candidate]:
+        opened = self._there() if not only else self._read()
+        if opened is None:
+            return []
+        check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), len(vector))
+        self._database.ready(opened.chunks)
+        found = Search(self._calls, opened, self.name).nearest(vector, n, only)
         if not found and not only:
             raise self._empty()
-        return _CANDIDATES.validate_python(
-            [
-                {**fields, "retrieval": {"rank": rank, "score": 1.0 - distance}}
-                for rank, (fields, distance) in enumerate(found, 1)
+        return found
+
+    def documents(self, names: Sequence[str] | None = None) -> dict[str, StoredDocument]:
+        """Return what is stored, by document, in order of name; or of these names, what is."""
+        opened = self._read()
+        if opened is None:
+            return {}
+        found = self._calls.documents_where(opened, None) if names is None else self._calls.documents_by_name(opened, names)
+        return {d.document: d for d in sorted(found, key=lambda d: d.document)}
+
+    def listing(self, folder: str = "", words: Sequence[str] = (), most: int = 1000) -> Listing:
+        """Return what there is to choose from: see Listing."""
+        opened = self._read()
+        if opened is None:
+            return Listing((), (), (), 0, 0, whole=True)
+        pages = self._calls.pages
+
+        def names(where: Any) -> list[str]:
+            return [
+                row["document"] for page in pages(opened.documents, where, ["metadatas"], most) for row in page["metadatas"]
             ]
-        )
 
-    def _where(self, only: Sequence[str]) -> Any:
-        """Return Chroma's filter for what names mean (a document, a folder/, language:de); RagError if one means nothing."""
-        languages, documents = meant(self.name, only, self.documents)
-        if len(documents) > _MOST_NAMED:
-            raise RagError(
-                msg("the filter names {n:,} documents, more than {most:,}", n=len(documents), most=_MOST_NAMED),
-                msg("choose smaller folders"),
-            )
-        values = {"language": languages, "document": documents}
-        ways: list[Any] = [{field: {"$in": sorted(named)}} for field, named in values.items() if named]
-        return {"$or": ways} if len(ways) > 1 else ways[0] if ways else None
-
-    def _query(self, vector: Vectors, n: int, where: Any) -> tuple[list[tuple[dict[str, Any], float]], int]:
-        """Return the nearest chunks (fields, distance), and how many were left out because a newer version is there."""
-        for reopen in (False, True):
-            # Opened again where the index in memory names what another process has deleted.
-            with self._reading(reopen=reopen) as collection:
-                if collection is None:
-                    return [], 0
-                check_dimension(self.name, self.dimension, len(vector))
-                found: Any = collection.query(
-                    query_embeddings=vector[np.newaxis],
-                    n_results=n,
-                    where=where,
-                    include=["documents", "metadatas", "distances"],
-                )
-            if None not in found["metadatas"][0]:
-                break
+        languages = names({"kind": rows.LANGUAGE})
+        n_folders = sum(len(page["ids"]) for page in pages(opened.documents, {"kind": rows.FOLDER}, []))
+        n_documents = self._database.call(opened.documents.count) - n_folders - len(languages)
+        few = n_documents <= most
+        inside = [{rows.folder_key(folder): folder}] if folder else []
+        if words:
+            found = self._calls.documents_where(opened, _all([{"kind": rows.DOCUMENT}, *inside]), most, containing=words)
+        elif few:
+            found = self._calls.documents_where(opened, _all([{"kind": rows.DOCUMENT}, *inside]), most)
         else:
-            raise RagError(msg("collection {collection} is being changed", collection=self.name), msg("try again"))
-        rows = [self._row(metadata) for metadata in found["metadatas"][0]]
-        current = [
-            (chunk_fields(identity, text, row), distance)
-            for identity, text, row, distance, is_newest in zip(
-                found["ids"][0], found["documents"][0], rows, found["distances"][0], newest(rows), strict=True
-            )
-            if is_newest
-        ]
-        return current, len(rows) - len(current)
-
-    def documents(self) -> dict[str, StoredDocument]:
-        """Return what is stored, by document, in order of name."""
-        with self._reading() as collection:
-            if collection is None:
-                return {}
-            # The first chunk speaks for the rest, as long as there are no more and no fewer than the first ones say.
-            rows = [row for row in self._rows(collection, {"first": True}) if row.chunk["position"] == 0]
-            counts = {row.metadata["document"]: row.version["n_chunks"] for row in rows}
-            if len(counts) != len(rows) or sum(counts.values()) != collection.count():
-                rows = list(self._rows(collection, None))
-                counts = Counter(row.metadata["document"] for row in rows)
-        return {d.document: d for d in documents_of(rows, counts)}
+            found = self._calls.documents_where(opened, _all([{"kind": rows.DOCUMENT}, {"folder": folder}]), most)
+        return Listing(
+            documents=tuple(sorted(found, key=lambda d: d.document)),
+            folders=tuple(sorted(names(_all([{"kind": rows.FOLDER}, *([] if few else [{"folder": folder}])])))),
+            languages=tuple(sorted(languages)),
+            n_documents=n_documents,
+            n_chunks=self.count(),
+            whole=few and not folder and not words,
+        )
 
     def document(self, name: str) -> StoredDocument | None:
         """Return one stored document, or None."""
-        with self._reading() as collection:
-            rows = list(self._rows(collection, {"document": name})) if collection is not None else []
-        return next(documents_of(rows, {name: len(rows)}), None)
+        return self.documents([name]).get(name)
 
-    def _rows(self, collection: Any, where: Any) -> Iterator[Row]:
-        """Yield the row of every chunk, or of those that a filter chooses."""
-        ids = collection.get(where=where, include=[])["ids"]
-        # Chroma takes much memory for what it gives at once.
-        for start in range(0, len(ids), _PAGE):
-            for metadata in collection.get(ids=ids[start : start + _PAGE], include=["metadatas"])["metadatas"] or []:
-                yield self._row(metadata)
+    def chunks_of(self, document: str, *, unfinished: bool = False) -> list[tuple[Chunk, Vectors]]:
+        """Return a document's chunks in order, each with its vector, shape (dim,).
 
-    def _row(self, metadata: Any) -> Row:
-        try:
-            return row_of(metadata)
-        except (KeyError, TypeError, ValueError):
-            raise RagError(
-                msg(
-                    "collection {collection} in {place} was made by another version or program",
-                    collection=self.name,
-                    place=self.place,
-                ),
-                msg("choose a different name (RAG_COLLECTION), or `rag-app reset` it and ingest again"),
-            ) from None
-
-    def chunks_of(self, document: str) -> list[tuple[Chunk, Version, Vectors]]:
-        """Return a document's chunks in order, each with its version and its vector, shape (dim,)."""
-        with self._reading() as collection:
-            if collection is None:
-                return []
-            found: Any = collection.get(where={"document": document}, include=["documents", "metadatas", "embeddings"])
-        chunks = []
-        if found["ids"]:
-            for identity, text, metadata, vector in zip(
-                found["ids"], found["documents"], found["metadatas"], found["embeddings"], strict=True
-            ):
-                row = self._row(metadata)
-                chunk = Chunk(**chunk_fields(identity, text, row))
-                chunks.append((chunk, Version(**row.version), np.asarray(vector, dtype=np.float32)))
-        return sorted(chunks, key=lambda row: row[0].position)
-
-    def put(self, chunks: Sequence[tuple[Chunk, Version]], vectors: Vectors) -> None:
-        """Store chunks with their vectors, shape (len(chunks), dim); an id that is there is replaced.
-
-        As many as Chroma takes in one call (`most_at_once`) are seen by a question all at once or not at all.
+        `unfinished` gives those of all versions instead, also of one that a run which broke off did not complete.
         """
-        with self._writing():
-            check_dimension(self.name, self.dimension, vectors.shape[1])
-        self._in_parts(
-            len(chunks),
-            lambda collection, part: collection.upsert(
-                ids=[chunk.id for chunk, _ in chunks[part]],
-                embeddings=vectors[part],
-                documents=[chunk.text for chunk, _ in chunks[part]],
-                metadatas=[metadata_of(chunk, version) for chunk, version in chunks[part]],
-            ),
+        opened = self._read()
+        if opened is None:
+            return []
+        try:
+            return self._chunks_of(opened, document, unfinished=unfinished)
+        except NoVectorsError:
+            # Of what was not completed nothing can be used again.
+            if unfinished:
+                return []
+            raise
+
+    def _chunks_of(self, opened: Opened, document: str, *, unfinished: bool) -> list[tuple[Chunk, Vectors]]:
+        self._database.ready(opened.chunks)
+        chunks: list[tuple[Chunk, Vectors]] = []
+        for _ in range(LOOKS):
+            (row,) = self._calls.document_rows(opened, [document]) or [None]
+            if row is None:
+                return []
+            chunks = [
+                (Chunk(**self._calls.read_as(rows.chunk_of, row_id, text, metadata)), np.asarray(vector, dtype=np.float32))
+                for page in self._calls.pages(opened.chunks, {"document": document}, ["documents", "metadatas", "embeddings"])
+                for row_id, text, metadata, vector in zip(
+                    page["ids"], page["documents"], page["metadatas"], page["embeddings"], strict=True
+                )
+                if unfinished or rows.tag_of(row_id) == row["tag"]
+            ]
+            if unfinished or len(chunks) == self._calls.read_as(rows.document_of, row).chunks or not row["tag"]:
+                break
+        return sorted(chunks, key=lambda found: found[0].position)
+
+    @_writes
+    def put(self, documents: Sequence[Written], gone: Sequence[str] = ()) -> int:
+        """Store documents, each in place of what is stored under its name, and take away those that are gone.
+
+        A question sees each in its old version or the new one. Return how many chunks are no longer there. Interrupted,
+        it leaves documents that are not `whole`: stored again, or forgotten, they are.
+        """
+        opened = self._there()
+        self._database.ready(opened.chunks)
+        for written in documents:
+            check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), written.vectors.shape[1])
+        names = [written.document for written in documents]
+        deleted = 0
+        if documents:
+            tag = rows.new_tag()
+            before = {row["document"]: row for row in self._calls.document_rows(opened, names)}
+            # Chroma merges what is given into a row that is there.
+            begun = [
+                {"unfinished": True} if w.document in before else rows.document_row(w, "", unfinished=True) for w in documents
+            ]
+            self._put_rows(opened, names, begun)
+            self._put_chunks(opened, documents, tag)
+            self._put_facets(opened, documents)
+            ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
+            self._put_rows(opened, names, ended, [rows.searched_text(w) for w in documents])
+            if before:
+                stale = self._delete_chunks(opened, list(before), tag)
+                kept = {rows.without_tag(row) for w in documents for row in rows.chunk_rows(w.chunks, tag).ids}
+                deleted = sum(rows.without_tag(row) not in kept for row in stale)
+                self._put_rows(opened, list(before), [{"unfinished": False}] * len(before))
+                self._drop_empty(opened, before.values())
+        deleted += self._forget(opened, gone)
+        self._touch(opened)
+        return deleted
+
+    @_writes
+    def forget(self, documents: Sequence[str]) -> dict[str, int]:
+        """Remove documents; return how many chunks each had."""
+        opened = self._read()
+        if opened is None:
+            return dict.fromkeys(documents, 0)
+        self._database.ready(opened.chunks)
+        forgotten = {document: self._forget(opened, [document]) for document in documents}
+        self._touch(opened)
+        return forgotten
+
+    @_writes
+    def wipe(self) -> None:
+        """Take the text of what was deleted out of an embedded Chroma's file; a server's files are its own."""
+        if not self.where.url:
+            self._database.wipe()
+
+    def _forget(self, opened: Opened, documents: Sequence[str]) -> int:
+        found = self._calls.document_rows(opened, documents)
+        there = [row["document"] for row in found]
+        if not there:
+            return 0
+        # From here on nobody sees them.
+        self._put_rows(opened, there, [{"tag": "", "unfinished": True}] * len(there))
+        n = len(self._delete_chunks(opened, there))
+        self._delete(opened.documents, [rows.row_id(rows.DOCUMENT, name) for name in there])
+        self._drop_empty(opened, found)
+        return n
+
+    def _drop_empty(self, opened: Opened, before: Iterable[Any]) -> None:
+        """Delete the rows of folders and languages that these documents were the last of."""
+        facets = sorted({facet for row in before for facet in rows.facets_of(row["document"], row["language"])})
+        empty = [f for f in facets if not self._calls.documents_where(opened, rows.facet_where(*f), 1)]
+        self._delete(opened.documents, [rows.row_id(*facet) for facet in empty])
+
+    def _delete_chunks(self, opened: Opened, documents: Sequence[str], but: str = "") -> list[str]:
+        """Delete the chunks of documents in all versions but one; return the ids of their rows."""
+        where = {"document": {"$in": list(documents)}} if len(documents) > 1 else {"document": documents[0]}
+        stale = [row for page in self._calls.pages(opened.chunks, where, []) for row in page["ids"] if rows.tag_of(row) != but]
+        self._delete(opened.chunks, stale)
+        return stale
+
+    def _put_chunks(self, opened: Opened, documents: Sequence[Written], tag: str) -> None:
+        chunks = [chunk for written in documents for chunk in written.chunks]
+        vectors = np.concatenate([written.vectors for written in documents])
+
+        def put(part: slice) -> None:
+            made = rows.chunk_rows(chunks[part], tag)
+            opened.chunks.upsert(
+                ids=made.ids, embeddings=vectors[part], documents=made.documents, metadatas=cast("Any", made.metadatas)
+            )
+
+        self._calls.in_parts(len(chunks), self._database.most_written, put)
+
+    def _put_rows(
+        self,
+        opened: Opened,
+        names: Sequence[str],
+        metadatas: Sequence[dict[str, Any]],
+        texts: Sequence[str] | None = None,
+        kinds: Sequence[str] | None = None,
+    ) -> None:
+        """Write rows of documents, or of other kinds; what is not given of a row that is there stays as it is."""
+        ids = [rows.row_id(kind, name) for kind, name in zip(kinds or [rows.DOCUMENT] * len(names), names, strict=True)]
+
+        def put(part: slice) -> None:
+            opened.documents.upsert(
+                ids=ids[part],
+                embeddings=np.stack([rows.place_of(one) for one in ids[part]]),
+                documents=list(texts[part]) if texts else None,
+                metadatas=cast("Any", list(metadatas[part])),
+            )
+
+        self._calls.in_parts(len(ids), self._database.most_written, put)
+
+    def _put_facets(self, opened: Opened, documents: Sequence[Written]) -> None:
+        """Write the rows of folders and languages that these documents are the first of."""
+        wanted = sorted({facet for w in documents for facet in rows.facets_of(w.document, w.chunks[0].language)})
+        there = self._calls.there(opened.documents, [rows.row_id(*facet) for facet in wanted])
+        new = [facet for facet in wanted if rows.row_id(*facet) not in there]
+        self._put_rows(
+            opened,
+            [name for _, name in new],
+            [rows.facet_row(*facet) for facet in new],
+            [name.lower() for _, name in new],
+            [kind for kind, _ in new],
         )
-        self.touch(every=2.0)
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Remove chunks by id."""
-        self._in_parts(len(ids), lambda collection, part: collection.delete(ids=list(ids[part])))
-
-    def forget(self, document: str) -> int:
-        """Remove a document; return how many chunks it had."""
-        ids = [chunk.id for chunk, _, _ in self.chunks_of(document)]
-        self.delete(ids)
-        return len(ids)
-
-    @property
-    def most_at_once(self) -> int:
-        """How many records Chroma takes in one call (5,461 embedded)."""
-        return self._database.most_at_once
-
-    def _in_parts(self, n: int, write: Callable[[Any, slice], object]) -> None:
-        size = self.most_at_once
-        for start in range(0, n, size):
-            with self._writing() as collection:
-                write(collection, slice(start, start + size))
+    def _delete(self, collection: Any, ids: Sequence[str]) -> None:
+        self._calls.in_parts(len(ids), self._database.most_written, lambda part: collection.delete(ids=list(ids[part])))
 
 
-def collections(path: Path, url: str) -> list[str]:
+def _all(conditions: Sequence[dict[str, Any]]) -> Any:
+    """Return Chroma's filter for what meets all conditions."""
+    return {"$and": list(conditions)} if len(conditions) > 1 else conditions[0]
+
+
+def where(settings: Settings) -> Where:
+    """Return the Chroma that the settings mean."""
+    return Where(
+        settings.chroma_path, settings.chroma_url, settings.chroma_api_key, settings.chroma_tenant, settings.chroma_database
+    )
+
+
+def collections(where: Where) -> list[str]:
     """Return the names of the collections that there are, without those that a reindex is making or has replaced."""
-    if not url and not is_database(path):
+    if not where.url and not is_database(where.path):
         return []
-    with closing(Database.shared(path, url)) as database:
+    with closing(Database.shared(where)) as database:
         names = {name.removesuffix(REPLACED) for name in database.names()}
     return sorted(name for name in names if not name.endswith(REINDEX))

@@ -1,14 +1,17 @@
-"""Chroma's client, opened once for all stores of this process, and again when another process wrote to its folder."""
+"""Chroma's client, opened once for all stores of this process: of an embedded folder, or of a server."""
 
+import re
+import secrets
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import chromadb
@@ -18,13 +21,38 @@ from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings as ChromaSettings
 from chromadb.config import System
 from chromadb.errors import ChromaError, NotFoundError
+from pydantic import SecretStr
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from rag_app.endpoints import network
 from rag_app.errors import RagError
-from rag_app.store.stored import DATABASE, REPLACED
-from rag_app.words import Message, msg
+from rag_app.store import chroma_files
+from rag_app.store.stored import DATABASE, REPLACED, is_database
+from rag_app.words import msg
 
+T = TypeVar("T")
+_NO_KEY = SecretStr("")
 _LITTLE_ROOM = 10_000_000
+# In a collection's metadata: the collection of its documents' rows.
+DOCUMENTS = "documents"
+# A server that says nothing for so long is taken for gone; Chroma's own client waits without end.
+_TIMEOUT = httpx.Timeout(120.0, connect=10.0)
+# Chroma Cloud takes ten reads and ten writes of a collection at once.
+_AT_ONCE = 8
+_TRIES = 30
+# While a question was asked so lately, in seconds, so many records are written at once.
+_LATELY, _SMALL = 5.0, 20
+# Seconds for which who writes lets questions go first, however many there are.
+_PATIENCE = 1.0
+_QUOTA = re.compile(r"Quota exceeded: '(?P<what>[^']+)'.*exceeds limit of (?P<most>\d+)")
+_BUSY = re.compile(
+    r"too many requests|rate limit|log needs compaction|write batching pressure|database is locked", re.IGNORECASE
+)
+# What Chroma and SQLite say of damage; neither says of what.
+_INDEX = re.compile(r"hnsw|pickle|Error finding id|backfill", re.IGNORECASE)
+_TORN = re.compile(r"malformed|not a database|pull logs from the log store")
+_UNMADE = "Nothing found on disk"
+_READ_ONLY, _FULL, _DENIED = re.compile(r"readonly database"), re.compile(r"disk is full"), re.compile(r"unable to open")
 
 
 class _DirectAPI(fastapi.FastAPI):
@@ -34,10 +62,7 @@ class _DirectAPI(fastapi.FastAPI):
         super().__init__(system)
         self._session.close()
         self._session = httpx.Client(
-            timeout=self._session.timeout,
-            limits=self.http_limits,
-            headers=self._session.headers,
-            **network.options(self._api_url),
+            timeout=_TIMEOUT, limits=self.http_limits, headers=self._session.headers, **network.options(self._api_url)
         )
 
 
@@ -45,210 +70,385 @@ class _DirectAPI(fastapi.FastAPI):
 fastapi.FastAPI = _DirectAPI  # type: ignore[misc]
 
 
-@dataclass(eq=False)
-class _Opening:
-    """A client, and how many use it: the database itself while it is the current one, and every call under way."""
-
-    client: Any
-    number: int
-    users: int = 1
-
-
 @dataclass(frozen=True)
-class _Known:
-    """A collection as last read, over which opening, and the state of the folder's files before that."""
+class Where:
+    """A Chroma: a folder, or a server by its URL, with what it asks for."""
 
-    collection: Collection
-    opening: _Opening
-    stamps: list[tuple[int, int]]
+    path: Path
+    url: str = ""
+    key: SecretStr = _NO_KEY
+    tenant: str = ""
+    database: str = ""
+
+    @property
+    def place(self) -> str:
+        """What people call it."""
+        return self.url or str(self.path)
+
+
+class Opened(NamedTuple):
+    """A collection of chunks, and that of its documents' rows."""
+
+    chunks: Collection
+    documents: Collection
+
+
+class StoppedError(Exception):
+    """The keeper ends: whoever asked is to ask the next one."""
+
+
+class MissingError(RagError):
+    """Chroma has no collection of that name any more."""
+
+
+class NoVectorsError(RagError):
+    """There are chunks, but no index yet: what a disk leaves that was full when the first was to be made."""
+
+
+class Limits:
+    """How many records Chroma takes or gives in one call; what a server refuses it is not asked for again."""
+
+    def __init__(self, *, server: bool) -> None:
+        # Small writes keep questions from waiting; half as many again cost nothing more on a server.
+        self.written = 200 if server else 1000
+        self.read = 5000
+        self.found = 5000
+
+    def learn(self, error: Exception) -> bool:
+        """Take note of a refusal; whether it told something new."""
+        told = _QUOTA.search(str(error))
+        most = int(told["most"]) if told else 0
+        before = (self.written, self.read, self.found)
+        if told and told["what"] == "Number of records":
+            self.written = min(self.written, most)
+            self.read = min(self.read, most)
+        elif told and told["what"] == "Limit value":
+            self.read = min(self.read, most)
+        elif told and told["what"] == "Number of results":
+            self.found = min(self.found, most)
+        return most > 0 and before != (self.written, self.read, self.found)
 
 
 class Database:
-    """One Chroma, embedded (a folder) or a server (a URL), shared by the stores of this process.
+    """One Chroma, shared by the stores of this process."""
 
-    An embedded one goes on with the index in its memory when another process writes. It is opened again then; the old
-    client is closed when the last call that uses it has ended.
-    """
-
-    def __init__(self, path: Path, url: str) -> None:
-        self.path = path
-        self.url = url
-        self.place = url or str(path)
+    def __init__(self, where: Where) -> None:
+        self.where = where
+        self.place = where.place
+        self.limits = Limits(server=bool(where.url))
         self.lock = threading.RLock()
+        self._turns = threading.Semaphore(_AT_ONCE)
+        self._asked = float("-inf")
+        self._asking = 0
+        self._quiet = threading.Condition()
         self._stores = 0
-        self._opening: _Opening | None = None
-        self._numbers: set[int] = set()
-        self._known: dict[str, _Known] = {}
+        self._client: Any = None
+        self._ready: set[Any] = set()
+        # By id of a collection, what is wrong with its index.
+        self._torn: dict[str, str] = {}
+        # Set by a keeper that ends: nothing is opened again.
+        self.stopped = False
+        self._wipes, self._wiping = 0, False
+        self._known: dict[str, Opened] = {}
+        self.tags: dict[Any, dict[str, str]] = {}
+        self._writes = self._version = 0
+        # Held by whoever writes: a backup is made between two writes.
+        self.writing = threading.RLock()
 
     @classmethod
-    def shared(cls, path: Path, url: str) -> Self:
-        """Return this process's one database of a folder or URL; whoever took it closes it."""
-        database: Self = _DATABASES.setdefault(url or str(path.resolve()), cls(path, url))
-        with database.lock:
+    def shared(cls, where: Where) -> Self:
+        """Return this process's one database of a place; whoever took it closes it."""
+        key = where if where.url else where.path.resolve()
+        with _LOCK:
+            database: Self = _DATABASES.setdefault(key, cls(where))
             database._stores += 1
         return database
 
     def close(self) -> None:
         """Let go of the database: the last of its stores to do so closes its files and connections."""
-        with self.lock:
+        with _LOCK:
             self._stores -= 1
-            if not self._stores:
-                self._known.clear()
-                self._retire()
+            if self._stores:
+                return
+            for key in [key for key, database in _DATABASES.items() if database is self]:
+                del _DATABASES[key]
+        with self.lock:
+            client, self._client = self._client, None
+            self._ready.clear()
+        if client is not None:
+            if self.where.url:
+                # Chroma does not close its connections to a server.
+                for api in (client, client._admin_client):
+                    api._server._session.close()
+            client.close()
 
-    @contextmanager
-    def collection(self, name: str, *, reopen: bool = False) -> Iterator[Collection | None]:
-        """Lend a collection as it is now, or None if there is none; it works until the block ends.
+    def call(self, do: Callable[[], T]) -> T:
+        """Return what a call of Chroma gives. RagError for what it raises.
 
-        RagError for what Chroma raises in the block. `reopen` forgets the index in memory.
+        A server that is busy is asked again, and so is one that told a limit: `do` looks into `limits` each time.
         """
-        with self._client():
-            with self.lock:
-                found, opening = self._read(name, reopen), self._taken()
+        while True:
+            wipes = self._wipes
             try:
-                yield found
-            finally:
-                self._release(opening)
+                return self._patiently(do)
+            except NotFoundError as error:
+                raise MissingError(
+                    msg("Chroma at {place}: {reason}", place=self.place, reason=error), msg("try again")
+                ) from error
+            except (ChromaError, ValueError, OSError, RuntimeError, sqlite3.Error, httpx.HTTPError) as error:
+                if self.limits.learn(error):
+                    continue
+                if self._wipes != wipes or self._wiping:
+                    # SQLite shuts everybody out while its file is written anew, of which Chroma says other things.
+                    with self.writing:
+                        continue
+                raise self._named(error) from error
 
-    def known(self, name: str) -> Collection | None:
-        """Return a collection as it was when it was last used."""
-        known = self._known.get(name)
-        return known.collection if known else None
-
-    def note(self, name: str) -> None:
-        """Take a collection as it is now for known: this process changed it itself, and has the change in memory."""
-        with self._client(), self.lock:
-            self._known.pop(name, None)
-            self._read(name, False)
-
-    def create(self, name: str, **options: Any) -> None:
-        """Make a collection, if it is not there."""
-        with self._client() as client:
-            client.get_or_create_collection(name, embedding_function=None, **options)
-            self.note(name)
-
-    def rename(self, name: str, new: str) -> None:
-        """Give a collection another name, if it is there."""
-        with self._client() as client, suppress(NotFoundError):
-            client.get_collection(name, embedding_function=None).modify(name=new)
-
-    def delete(self, name: str) -> None:
-        """Delete a collection, if it is there."""
-        with self._client() as client:
-            with suppress(NotFoundError):
-                client.delete_collection(name)
-            self._known.pop(name, None)
-
-    def names(self) -> list[str]:
-        """Return the names of all collections."""
-        with self._client() as client:
-            return [collection.name for collection in client.list_collections()]
+    def _patiently(self, do: Callable[[], T]) -> T:
+        for attempt in Retrying(
+            retry=retry_if_exception(lambda error: bool(_BUSY.search(str(error)))),
+            wait=wait_random_exponential(multiplier=0.2, max=10),
+            stop=stop_after_attempt(10),
+            reraise=True,
+        ):
+            with attempt, self._turns if self.where.url else nullcontext():
+                return do()
+        raise AssertionError
 
     @property
-    def most_at_once(self) -> int:
-        """How many records Chroma takes in one call."""
-        with self._client() as client:
-            return int(client.get_max_batch_size())
+    def client(self) -> Any:
+        """Chroma's client, opened when it is first needed."""
+        with self.lock:
+            if self.stopped:
+                raise StoppedError
+            if self._client is None:
+                self._client = self._open()
+            return self._client
 
     @contextmanager
-    def _client(self) -> Iterator[Any]:
-        """Lend the client, which stays open until the block ends. RagError for what Chroma raises in it."""
+    def question(self) -> Iterator[None]:
+        """Go before those who write: until it is answered none begins another write, and for a while after writes are small.
+
+        Embedded, Chroma holds Python's lock while it writes, so that a question would wait again between its own calls.
+        """
+        with self._quiet:
+            self._asking += 1
         try:
-            with self.lock:
-                opening = self._taken()
+            yield
+        finally:
+            with self._quiet:
+                self._asking -= 1
+                self._asked = time.monotonic()
+                self._quiet.notify_all()
+
+    def most_written(self) -> int:
+        """Let questions go first; then return how many records to write at once."""
+        with self._quiet:
+            self._quiet.wait_for(lambda: not self._asking, timeout=_PATIENCE)
+            lately = time.monotonic() - self._asked < _LATELY
+        return min(self.limits.written, _SMALL if lately else self.limits.written)
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """Write alone. What was kept of the collections is forgotten at the beginning and at the end."""
+        with self.writing:
+            self._writes += 1
+            self._forget()
             try:
-                yield opening.client
+                yield
             finally:
-                self._release(opening)
-        except (ChromaError, ValueError, OSError, RuntimeError, sqlite3.Error, httpx.HTTPError) as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise RagError(msg("Chroma at {place}: {reason}", place=self.place, reason=reason), self._remedy()) from error
+                self._writes -= 1
+                self._forget()
 
-    def _read(self, name: str, reopen: bool) -> Collection | None:
-        """Return a collection as it is now. What another process wrote since it was last read is seen by opening again."""
-        stamps, known = self._stamps(), self._known.get(name)
-        loaded = known if known and known.opening is self._opening else None
-        if loaded and loaded.stamps == stamps and not (self.url or reopen):
-            return loaded.collection
-        found = self._get(name)
-        if not self.url and (reopen or (loaded and found and revision(loaded.collection) != revision(found))):
-            self._retire()
-            found = self._get(name)
-        if found:
-            # The stamps of before: what is written meanwhile is seen by the next call.
-            self._known[name] = _Known(found, self._current(), stamps)
-        else:
-            self._known.pop(name, None)
-        return found
+    def _forget(self) -> None:
+        self._version += 1
+        self._known, self.tags = {}, {}
 
-    def _get(self, name: str) -> Collection | None:
+    @property
+    def state(self) -> int | None:
+        """Another number after each write; None while one is under way, and of a server, which others write to.
+
+        What was read between two times at which it is the same number was not changed in between.
+        """
+        return None if self.where.url or self._writes else self._version
+
+    def there(self, name: str) -> bool:
+        """Whether there is a collection of that name, whoever made it."""
+        with suppress(MissingError):
+            self.call(lambda: self.client.get_collection(name, embedding_function=None))
+            return True
+        return False
+
+    def wipe(self) -> None:
+        """Take the text of what was deleted out of an embedded Chroma's file; questions wait meanwhile."""
+        with self.writing:
+            self._wiping = True
+            try:
+                chroma_files.wipe(self.where.path)
+            except sqlite3.Error as error:
+                raise self._named(error) from error
+            finally:
+                self._wipes += 1
+                self._wiping = False
+
+    def collection(self, name: str) -> Opened | None:
+        """Return a collection as it is now, or None if there is none."""
+        state, known = self.state, self._known
+        if state is not None and name in known:
+            return known[name]
         # A reindex is, or was interrupted, between its two renames.
         for written in (name, f"{name}{REPLACED}"):
-            with suppress(NotFoundError):
-                # The vectors come from our own endpoint: Chroma must not bring a model.
-                found: Collection = self._current().client.get_collection(written, embedding_function=None)
+            with suppress(MissingError):
+                found = self.call(partial(self._get, written))
+                if state is not None:
+                    # Into what has been put away, if somebody has begun to write.
+                    known[name] = found
                 return found
         return None
 
-    def _current(self) -> _Opening:
-        if self._opening is None:
-            number = next(n for n in count() if n not in self._numbers)
-            self._opening = _Opening(self._open(number), number)
-            self._numbers.add(number)
-        return self._opening
+    def _get(self, name: str) -> Opened:
+        # The vectors come from our own endpoint: Chroma must not bring a model.
+        chunks = self.client.get_collection(name, embedding_function=None)
+        rows = (chunks.metadata or {}).get(DOCUMENTS)
+        if not rows:
+            raise RagError(
+                msg(
+                    "collection {collection} in {place} was made by another version or program",
+                    collection=name,
+                    place=self.place,
+                ),
+                msg("choose a different name (RAG_COLLECTION), or `rag-app reset` it and ingest again"),
+            )
+        return Opened(chunks, self.client.get_collection(rows, embedding_function=None))
 
-    def _taken(self) -> _Opening:
-        opening = self._current()
-        opening.users += 1
-        return opening
+    def ready(self, collection: Collection) -> Collection:
+        """Return one of Chroma's collections, to be read from or written to. RagError if its index is damaged."""
+        if collection.id not in self._ready:
+            if torn := self._torn.get(str(collection.id)):
+                raise self._index_error(torn)
+            # Read before anything is written: Chroma applies what its index on disk lacks at a process's first read. Where that
+            # comes after writes, it applies those once more, as changes, at ten times their cost.
+            self.call(collection.count)
+            self._ready.add(collection.id)
+        return collection
 
-    def _retire(self) -> None:
-        opening, self._opening = self._opening, None
-        if opening:
-            self._release(opening)
-
-    def _release(self, opening: _Opening) -> None:
-        with self.lock:
-            opening.users -= 1
-            if opening.users:
-                return
-            self._numbers.discard(opening.number)
-            if self.url:
-                # Chroma does not close its connections to a server.
-                for api in (opening.client, opening.client._admin_client):
-                    api._server._session.close()
-            opening.client.close()
-
-    def _open(self, number: int) -> Any:
-        settings = ChromaSettings(anonymized_telemetry=False)
-        if not self.url:
-            # Chroma shares what is open in a process by the path as written: another number, another opening.
-            return chromadb.PersistentClient(f"{self.path.resolve()}{'/.' * number}", settings=settings)
-        parts = urlsplit(self.url)
-        secure = parts.scheme == "https"
-        return chromadb.HttpClient(
-            host=parts.hostname or "", port=parts.port or (443 if secure else 80), ssl=secure, settings=settings
+    def _index_error(self, how: str) -> RagError:
+        return RagError(
+            msg("the vector index in {place} is damaged ({how})", place=self.place, how=how),
+            msg("run `rag-app repair`, which makes it anew from what is stored"),
         )
 
-    def _stamps(self) -> list[tuple[int, int]]:
-        """Return time and size of the files that an embedded Chroma writes first."""
-        stamps = []
-        for name in (DATABASE, f"{DATABASE}-wal"):
-            with suppress(OSError):
-                state = (self.path / name).stat()
-                stamps.append((state.st_mtime_ns, state.st_size))
-        return stamps
+    def create(self, name: str, metadata: dict[str, Any], configuration: Any) -> None:
+        """Make a collection with that of its documents, if it is not there."""
+        rows = f"{name[:80]}.{DOCUMENTS}-{secrets.token_hex(6)}"
+        made = self.call(
+            lambda: self.client.get_or_create_collection(
+                name, embedding_function=None, metadata={**metadata, DOCUMENTS: rows}, configuration=configuration
+            )
+        )
+        # Another ingest may have been first, or have broken off here.
+        rows = (made.metadata or {}).get(DOCUMENTS, rows)
+        for _ in range(_TRIES):
+            documents = self.call(lambda: self.client.get_or_create_collection(rows, embedding_function=None))
+            if str(documents.id) > str(made.id) or self.call(documents.count):
+                return
+            # Chroma lists by id, which is random: who looks into it with other tools is to find the chunks first.
+            self.delete_one(rows)
+        self.call(lambda: self.client.get_or_create_collection(rows, embedding_function=None))
 
-    def _remedy(self) -> Message:
-        # Chroma's own message does not name a full disk.
-        if not self.url and self.path.is_dir() and (free := shutil.disk_usage(self.path).free) < _LITTLE_ROOM:
-            return msg("its disk has only {free:.1f} MB left: free some space and run the same command again", free=free / 1e6)
-        return msg("check RAG_CHROMA_PATH or RAG_CHROMA_URL")
+    def rename(self, name: str, new: str) -> None:
+        """Give a collection another name, if it is there."""
+        with suppress(MissingError):
+            self.call(lambda: self.client.get_collection(name, embedding_function=None).modify(name=new))
+
+    def delete(self, name: str) -> None:
+        """Delete a collection with its documents, if it is there."""
+        with suppress(MissingError):
+            found = self.call(lambda: self.client.get_collection(name, embedding_function=None))
+            self.delete_one(name)
+            if rows := (found.metadata or {}).get(DOCUMENTS):
+                self.delete_one(rows)
+
+    def delete_one(self, name: str) -> None:
+        """Delete one of Chroma's collections, if it is there."""
+        with suppress(MissingError):
+            self.call(lambda: self.client.delete_collection(name))
+
+    def all_names(self, prefix: str) -> list[str]:
+        """Return the names of all of Chroma's collections that begin so."""
+        return [collection.name for collection in self._all() if collection.name.startswith(prefix)]
+
+    def names(self) -> list[str]:
+        """Return the names of all collections of chunks."""
+        return [collection.name for collection in self._all() if (collection.metadata or {}).get(DOCUMENTS)]
+
+    def _all(self) -> list[Any]:
+        found: list[Any] = []
+        page: Any = [None]
+        while page:
+            page = self.call(partial(self._page_of_names, len(found)))
+            found += page
+        return found
+
+    def _page_of_names(self, offset: int) -> Any:
+        return self.client.list_collections(limit=100, offset=offset)
+
+    def _open(self) -> Any:
+        settings = ChromaSettings(anonymized_telemetry=False)
+        if not self.where.url:
+            chroma_files.check_database(self.where.path)
+            if is_database(self.where.path):
+                found = (
+                    (index.id, chroma_files.torn(self.where.path, index)) for index in chroma_files.indexes(self.where.path)
+                )
+                self._torn = {name: how for name, how in found if how}
+            return chromadb.PersistentClient(self.where.path.resolve(), settings=settings)
+        key = self.where.key.get_secret_value()
+        place = {"tenant": self.where.tenant, "database": self.where.database}
+        return chromadb.HttpClient(
+            # With its path: Chroma takes a whole URL for a host.
+            host=self.where.url,
+            ssl=urlsplit(self.where.url).scheme == "https",
+            headers={"X-Chroma-Token": key} if key else {},
+            settings=settings,
+            **cast("Any", {name: value for name, value in place.items() if value}),
+        )
+
+    def _named(self, error: Exception) -> RagError:
+        """Return what went wrong as what it is, with what mends it."""
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        where = self.where
+        happened = msg("Chroma at {place}: {reason}", place=self.place, reason=reason)
+        if where.url:
+            denied = "permission denied" in reason.lower()
+            keys = msg("check RAG_CHROMA_API_KEY, RAG_CHROMA_TENANT and RAG_CHROMA_DATABASE")
+            return RagError(happened, keys if denied else msg("check RAG_CHROMA_URL"))
+        # Chroma's own message does not always name a full disk.
+        if (where.path.is_dir() and (free := shutil.disk_usage(where.path).free) < _LITTLE_ROOM) or _FULL.search(reason):
+            free = shutil.disk_usage(where.path).free
+            room = msg("its disk has only {free:.1f} MB left: free some space and run the same command again", free=free / 1e6)
+            return RagError(happened, room)
+        if _READ_ONLY.search(reason) or _DENIED.search(reason):
+            return RagError(
+                msg("{path} is read-only for this user, and Chroma writes there also to read", path=where.path / DATABASE),
+                msg("make it writable"),
+            )
+        if _TORN.search(reason):
+            return RagError(
+                msg("the database {path} is damaged", path=where.path / DATABASE),
+                msg("run `rag-app repair`, or `rag-app restore` a backup; `rag-app reset` begins anew"),
+            )
+        if _UNMADE in reason:
+            return NoVectorsError(happened, msg("run `rag-app repair`"))
+        if _INDEX.search(reason):
+            return self._index_error(reason)
+        return RagError(happened, msg("check RAG_CHROMA_PATH, or run `rag-app repair`"))
 
 
-_DATABASES: dict[str, Any] = {}
+_DATABASES: dict[Any, Any] = {}
+_LOCK = threading.Lock()
 
 
-def revision(collection: Collection) -> tuple[str, str]:
-    """Return what differs after each change of a collection that was made known by `touch`."""
-    return str(collection.id), str((collection.metadata or {}).get("written"))
+def revision(collection: Collection) -> str:
+    """Return what differs after each change of a collection."""
+    return f"{collection.id}/{(collection.metadata or {}).get('written')}"

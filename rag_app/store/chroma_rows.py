@@ -1,73 +1,212 @@
-"""A chunk as a row of Chroma: its text, and metadata of which all that is never filtered by is one JSON text, `rest`."""
+"""What Chroma keeps: a row for each chunk, and one for each document, which says which version of its chunks is seen.
 
-from collections.abc import Iterator, Mapping, Sequence
+Every write of a document is a version of its own, and a chunk's row bears it in its id: nothing is ever overwritten. A reader
+takes the chunks of the version that the document's row names. So a document is seen whole or not at all, in however many
+calls it is written.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
-from rag_app.store.stored import StoredDocument, Version
+from rag_app import language
+from rag_app.endpoints.embeddings import Vectors
+from rag_app.store.stored import StoredDocument, Version, Written
 from rag_app.types import Chunk
 
+# Chroma Cloud takes ids of 128 bytes, texts of 16,384 and values of 8,182: longer ones are hashed, and go on in further keys.
+_ID, _TEXT, _VALUE = 100, 16_000, 8_000
+# Folders by which a document may be found; Chroma Cloud takes 32 keys.
+_DEPTH = 16
+# Of a name that is longer only the beginning is searched in.
+_NAME = 4000
 # All that a chunk has but what Chroma keeps by itself or filters by: a field that is added is kept too.
 _CHUNK_FIELDS = [name for name in Chunk.model_fields if name not in ("id", "text", "document", "language")]
 
 
-class Row(NamedTuple):
-    """Metadata, and the chunk and version that are decoded from its rest."""
-
-    metadata: Any
-    chunk: dict[str, Any]
-    version: dict[str, Any]
+def new_tag() -> str:
+    """Return a name for one version of the documents that are written together."""
+    return secrets.token_hex(6)
 
 
-def metadata_of(chunk: Chunk, version: Version) -> dict[str, str | bool]:
-    """Return what Chroma keeps beside a chunk's text and vector."""
-    # Chroma keeps and reads a row per key.
-    rest = {"chunk": {name: getattr(chunk, name) for name in _CHUNK_FIELDS}, "version": asdict(version)}
-    first = {"first": True} if chunk.position == 0 else {}
-    return {"document": chunk.document, "language": chunk.language, "rest": orjson.dumps(rest).decode(), **first}
+def tag_of(row_id: str) -> str:
+    """Return the version that a chunk's row belongs to."""
+    return row_id.rpartition("@")[2]
 
 
-def row_of(metadata: Any) -> Row:
-    """Return metadata with what is decoded from it. KeyError, TypeError or ValueError if something else wrote it."""
-    rest = orjson.loads(metadata["rest"])
-    return Row(metadata, rest["chunk"], rest["version"])
+def without_tag(row_id: str) -> str:
+    """Return the id of a chunk's row as it is in every version that has the chunk."""
+    return row_id.rpartition("@")[0]
 
 
-def chunk_fields(identity: str, text: str | None, row: Row) -> dict[str, Any]:
-    """Return the fields of a Chunk."""
+def folder_key(folder: str) -> str:
+    """Return the key of metadata for a folder, ending in "/": folder1 for an outermost one, folder2 below."""
+    return f"folder{folder.count('/')}"
+
+
+def _folders(document: str) -> dict[str, str]:
+    """Return the folders that a document lies in as metadata."""
+    parts = document.split("/")[:-1][:_DEPTH]
+    folders = ["/".join(parts[:n]) + "/" for n in range(1, len(parts) + 1)]
+    return {folder_key(folder): folder for folder in folders}
+
+
+class ChunkRows(NamedTuple):
+    """Rows of chunks as Chroma takes them."""
+
+    ids: list[str]
+    documents: list[str]
+    metadatas: list[dict[str, Any]]
+
+
+def chunk_rows(chunks: Sequence[Chunk], tag: str) -> ChunkRows:
+    """Return the rows of chunks in one version of their documents."""
+    rows = ChunkRows([], [], [])
+    for chunk in chunks:
+        short = _short(chunk.id)
+        fields = {name: getattr(chunk, name) for name in _CHUNK_FIELDS} | ({"id": chunk.id} if short != chunk.id else {})
+        text, *more = _pieces(chunk.text, _TEXT, _VALUE)
+        # Chroma keeps, indexes and reads a row for each key.
+        metadata = {
+            "document": chunk.document,
+            "language": chunk.language,
+            **_kept("rest", orjson.dumps({"chunk": fields}).decode()),
+        }
+        metadata |= {f"text{n}": piece for n, piece in enumerate(more, 1)} | _folders(chunk.document)
+        rows.ids.append(f"{short}@{tag}")
+        rows.documents.append(text)
+        rows.metadatas.append(metadata)
+    return rows
+
+
+def chunk_of(row_id: str, text: str | None, metadata: Any) -> dict[str, Any]:
+    """Return the fields of the Chunk of a row. KeyError, TypeError or ValueError if something else wrote it."""
     return {
-        "id": identity,
-        "text": text or "",
-        "document": row.metadata["document"],
-        "language": row.metadata["language"],
-        **row.chunk,
+        "id": without_tag(row_id),
+        "text": "".join([text or "", *_further("text", metadata)]),
+        "document": metadata["document"],
+        "language": metadata["language"],
+        **orjson.loads(_rest(metadata))["chunk"],
     }
 
 
-def newest(rows: Sequence[Row]) -> list[bool]:
-    """Return for each row whether its version is the newest among those of its document."""
-    versions: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        version = versions.setdefault(row.metadata["document"], row.version)
-        if row.version["when"] > version["when"]:
-            versions[row.metadata["document"]] = row.version
-    return [row.version == versions[row.metadata["document"]] for row in rows]
+DOCUMENT, FOLDER, LANGUAGE = "document", "folder", "language"
 
 
-def documents_of(rows: Sequence[Row], counts: Mapping[str, int]) -> Iterator[StoredDocument]:
-    """Yield the documents that chunks belong to, each in its newest version; `counts` are their numbers of chunks."""
-    by_name: dict[str, list[Row]] = {}
-    for row in rows:
-        by_name.setdefault(row.metadata["document"], []).append(row)
-    for name, found in sorted(by_name.items()):
-        row = max(found, key=lambda row: row.version["when"])
-        yield StoredDocument(
-            document=name,
-            title=row.chunk["title"],
-            language=row.metadata["language"],
-            chunks=counts[name],
-            whole=counts[name] == row.version["n_chunks"] and all(other.version == row.version for other in found),
-            version=Version(**row.version),
-        )
+def row_id(kind: str, name: str) -> str:
+    """Return the id of the row of a document, a folder or a language."""
+    return _short(f"{kind}:{name}")
+
+
+def facets_of(document: str, language: str) -> list[tuple[str, str]]:
+    """Return kind and name of the folders and the language that a document belongs to."""
+    return [(LANGUAGE, language), *((FOLDER, folder) for folder in _folders(document).values())]
+
+
+def facet_row(kind: str, name: str) -> dict[str, Any]:
+    """Return the metadata of the row of a folder or a language."""
+    return {"kind": kind, "document": name, "folder": _parent(name) if kind == FOLDER else ""}
+
+
+def facet_where(kind: str, name: str) -> dict[str, Any]:
+    """Return Chroma's filter for the documents in a folder or a language."""
+    return {folder_key(name): name} if kind == FOLDER else {"language": name}
+
+
+def searched_text(written: Written) -> str:
+    """Return what a search for documents looks in: name, title and language."""
+    first = written.chunks[0]
+    return "\n".join((written.document[:_NAME], first.title[:_NAME], first.language, language.name(first.language))).lower()
+
+
+def _parent(name: str) -> str:
+    return name.rstrip("/")[: name.rstrip("/").rfind("/") + 1]
+
+
+def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, Any]:
+    """Return the metadata of a document's row. `tag` is the version of its chunks that is seen, or "" for none.
+
+    `unfinished` says that there may be chunks of other versions.
+    """
+    first = written.chunks[0]
+    rest = {"title": first.title, "chunks": len(written.chunks), "version": asdict(written.version)}
+    return {
+        "kind": DOCUMENT,
+        "document": written.document,
+        "language": first.language,
+        "folder": _parent(written.document),
+        "tag": tag,
+        "unfinished": unfinished,
+        **_folders(written.document),
+        **_kept("rest", orjson.dumps(rest).decode()),
+    }
+
+
+def document_of(metadata: Any) -> StoredDocument:
+    """Return the document of a row. KeyError, TypeError or ValueError if something else wrote it."""
+    rest = orjson.loads(_rest(metadata))
+    return StoredDocument(
+        document=metadata["document"],
+        title=rest["title"],
+        language=metadata["language"],
+        chunks=rest["chunks"],
+        whole=bool(metadata["tag"]) and not metadata["unfinished"],
+        version=Version(**rest["version"]),
+    )
+
+
+def place_of(name: str) -> Vectors:
+    """Return a vector for a document's row, shape (2,), which nothing is ever sought by: Chroma has none without."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return np.frombuffer(digest, dtype=np.uint32).astype(np.float32)
+
+
+def _short(name: str) -> str:
+    if len(name.encode()) <= _ID:
+        return name
+    return f"{name.encode()[:50].decode(errors='ignore')}~{hashlib.sha256(name.encode()).hexdigest()[:40]}"
+
+
+def _pieces(text: str, first: int, size: int) -> Iterator[str]:
+    """Yield a text in pieces of at most so many bytes."""
+    data = text.encode()
+    start, end = 0, first
+    while end < len(data):
+        # Not within a character.
+        while data[end] & 0xC0 == 0x80:
+            end -= 1
+        yield data[start:end].decode()
+        start, end = end, end + size
+    yield data[start:].decode()
+
+
+def _kept(key: str, value: str) -> dict[str, Any]:
+    first, *more = _pieces(value, _VALUE, _VALUE)
+    if _full((more or [first])[-1]):
+        more.append(" ")
+    return {key: first, **{f"{key}{n}": piece for n, piece in enumerate(more, 1)}}
+
+
+def _rest(metadata: Any) -> str:
+    """Return the text that was kept in pieces; of a longer one before, further pieces are there still, for Chroma merges."""
+    pieces = [metadata["rest"]]
+    while _full(pieces[-1]):
+        pieces.append(metadata[f"rest{len(pieces)}"])
+    return "".join(pieces)
+
+
+def _full(piece: str) -> bool:
+    # A character has four bytes at most.
+    return len(piece.encode()) > _VALUE - 4
+
+
+def _further(key: str, metadata: Any) -> Iterator[str]:
+    n = 1
+    while piece := metadata.get(f"{key}{n}"):
+        yield piece
+        n += 1

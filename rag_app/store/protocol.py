@@ -1,11 +1,11 @@
 """What the rest of the program needs of a store; opening.py chooses which, tests/test_store.py is what any must pass."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 from rag_app.endpoints.embeddings import Vectors
-from rag_app.store.stored import StoredDocument, Version
+from rag_app.store.stored import Listing, StoredDocument, Written
 from rag_app.types import Candidate, Chunk
 
 
@@ -33,14 +33,11 @@ class Store(Protocol):
         """Another text after each change, whoever made it: for who keeps what was read."""
         ...
 
-    @property
-    def most_at_once(self) -> int:
-        """How many chunks one `put` stores so that a question sees all or none of them."""
-        ...
+    def lock(self, part: str = "") -> AbstractContextManager[None]:
+        """Hold the lock that whoever changes the collection holds; a part such as 3/8 beside others of as many.
 
-    @property
-    def lock_file(self) -> Path:
-        """The file whose lock whoever changes the collection holds."""
+        RagError, which names the holder, if somebody else has it.
+        """
         ...
 
     def require(self, recipe: dict[str, str]) -> None:
@@ -56,19 +53,15 @@ class Store(Protocol):
         ...
 
     def replace(self, name: str) -> None:
-        """Take the name of another collection, which is deleted; interrupted midway, `repair` completes it."""
+        """Take the name of another collection, which is deleted; interrupted midway, `recover` completes it."""
         ...
 
-    def repair(self) -> None:
+    def recover(self) -> None:
         """Complete an interrupted `replace`."""
         ...
 
     def drop(self) -> None:
         """Delete the collection."""
-        ...
-
-    def touch(self, every: float = 0.0) -> None:
-        """Make the revision another, and be seen by other processes; at most once in so many seconds."""
         ...
 
     def count(self) -> int:
@@ -79,28 +72,39 @@ class Store(Protocol):
         """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity."""
         ...
 
-    def documents(self) -> dict[str, StoredDocument]:
-        """Return what is stored, by document, in order of name."""
+    def documents(self, names: Sequence[str] | None = None) -> dict[str, StoredDocument]:
+        """Return what is stored, by document, in order of name; or of these names, what is."""
+        ...
+
+    def listing(self, folder: str = "", words: Sequence[str] = (), most: int = 1000) -> Listing:
+        """Return at most so many documents to choose from, all words of which are found in name, title and language."""
         ...
 
     def document(self, name: str) -> StoredDocument | None:
         """Return one stored document, or None."""
         ...
 
-    def chunks_of(self, document: str) -> list[tuple[Chunk, Version, Vectors]]:
-        """Return a document's chunks in order, each with its version and its vector, shape (dim,)."""
+    def chunks_of(self, document: str, *, unfinished: bool = False) -> list[tuple[Chunk, Vectors]]:
+        """Return a document's chunks in order, each with its vector, shape (dim,).
+
+        `unfinished` gives those of all versions instead, also of one that a run which broke off did not complete.
+        """
         ...
 
-    def put(self, chunks: Sequence[tuple[Chunk, Version]], vectors: Vectors) -> None:
-        """Store chunks with their vectors, shape (len(chunks), dim); an id that is there is replaced."""
+    def put(self, documents: Sequence[Written], gone: Sequence[str] = ()) -> int:
+        """Store documents, each in place of what is stored under its name, and take away those that are gone.
+
+        A question sees each in its old version or the new one. Return how many chunks are no longer there. Interrupted,
+        it leaves documents that are not `whole`: stored again, or forgotten, they are.
+        """
         ...
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Remove chunks by id."""
+    def forget(self, documents: Sequence[str]) -> dict[str, int]:
+        """Remove documents; return how many chunks each had."""
         ...
 
-    def forget(self, document: str) -> int:
-        """Remove a document; return how many chunks it had."""
+    def wipe(self) -> None:
+        """Take the text of what was deleted out of the files, where they are this machine's."""
         ...
 
     def close(self) -> None:

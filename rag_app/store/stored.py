@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
+from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.settings import RESERVED
+from rag_app.types import Chunk
 from rag_app.words import msg
 
 # What a collection is called while it is made to replace another, and what that one is called then.
@@ -17,6 +19,8 @@ REINDEX, REPLACED = RESERVED
 LANGUAGE = "language:"
 # The file by which an embedded Chroma is known.
 DATABASE = "chroma.sqlite3"
+# And, in a folder of each index of its, the vectors.
+INDEX = "data_level0.bin"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,31 @@ class StoredDocument:
         return named_back(f"{self.version.root}/{self.document}")
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What there is to choose from in a collection.
+
+    If there are more documents than was asked for, or words are sought, `documents` and `folders` are not all: the documents
+    that the words are found in, or those that lie in one folder themselves, and the folders in it. `whole` says that they are.
+    """
+
+    documents: tuple[StoredDocument, ...]
+    folders: tuple[str, ...]
+    languages: tuple[str, ...]
+    n_documents: int
+    n_chunks: int
+    whole: bool
+
+
+class Written(NamedTuple):
+    """A document to be stored: its chunks in order, and their vectors, shape (len(chunks), dim)."""
+
+    document: str
+    version: Version
+    chunks: Sequence[Chunk]
+    vectors: Vectors
+
+
 def named(path: str) -> str:
     """Return a path of the file system as text; a byte that is none is written `\\xff`, and what looks like one `\\x5cxff`."""
     return re.sub(_BYTE, rb"\\x5c\1", os.fsencode(path)).decode("utf-8", "backslashreplace")
@@ -74,23 +103,31 @@ class EmptyCollectionError(RagError):
         )
 
 
-def meant(collection: str, only: Sequence[str], documents: Callable[[], Iterable[str]]) -> tuple[set[str], set[str]]:
-    """Return the languages and the stored documents that a filter means: documents, folders/, language:de.
+@dataclass(frozen=True)
+class Filter:
+    """What a filter names: languages (language:de), folders (ending in "/"), and documents; what is in any of them is meant."""
 
-    RagError if a name means no document; `documents` is called only where there are such names.
-    """
-    languages = {name.removeprefix(LANGUAGE) for name in only if name.startswith(LANGUAGE)}
-    names = [name for name in only if not name.startswith(LANGUAGE)]
-    known = list(documents()) if names else []
-    below = {name: [d for d in known if d == name or (name.endswith("/") and d.startswith(name))] for name in names}
-    if gone := [name for name, found in below.items() if not found]:
-        raise RagError(
-            msg("no longer in collection {collection}: {names}", collection=collection, names=", ".join(gone)),
-            msg("remove it from the filter"),
+    languages: frozenset[str]
+    folders: frozenset[str]
+    documents: frozenset[str]
+
+    @classmethod
+    def of(cls, only: Sequence[str]) -> Self:
+        """Return the filter of these names."""
+        names = {name for name in only if not name.startswith(LANGUAGE)}
+        folders = {name for name in names if name.endswith("/")}
+        languages = {name.removeprefix(LANGUAGE) for name in set(only) - names}
+        return cls(frozenset(languages), frozenset(folders), frozenset(names - folders))
+
+    def means(self, document: str, language: str) -> bool:
+        """Whether a document is meant."""
+        return (
+            language in self.languages
+            or document in self.documents
+            or any(document.startswith(folder) for folder in self.folders)
         )
-    return languages, {document for found in below.values() for document in found}
 
 
 def is_database(folder: Path) -> bool:
     """Whether a folder is that of an embedded database, rather than of documents."""
-    return (folder / DATABASE).is_file()
+    return (folder / DATABASE).is_file() or next(folder.glob(f"*/{INDEX}"), None) is not None

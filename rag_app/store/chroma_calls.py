@@ -1,0 +1,100 @@
+"""Calls of Chroma in parts and pages, as many records at once as it takes, and its rows as what they mean."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from rag_app.errors import RagError
+from rag_app.store import chroma_rows as rows
+from rag_app.store.chroma_client import Database, Opened
+from rag_app.store.stored import StoredDocument
+from rag_app.words import msg
+
+T = TypeVar("T")
+# How often is looked again while what was found is being replaced.
+LOOKS = 8
+
+
+class Calls:
+    """What the store asks of Chroma."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self.database, self.name = database, name
+
+    def document_rows(self, opened: Opened, names: Sequence[str]) -> list[Any]:
+        """Return the metadata of documents' rows, as far as there are such."""
+        return self._by_id(opened.documents, [rows.row_id(rows.DOCUMENT, name) for name in names], "metadatas")
+
+    def documents_by_name(self, opened: Opened, names: Sequence[str]) -> list[StoredDocument]:
+        """Return the documents of these names that there are."""
+        return [self.read_as(rows.document_of, row) for row in self.document_rows(opened, names)]
+
+    def documents_where(
+        self, opened: Opened, where: Any, most: int | None = None, containing: Sequence[str] = ()
+    ) -> list[StoredDocument]:
+        """Return the documents that a filter means, whose rows contain all words; all without either."""
+        return [
+            self.read_as(rows.document_of, row)
+            for page in self.pages(opened.documents, where, ["metadatas"], most, containing)
+            for row in page["metadatas"]
+            if row["kind"] == rows.DOCUMENT
+        ]
+
+    def there(self, collection: Any, ids: Sequence[str]) -> set[str]:
+        """Return which of these ids there are."""
+        return set(self._by_id(collection, ids, "ids"))
+
+    def _by_id(self, collection: Any, ids: Sequence[str], field: str) -> list[Any]:
+        def get(part: slice) -> list[Any]:
+            include = [] if field == "ids" else [field]
+            return collection.get(ids=list(ids[part]), limit=len(ids[part]), include=include)[field] or []
+
+        return [one for page in self.in_parts(len(ids), lambda: self.database.limits.read, get) for one in page]
+
+    def pages(
+        self, collection: Any, where: Any, include: Sequence[str], most: int | None = None, containing: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        """Yield what a filter means, or all, in pages: Chroma takes much memory for what it gives at once."""
+        # Chroma Cloud takes eight conditions of 130 characters.
+        words: list[Any] = [{"$contains": word[:120].lower()} for word in containing[:8]]
+        text = {"$and": words} if len(words) > 1 else words[0] if words else None
+        offset = 0
+        while most is None or offset < most:
+
+            def get(offset: int = offset) -> tuple[int, Any]:
+                limit = self.database.limits.read if most is None else min(self.database.limits.read, most - offset)
+                return limit, collection.get(
+                    where=where, where_document=text, limit=limit, offset=offset, include=list(include)
+                )
+
+            limit, page = self.database.call(get)
+            yield page
+            if len(page["ids"]) < limit:
+                return
+            offset += limit
+
+    def in_parts(self, n: int, size: Callable[[], int], do: Callable[[slice], T]) -> list[T]:
+        """Do something with n things, as many at once as Chroma takes; return what each part gave."""
+        done: list[T] = []
+        start = 0
+        while start < n:
+
+            def one(start: int = start) -> tuple[int, T]:
+                part = slice(start, min(start + max(size(), 1), n))
+                return part.stop, do(part)
+
+            start, result = self.database.call(one)
+            done.append(result)
+        return done
+
+    def read_as(self, decode: Callable[..., Any], *row: Any) -> Any:
+        try:
+            return decode(*row)
+        except (KeyError, TypeError, ValueError):
+            raise RagError(
+                msg(
+                    "collection {collection} in {place} was made by another version or program",
+                    collection=self.name,
+                    place=self.database.place,
+                ),
+                msg("choose a different name (RAG_COLLECTION), or `rag-app reset` it and ingest again"),
+            ) from None

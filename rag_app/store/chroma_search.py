@@ -1,0 +1,179 @@
+"""Questions to a collection in Chroma: the nearest chunks, of which each document is seen in one version."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from rag_app.endpoints.embeddings import Vectors
+from rag_app.errors import RagError
+from rag_app.store import chroma_rows as rows
+from rag_app.store.chroma_calls import LOOKS, Calls
+from rag_app.store.chroma_client import Opened
+from rag_app.store.stored import LANGUAGE, Filter, StoredDocument
+from rag_app.types import Candidate
+from rag_app.words import msg
+
+# Checked all at once: one by one takes half as long again.
+_CANDIDATES = TypeAdapter(list[Candidate])
+# A filter that means no more than so many documents and chunks is answered by comparing each: faster, and exact.
+_FEW_DOCUMENTS, _FEW_CHUNKS = 200, 4000
+# What matches a filter that means more is sought among the nearest, so many times what is wanted; then Chroma filters, which
+# takes a second for each 100,000 chunks that match.
+_WIDER = (4, 20)
+# Documents that one filter may name; SQLite takes about 32,000 values.
+_MOST_NAMED = 30_000
+
+
+class Hit(NamedTuple):
+    """A chunk that was found: its row's id, its fields, and its distance."""
+
+    row: str
+    fields: dict[str, Any]
+    distance: float
+
+
+class Search:
+    """A question's way through a collection."""
+
+    def __init__(self, calls: Calls, opened: Opened, name: str) -> None:
+        self.calls, self.opened, self.name = calls, opened, name
+
+    def nearest(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Candidate]:
+        """Return the n nearest chunks, best first; `only` names documents, folders and languages to look in."""
+        found = self._filtered(vector, n, only) if only else self._seen(n, self._by_index(vector))
+        return _CANDIDATES.validate_python(
+            [{**hit.fields, "retrieval": {"rank": rank, "score": 1.0 - hit.distance}} for rank, hit in enumerate(found[:n], 1)]
+        )
+
+    def _filtered(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Hit]:
+        """Return the nearest chunks of what names mean (a document, a folder/, language:de); RagError if one means nothing."""
+        wanted = Filter.of(only)
+        if len(wanted.documents) > _MOST_NAMED:
+            raise RagError(
+                msg("the filter names {n:,} documents, more than {most:,}", n=len(wanted.documents), most=_MOST_NAMED),
+                msg("choose smaller folders"),
+            )
+        where = _where(wanted)
+        if not wanted.folders and not wanted.languages:
+            documents = self.calls.documents_by_name(self.opened, sorted(wanted.documents))
+            if gone := wanted.documents - {d.document for d in documents}:
+                raise _gone(self.name, sorted(gone))
+            return self._among(vector, n, where, documents)
+        for times in _WIDER:
+            looked = self._seen(n * times, self._by_index(vector))
+            hits = [hit for hit in looked if wanted.means(hit.fields["document"], hit.fields["language"])]
+            if len(hits) >= n:
+                return hits
+            if len(looked) < n * times:
+                break
+        self._check_there(only)
+        return self._among(vector, n, where, self.calls.documents_where(self.opened, where, _FEW_DOCUMENTS + 1))
+
+    def _among(self, vector: Vectors, n: int, where: Any, documents: Sequence[StoredDocument]) -> list[Hit]:
+        """Return the nearest of the chunks that a filter means; of few documents each is compared."""
+        few = len(documents) <= _FEW_DOCUMENTS and sum(document.chunks for document in documents) <= _FEW_CHUNKS
+        find = self._one_by_one(vector, where) if few else self._by_index(vector, where)
+        return self._seen(n, find)
+
+    def _check_there(self, only: Sequence[str]) -> None:
+        """RagError for names of a filter that mean no document."""
+        gone = [name for name in only if not self.calls.documents_where(self.opened, _where(Filter.of([name])), 1)]
+        if gone := [name for name in gone if not name.startswith(LANGUAGE)]:
+            raise _gone(self.name, gone)
+
+    def _by_index(self, vector: Vectors, where: Any = None) -> Callable[[int], list[Hit] | None]:
+        """Return a function of how many to find: the nearest by the index, or None where one was deleted meanwhile."""
+
+        def find(n: int) -> list[Hit] | None:
+            found: Any = self.calls.database.call(
+                lambda: self.opened.chunks.query(
+                    query_embeddings=vector[np.newaxis],
+                    n_results=min(n, self.calls.database.limits.found),
+                    where=where,
+                    include=["documents", "metadatas", "distances"],
+                )
+            )
+            if None in found["metadatas"][0]:
+                return None
+            return self._hits(*(found[field][0] for field in ("ids", "documents", "metadatas", "distances")))
+
+        return find
+
+    def _one_by_one(self, vector: Vectors, where: Any) -> Callable[[int], list[Hit]]:
+        """Return a function of how many to find: the nearest of all that a filter means, each compared."""
+
+        def find(n: int) -> list[Hit]:
+            got = list(self.calls.pages(self.opened.chunks, where, ["documents", "metadatas", "embeddings"]))
+            columns = {name: [one for page in got for one in page[name]] for name in ("ids", "documents", "metadatas")}
+            if not columns["ids"]:
+                return []
+            vectors = np.concatenate([np.asarray(page["embeddings"], dtype=np.float32) for page in got if page["ids"]])
+            unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            distances = 1.0 - unit @ (vector / max(float(np.linalg.norm(vector)), 1e-12))
+            order = np.argsort(distances, kind="stable")[:n]
+            return self._hits(*([column[i] for i in order] for column in columns.values()), distances[order].tolist())
+
+        return find
+
+    def _seen(self, n: int, find: Callable[[int], list[Hit] | None]) -> list[Hit]:
+        """Return the n nearest chunks of the versions that are seen.
+
+        Which version that is, is read after the chunks. If some were of another, both are read again, until what is seen has
+        not changed in between: then all chunks of it that belong to the answer were there.
+        """
+        before: dict[str, str] = {}
+        left_out = 0
+        current: list[Hit] = []
+        for _ in range(LOOKS):
+            wanted = n + 2 * left_out
+            state, kept = self.calls.database.state, self.calls.database.tags
+            hits = find(wanted)
+            if hits is None:
+                continue
+            names = sorted({hit.fields["document"] for hit in hits})
+            tags = self._tags(names) if state is None else self._kept_tags(names, kept.setdefault(self.opened.chunks.id, {}))
+            if state is not None and state != self.calls.database.state:
+                # Somebody has begun to write.
+                continue
+            current = [hit for hit in hits if rows.tag_of(hit.row) == tags.get(hit.fields["document"])]
+            left_out = len(hits) - len(current)
+            stable = all(before.get(name) == tag for name, tag in tags.items())
+            if not left_out or (stable and (len(current) >= n or len(hits) < wanted)):
+                return current[:n]
+            before = tags
+        if current:
+            return current[:n]
+        raise RagError(msg("collection {collection} is being changed", collection=self.name), msg("try again"))
+
+    def _tags(self, names: Sequence[str]) -> dict[str, str]:
+        return {row["document"]: row["tag"] for row in self.calls.document_rows(self.opened, names)}
+
+    def _kept_tags(self, names: Sequence[str], kept: dict[str, str]) -> dict[str, str]:
+        """Return which versions are seen, of which those that were read before are kept while nobody writes."""
+        kept.update(self._tags([name for name in names if name not in kept]))
+        return {name: kept[name] for name in names if name in kept}
+
+    def _hits(self, *columns: Sequence[Any]) -> list[Hit]:
+        """Return hits of their columns: row ids, texts, metadata, and distances."""
+        return [
+            Hit(row, self.calls.read_as(rows.chunk_of, row, text, metadata), distance)
+            for row, text, metadata, distance in zip(*columns, strict=True)
+        ]
+
+
+def _where(wanted: Filter) -> Any:
+    """Return Chroma's filter for what names mean. Each condition names a list: Chroma Cloud takes eight conditions."""
+    ways: dict[str, list[str]] = {"language": sorted(wanted.languages), "document": sorted(wanted.documents)}
+    for folder in sorted(wanted.folders):
+        ways.setdefault(rows.folder_key(folder), []).append(folder)
+    conditions = [{key: {"$in": values}} for key, values in ways.items() if values]
+    return {"$or": conditions} if len(conditions) > 1 else conditions[0]
+
+
+def _gone(collection: str, names: Sequence[str]) -> RagError:
+    return RagError(
+        msg("no longer in collection {collection}: {names}", collection=collection, names=", ".join(names)),
+        msg("remove it from the filter"),
+    )
