@@ -37,6 +37,8 @@ from ingest.worker import WORKERS
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import load_settings
 from rag_app.store.chroma import ChromaStore
+from rag_app.store.chroma_client import Where
+from rag_app.store.opening import open_store
 
 SPEED = 0.9
 SECOND_RUN = 2.0
@@ -109,7 +111,8 @@ def ours(folder: Path, path: Path, chroma_url: str, url: str) -> sync.Report:
     settings = load_settings(
         base_url=url, embedding_model="fixed", embedding_batch_size=BATCH, embedding_concurrency=CONCURRENCY
     )
-    store = ChromaStore(path, chroma_url, "ours", create=True)
+    settings = settings.model_copy(update={"chroma_path": path, "chroma_url": chroma_url, "collection": "ours"})
+    store = open_store(settings, create=True)
     return sync.ingest(look_through([folder], store), store, open_embeddings(settings), *sync.cutting_and_limits(settings))
 
 
@@ -165,7 +168,7 @@ def speed(n: int, server: bool) -> int:
                 again = ours(folder / kind, path, address, url)
                 assert again.embedding_requests == 0
                 if server:
-                    ChromaStore(folder, address, "ours").drop()
+                    ChromaStore(Where(folder, address), "ours").drop()
             print()
     ratio = sorted(ratios["long"])[1]
     held = ratio >= SPEED and again.seconds <= SECOND_RUN

@@ -20,7 +20,7 @@ import fixed_gateway
 import numpy as np
 from rich.progress import track
 
-from rag_app.store.chroma import ChromaStore
+from rag_app.store.kept import KeptStore
 
 EVERY = 10
 
@@ -53,11 +53,11 @@ def paragraph(rng: random.Random) -> str:
 
 def content(path: Path, name: str) -> dict[tuple[str, int], Any]:
     """Return what is stored: (document, position) → text, place in the text, and vector. Nothing may be there twice."""
-    store = ChromaStore(path, "", name)
+    store = KeptStore(path, name)
     found: dict[tuple[str, int], Any] = {}
     for document in store.documents().values():
         assert document.whole, f"{document.document} is not whole"
-        for chunk, _, vector in store.chunks_of(document.document):
+        for chunk, vector in store.chunks_of(document.document):
             key = document.document, chunk.position
             assert key not in found, f"{key} is stored twice"
             found[key] = (chunk.id, chunk.text, chunk.start, vector / np.linalg.norm(vector))

@@ -25,8 +25,8 @@ from rich.progress import track
 
 from rag_app.pipeline import Pipeline
 from rag_app.settings import load_settings
-from rag_app.store.chroma import ChromaStore
-from rag_app.store.stored import Version
+from rag_app.store.kept import KeptStore
+from rag_app.store.stored import Version, Written
 from rag_app.types import Chunk
 
 LIMIT = 1.2
@@ -39,29 +39,28 @@ def fill(path: Path, n: int, texts: list[str]) -> None:
     """Store n chunks with random unit vectors."""
     vectors = np.random.default_rng(0).standard_normal((n, fixed_gateway.DIMENSIONS), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    store = ChromaStore(path, "", "bench", create=True).create(
+    store = KeptStore(path, "bench", create=True).create(
         {"embedding_model": "fixed", "passage_prefix": ""}, fixed_gateway.DIMENSIONS
     )
-    rows = [
-        (
-            Chunk(
-                id=str(i),
-                document=f"{i}.md",
-                title=f"{i}",
-                headings=(),
-                page=None,
-                position=0,
-                start=0,
-                end=len(text),
-                language="en",
-                text=text,
-            ),
-            Version("", "", 1, 0.0),
+    chunks = [
+        Chunk(
+            id=str(i),
+            document=f"{i}.md",
+            title=f"{i}",
+            headings=(),
+            page=None,
+            position=0,
+            start=0,
+            end=len(text),
+            language="en",
+            text=text,
         )
         for i, text in enumerate(texts)
     ]
+    version = Version("", "", 1, 0.0)
     for start in track(range(0, n, 2000), "storing chunks"):
-        store.put(rows[start : start + 2000], vectors[start : start + 2000])
+        part = range(start, min(start + 2000, n))
+        store.put([Written(chunks[i].document, version, [chunks[i]], vectors[i : i + 1]) for i in part])
 
 
 def by_hand(path: Path, url: str) -> Any:
