@@ -27,7 +27,7 @@ SOCKET, LOCK, LOG, BUSY = "keeper.sock", "keeper.lock", "keeper.log", "keeper.bu
 # A path of a socket may have so many bytes.
 _LONGEST = 100
 # Seconds for which a keeper waits for the next command.
-IDLE = 5.0
+IDLE = 20.0
 _START = 60.0
 _TRIES = 3
 
