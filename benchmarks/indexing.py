@@ -37,8 +37,8 @@ from ingest.worker import WORKERS
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.settings import load_settings
 from rag_app.store.chroma import ChromaStore
-from rag_app.store.chroma_client import Where
 from rag_app.store.opening import open_store
+from rag_app.store.stored import Where
 
 SPEED = 0.9
 SECOND_RUN = 2.0

@@ -132,8 +132,7 @@ def embed_again(settings: Settings, documents: Sequence[str], progress: Progress
     """Read, cut and embed some documents again, whatever is stored of them. RagError if a file is gone."""
     cutting, limits = sync.cutting_and_limits(settings)
     with _opened(settings) as (store, embeddings):
-        stored = store.documents()
-        chosen = [stored[name] for name in documents if name in stored]
+        chosen = list(store.documents(documents).values())
         if gone := [d.document for d in chosen if not d.path.is_file()]:
             raise RagError(
                 msg("{document} cannot be re-embedded: its file is missing", document=gone[0]),

@@ -1,7 +1,7 @@
 """Mending: an embedded Chroma that is damaged is made whole again, from what is left of it and from the files."""
 
 import json
-import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -148,8 +148,7 @@ def restore(settings: Settings, source: Path, *, replace: bool = False) -> None:
         raise RagError(msg("there is a Chroma in {path} already", path=folder), msg("replace it with `rag-app restore --yes`"))
     folder.mkdir(parents=True, exist_ok=True)
     # Beside it first, so that what was there stays if the copy fails.
-    new = folder.with_name(f"{folder.name}.restored")
-    shutil.rmtree(new, ignore_errors=True)
+    new = Path(tempfile.mkdtemp(prefix=f"{folder.name}.restored-", dir=folder.parent))
     chroma_files.copy(source, new)
     with all_locks(folder), kept.alone(folder, RESTORING):
         chroma_files.remove(folder)

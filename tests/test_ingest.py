@@ -34,12 +34,12 @@ from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.chroma import ChromaStore
-from rag_app.store.chroma_client import Database, Where
+from rag_app.store.chroma_client import Database
 from rag_app.store.kept import KeptStore
-from rag_app.store.stored import Version, Written
+from rag_app.store.stored import Version, Where, Written
 from rag_app.types import Chunk
 from rag_app.words import msg
-from tests.helpers import ROOT, environment, ingest
+from tests.helpers import ROOT, environment, ingest, run
 from tests.wire import Reply, Wire, embeddings
 
 
@@ -575,6 +575,23 @@ class TestSync:
         assert planned.moved == (("notes.txt", "new.txt"),)
         assert (planned.added, planned.changed, planned.removed) == (("more.md",), ("policies/travel.md",), ("parking.html",))
         assert self.store().documents() == before
+
+    def test_parts_together_are_the_whole_and_each_removes_only_its_own(self) -> None:
+        for i in range(20):
+            (self.corpus / f"f{i}.txt").write_text(f"Text {i}.")
+        for part in ("1/3", "2/3", "3/3"):
+            found = look_through([self.corpus], self.store())
+            report = module.ingest(found.only(part), self.store(), self.embeddings)
+            assert 0 < report.documents.added < 23
+        assert len(self.store().documents()) == 23 and self.counts(self.run()) == (0, 0, 23, 0)
+        for i in range(20):
+            (self.corpus / f"f{i}.txt").unlink()
+        gone = look_through([self.corpus], self.store())
+        assert all(gone.only("2/3").has(name) for name in plan(gone.only("2/3"), self.store()).removed)
+        removed = [module.ingest(gone.only(f"{i}/3"), self.store(), self.embeddings).documents.removed for i in (1, 2, 3)]
+        assert sum(removed) == 20 and all(removed) and len(self.store().documents()) == 3
+        for wrong in ("0/3", "4/3", "x", "3"):
+            assert "is no part: write it as 3/8" in run("ingest", str(self.corpus), "--shard", wrong).stderr
 
     def test_a_second_ingest_at_once_is_told_who_is_at_work(self) -> None:
         told = pytest.raises(RagError, match=rf"test is being changed by process {os.getpid()}, started 20")

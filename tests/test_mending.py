@@ -278,6 +278,9 @@ def test_a_backup_made_beside_a_writer_answers_the_same(settings: Settings, tmp_
 
 
 def test_a_backup_is_restored_in_the_place_of_what_is_there(settings: Settings, tmp_path: Path) -> None:
+    for name in ("chroma.restored", "copy.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text("mine")
     mending.backup(settings, tmp_path / "copy")
     with KeptStore(settings.chroma_path, "handbook") as open_meanwhile:
         sync.forget(open_meanwhile, ["f0/d0.md"])
@@ -285,6 +288,8 @@ def test_a_backup_is_restored_in_the_place_of_what_is_there(settings: Settings, 
             mending.restore(settings, tmp_path / "copy")
         mending.restore(settings, tmp_path / "copy", replace=True)
         assert open_meanwhile.count() == N and open_meanwhile.document("f0/d0.md")
+    # What stood beside it was another's.
+    assert (tmp_path / "chroma.restored" / "mine").read_text() == "mine"
     with pytest.raises(RagError, match="there is no backup in"):
         mending.restore(settings, tmp_path / "nowhere")
 

@@ -13,12 +13,13 @@ from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store import chroma_rows as rows
 from rag_app.store.chroma_calls import LOOKS, Calls
-from rag_app.store.chroma_client import DOCUMENTS, Database, NoVectorsError, Opened, Where, revision
+from rag_app.store.chroma_client import DOCUMENTS, Database, Opened, revision
+from rag_app.store.chroma_errors import NoVectorsError
 from rag_app.store.chroma_search import Search
 from rag_app.store.lease import lease
 from rag_app.store.locks import file_lock
 from rag_app.store.recipe import check_dimension, check_recipe
-from rag_app.store.stored import REINDEX, REPLACED, EmptyCollectionError, Listing, StoredDocument, Written, is_database
+from rag_app.store.stored import REINDEX, REPLACED, EmptyCollectionError, Listing, StoredDocument, Where, Written, is_database
 from rag_app.types import Candidate, Chunk
 
 T = TypeVar("T")

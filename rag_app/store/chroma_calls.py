@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from rag_app.errors import RagError
 from rag_app.store import chroma_rows as rows
 from rag_app.store.chroma_client import Database, Opened
+from rag_app.store.chroma_errors import foreign
 from rag_app.store.stored import StoredDocument
-from rag_app.words import msg
 
 T = TypeVar("T")
 # How often is looked again while what was found is being replaced.
@@ -87,14 +86,8 @@ class Calls:
         return done
 
     def read_as(self, decode: Callable[..., Any], *row: Any) -> Any:
+        """Return what a row means. RagError if something else wrote it."""
         try:
             return decode(*row)
         except (KeyError, TypeError, ValueError):
-            raise RagError(
-                msg(
-                    "collection {collection} in {place} was made by another version or program",
-                    collection=self.name,
-                    place=self.database.place,
-                ),
-                msg("choose a different name (RAG_COLLECTION), or `rag-app reset` it and ingest again"),
-            ) from None
+            raise foreign(self.database.where, self.name) from None

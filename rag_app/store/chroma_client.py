@@ -2,15 +2,12 @@
 
 import re
 import secrets
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -21,18 +18,17 @@ from chromadb.api.models.Collection import Collection
 from chromadb.config import Settings as ChromaSettings
 from chromadb.config import System
 from chromadb.errors import ChromaError, NotFoundError
-from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from rag_app.endpoints import network
 from rag_app.errors import RagError
+from rag_app.store import chroma_errors as errors
 from rag_app.store import chroma_files
-from rag_app.store.stored import DATABASE, REPLACED, is_database
+from rag_app.store.chroma_errors import MissingError, StoppedError
+from rag_app.store.stored import REPLACED, Where, is_database
 from rag_app.words import msg
 
 T = TypeVar("T")
-_NO_KEY = SecretStr("")
-_LITTLE_ROOM = 10_000_000
 # In a collection's metadata: the collection of its documents' rows.
 DOCUMENTS = "documents"
 # A server that says nothing for so long is taken for gone; Chroma's own client waits without end.
@@ -45,14 +41,6 @@ _LATELY, _SMALL = 5.0, 20
 # Seconds for which who writes lets questions go first, however many there are.
 _PATIENCE = 1.0
 _QUOTA = re.compile(r"Quota exceeded: '(?P<what>[^']+)'.*exceeds limit of (?P<most>\d+)")
-_BUSY = re.compile(
-    r"too many requests|rate limit|log needs compaction|write batching pressure|database is locked", re.IGNORECASE
-)
-# What Chroma and SQLite say of damage; neither says of what.
-_INDEX = re.compile(r"hnsw|pickle|Error finding id|backfill", re.IGNORECASE)
-_TORN = re.compile(r"malformed|not a database|pull logs from the log store")
-_UNMADE = "Nothing found on disk"
-_READ_ONLY, _FULL, _DENIED = re.compile(r"readonly database"), re.compile(r"disk is full"), re.compile(r"unable to open")
 
 
 class _DirectAPI(fastapi.FastAPI):
@@ -70,39 +58,11 @@ class _DirectAPI(fastapi.FastAPI):
 fastapi.FastAPI = _DirectAPI  # type: ignore[misc]
 
 
-@dataclass(frozen=True)
-class Where:
-    """A Chroma: a folder, or a server by its URL, with what it asks for."""
-
-    path: Path
-    url: str = ""
-    key: SecretStr = _NO_KEY
-    tenant: str = ""
-    database: str = ""
-
-    @property
-    def place(self) -> str:
-        """What people call it."""
-        return self.url or str(self.path)
-
-
 class Opened(NamedTuple):
     """A collection of chunks, and that of its documents' rows."""
 
     chunks: Collection
     documents: Collection
-
-
-class StoppedError(Exception):
-    """The keeper ends: whoever asked is to ask the next one."""
-
-
-class MissingError(RagError):
-    """Chroma has no collection of that name any more."""
-
-
-class NoVectorsError(RagError):
-    """There are chunks, but no index yet: what a disk leaves that was full when the first was to be made."""
 
 
 class Limits:
@@ -202,11 +162,11 @@ class Database:
                     # SQLite shuts everybody out while its file is written anew, of which Chroma says other things.
                     with self.writing:
                         continue
-                raise self._named(error) from error
+                raise errors.named(self.where, error) from error
 
     def _patiently(self, do: Callable[[], T]) -> T:
         for attempt in Retrying(
-            retry=retry_if_exception(lambda error: bool(_BUSY.search(str(error)))),
+            retry=retry_if_exception(errors.passes),
             wait=wait_random_exponential(multiplier=0.2, max=10),
             stop=stop_after_attempt(10),
             reraise=True,
@@ -242,7 +202,9 @@ class Database:
                 self._quiet.notify_all()
 
     def most_written(self) -> int:
-        """Let questions go first; then return how many records to write at once."""
+        """Let questions go first; then return how many records to write at once. A server sees to its clients itself."""
+        if self.where.url:
+            return self.limits.written
         with self._quiet:
             self._quiet.wait_for(lambda: not self._asking, timeout=_PATIENCE)
             lately = time.monotonic() - self._asked < _LATELY
@@ -286,7 +248,7 @@ class Database:
             try:
                 chroma_files.wipe(self.where.path)
             except sqlite3.Error as error:
-                raise self._named(error) from error
+                raise errors.named(self.where, error) from error
             finally:
                 self._wipes += 1
                 self._wiping = False
@@ -311,32 +273,19 @@ class Database:
         chunks = self.client.get_collection(name, embedding_function=None)
         rows = (chunks.metadata or {}).get(DOCUMENTS)
         if not rows:
-            raise RagError(
-                msg(
-                    "collection {collection} in {place} was made by another version or program",
-                    collection=name,
-                    place=self.place,
-                ),
-                msg("choose a different name (RAG_COLLECTION), or `rag-app reset` it and ingest again"),
-            )
+            raise errors.foreign(self.where, name)
         return Opened(chunks, self.client.get_collection(rows, embedding_function=None))
 
     def ready(self, collection: Collection) -> Collection:
         """Return one of Chroma's collections, to be read from or written to. RagError if its index is damaged."""
         if collection.id not in self._ready:
             if torn := self._torn.get(str(collection.id)):
-                raise self._index_error(torn)
+                raise errors.index_damaged(self.where, torn)
             # Read before anything is written: Chroma applies what its index on disk lacks at a process's first read. Where that
             # comes after writes, it applies those once more, as changes, at ten times their cost.
             self.call(collection.count)
             self._ready.add(collection.id)
         return collection
-
-    def _index_error(self, how: str) -> RagError:
-        return RagError(
-            msg("the vector index in {place} is damaged ({how})", place=self.place, how=how),
-            msg("run `rag-app repair`, which makes it anew from what is stored"),
-        )
 
     def create(self, name: str, metadata: dict[str, Any], configuration: Any) -> None:
         """Make a collection with that of its documents, if it is not there."""
@@ -348,13 +297,27 @@ class Database:
         )
         # Another ingest may have been first, or have broken off here.
         rows = (made.metadata or {}).get(DOCUMENTS, rows)
-        for _ in range(_TRIES):
-            documents = self.call(lambda: self.client.get_or_create_collection(rows, embedding_function=None))
-            if str(documents.id) > str(made.id) or self.call(documents.count):
-                return
-            # Chroma lists by id, which is random: who looks into it with other tools is to find the chunks first.
-            self.delete_one(rows)
-        self.call(lambda: self.client.get_or_create_collection(rows, embedding_function=None))
+        if not self.there(rows):
+            self._make_rows(rows, str(made.id))
+
+    def _make_rows(self, name: str, after: str) -> None:
+        """Make the collection of documents' rows, with an id after that of the chunks.
+
+        Chroma lists collections by id, which is random: who looks into it with other tools is to find the chunks first.
+        """
+        for turn in range(_TRIES):
+            own = f"{name}-{secrets.token_hex(4)}"
+            candidate = self.call(partial(self.client.create_collection, own, embedding_function=None))
+            if str(candidate.id) > after or turn == _TRIES - 1:
+                break
+            self.delete_one(own)
+        try:
+            self.call(lambda: candidate.modify(name=name))
+        except RagError:
+            # Another ingest was first.
+            self.delete_one(own)
+            if not self.there(name):
+                raise
 
     def rename(self, name: str, new: str) -> None:
         """Give a collection another name, if it is there."""
@@ -413,36 +376,6 @@ class Database:
             settings=settings,
             **cast("Any", {name: value for name, value in place.items() if value}),
         )
-
-    def _named(self, error: Exception) -> RagError:
-        """Return what went wrong as what it is, with what mends it."""
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        where = self.where
-        happened = msg("Chroma at {place}: {reason}", place=self.place, reason=reason)
-        if where.url:
-            denied = "permission denied" in reason.lower()
-            keys = msg("check RAG_CHROMA_API_KEY, RAG_CHROMA_TENANT and RAG_CHROMA_DATABASE")
-            return RagError(happened, keys if denied else msg("check RAG_CHROMA_URL"))
-        # Chroma's own message does not always name a full disk.
-        if (where.path.is_dir() and (free := shutil.disk_usage(where.path).free) < _LITTLE_ROOM) or _FULL.search(reason):
-            free = shutil.disk_usage(where.path).free
-            room = msg("its disk has only {free:.1f} MB left: free some space and run the same command again", free=free / 1e6)
-            return RagError(happened, room)
-        if _READ_ONLY.search(reason) or _DENIED.search(reason):
-            return RagError(
-                msg("{path} is read-only for this user, and Chroma writes there also to read", path=where.path / DATABASE),
-                msg("make it writable"),
-            )
-        if _TORN.search(reason):
-            return RagError(
-                msg("the database {path} is damaged", path=where.path / DATABASE),
-                msg("run `rag-app repair`, or `rag-app restore` a backup; `rag-app reset` begins anew"),
-            )
-        if _UNMADE in reason:
-            return NoVectorsError(happened, msg("run `rag-app repair`"))
-        if _INDEX.search(reason):
-            return self._index_error(reason)
-        return RagError(happened, msg("check RAG_CHROMA_PATH, or run `rag-app repair`"))
 
 
 _DATABASES: dict[Any, Any] = {}

@@ -67,13 +67,21 @@ def check_database(folder: Path) -> None:
     if not size and indexes:
         raise _damaged(path, msg("is empty") if path.exists() else msg("is missing"))
     if size:
-        with path.open("rb") as file:
-            head = file.read(100)
-        pages = int.from_bytes(head[28:32], "big") * (int.from_bytes(head[16:18], "big") or 65536)
-        if not head.startswith(b"SQLite format 3\0"):
+        whole = _size_told(path)
+        if not whole:
             raise _damaged(path, msg("is no database"))
-        if size < pages:
-            raise _damaged(path, msg("is cut off: it has {size:,} of {whole:,} bytes", size=size, whole=pages))
+        if size < whole:
+            raise _damaged(path, msg("is cut off: it has {size:,} of {whole:,} bytes", size=size, whole=whole))
+
+
+def _size_told(path: Path) -> int:
+    """Return how many bytes an SQLite file says that it has; 0 if it is none."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    # A page of 65,536 bytes is written as 1.
+    size = int.from_bytes(head[16:18], "big")
+    pages = int.from_bytes(head[28:32], "big")
+    return pages * (65536 if size == 1 else size) if head.startswith(b"SQLite format 3\0") else 0
 
 
 def _damaged(path: Path, how: Message) -> RagError:
@@ -183,6 +191,7 @@ def _vectors(folder: Path, index: Index) -> Iterator[tuple[str, Vectors]]:
     """Yield row ids and vectors, those in the log last: they are newer."""
     with closing(sqlite3.connect(folder / DATABASE)) as database:
         topic = (_TOPIC.format(index.id),)
+        # Beside max(), SQLite takes the other columns from the row that has it: whether a row's last operation is a deletion.
         deleted = "SELECT id FROM embeddings_queue WHERE topic = ? GROUP BY id HAVING operation = 3 AND max(seq_id)"
         gone = {row[0] for row in database.execute(deleted, topic)}
         if index.written:
@@ -263,12 +272,9 @@ def remembered(folder: Path) -> dict[str, dict[str, str]]:
     with tempfile.TemporaryDirectory() as name:
         copied = Path(name) / DATABASE
         shutil.copy2(path, copied)
-        with copied.open("r+b") as file:
-            head = file.read(100)
-            # SQLite reads nothing of a file that is shorter than it says.
-            pages = int.from_bytes(head[28:32], "big") * (int.from_bytes(head[16:18], "big") or 65536)
-            if head.startswith(b"SQLite format 3\0") and pages < 1 << 40:
-                file.truncate(max(pages, copied.stat().st_size))
+        # SQLite reads nothing of a file that is shorter than it says.
+        if copied.stat().st_size < (whole := _size_told(copied)) < 1 << 40:
+            os.truncate(copied, whole)
         with closing(sqlite3.connect(copied)) as database:
             database.text_factory = lambda raw: raw.decode("utf-8", "replace")
             named = (
@@ -378,10 +384,10 @@ def copy(folder: Path, target: Path) -> None:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise RagError(msg("{path} is not empty", path=target), msg("name a folder that is not there yet"))
-    partial = target.with_name(f"{target.name}.partial")
+    partial = Path()
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
         for path in folder.iterdir():
             if path.is_dir() and (path / INDEX).exists():
                 shutil.copytree(path, partial / path.name)
@@ -391,7 +397,8 @@ def copy(folder: Path, target: Path) -> None:
             target.rmdir()
         partial.rename(target)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial.name:
+            shutil.rmtree(partial, ignore_errors=True)
         raise RagError(
             msg("{path} cannot be written ({reason})", path=target, reason=error.strerror or error),
             msg("check its permissions"),

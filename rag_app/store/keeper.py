@@ -21,9 +21,11 @@ from filelock import FileLock, Timeout
 
 from rag_app.errors import RagError
 from rag_app.store.chroma import ChromaStore, collections
-from rag_app.store.chroma_client import Database, StoppedError, Where
+from rag_app.store.chroma_client import Database
+from rag_app.store.chroma_errors import StoppedError
 from rag_app.store.chroma_files import copy
 from rag_app.store.kept import LOCK, SOCKET, address, identity
+from rag_app.store.stored import Where
 from rag_app.words import msg
 
 # Seconds between looks whether anybody is left.
@@ -60,10 +62,16 @@ def serve(folder: Path, idle: float) -> None:
             if not clients.connected and identity(folder) != mine:
                 # The folder was deleted or put in another's place.
                 return
-            with suppress(TimeoutError):
+            try:
                 accepted, _ = server.accept()
-                accepted.setblocking(True)
-                clients.take(Connection(accepted.detach()))
+            except TimeoutError:
+                continue
+            except OSError:
+                # No more files may be opened: those who are connected are served on, and the next waits.
+                time.sleep(_LOOK)
+                continue
+            accepted.setblocking(True)
+            clients.take(Connection(accepted.detach()))
 
 
 def _unlink(folder: Path, mine: object) -> None:

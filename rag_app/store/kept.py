@@ -1,5 +1,6 @@
 """A collection of an embedded Chroma, asked through the keeper of its folder, which is started if there is none."""
 
+import errno
 import os
 import socket
 import struct
@@ -318,6 +319,8 @@ def start(folder: Path) -> "subprocess.Popen[bytes]":
         log = os.fdopen(os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb")
     except OSError as error:
         raise _unwritable(folder / LOG, error) from None
+    if (folder / LOCK).exists() and not os.access(folder / LOCK, os.R_OK | os.W_OK):
+        raise _unwritable(folder / LOCK, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     with log:
         process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "rag_app.store.keeper", str(folder), str(IDLE)],

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rag_app.errors import RagError
-from rag_app.store.chroma_client import Database, MissingError
+from rag_app.store.chroma_client import Database
+from rag_app.store.chroma_errors import MissingError
 from rag_app.store.locks import changed_by, clash, part_name
 from rag_app.words import msg
 
@@ -50,7 +51,7 @@ def lease(database: Database, name: str, part: str = "") -> Iterator[None]:
     finally:
         ended.set()
         _HELD.discard(held)
-        database.delete_one(held)
+        _take_away(database, made, held)
 
 
 def _made(database: Database, held: str, mine: dict[str, Any]) -> Any:
@@ -91,10 +92,14 @@ def _refuse_living(database: Database, name: str, held: str) -> None:
         again = _read(database, held)
         if again is not None and (again.metadata or {}).get("beat") != told.get("beat"):
             raise changed_by(name, who)
-    # Under a name of its own first: of two who take it over, the second would delete what the first has made.
+    _take_away(database, found, held)
+
+
+def _take_away(database: Database, lock: Any, held: str) -> None:
+    """Delete a lock, and no other that has been made under its name since: under a name of its own first."""
     aside = f"{held}-{secrets.token_hex(4)}"
     with suppress(MissingError):
-        database.call(lambda: found.modify(name=aside))
+        database.call(lambda: lock.modify(name=aside))
         database.delete_one(aside)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from pydantic import SecretStr
+
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.settings import RESERVED
@@ -21,6 +23,23 @@ LANGUAGE = "language:"
 DATABASE = "chroma.sqlite3"
 # And, in a folder of each index of its, the vectors.
 INDEX = "data_level0.bin"
+_NO_KEY = SecretStr("")
+
+
+@dataclass(frozen=True)
+class Where:
+    """A Chroma: a folder, or a server by its URL, with what it asks for."""
+
+    path: Path
+    url: str = ""
+    key: SecretStr = _NO_KEY
+    tenant: str = ""
+    database: str = ""
+
+    @property
+    def place(self) -> str:
+        """What people call it."""
+        return self.url or str(self.path)
 
 
 @dataclass(frozen=True)
