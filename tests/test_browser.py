@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -20,8 +21,10 @@ from ingest.jobs import ingest_folder
 from ingest.sync import Progress
 from rag_app.settings import Settings
 from rag_app.store.kept import KeptStore
+from rag_app.store.stored import Version, Written
 from tests.browsing import Site, answered, axe, environment, last_first, needs_chromium, running, until
 from tests.helpers import ROOT
+from tests.test_store import chunk
 from tests.wire import Reply, chat, embeddings, events, rerank, serve
 
 pytestmark = needs_chromium
@@ -310,6 +313,35 @@ class TestJourneys:
         page.get_by_role("button", name="Ingest into folders").click()
         page.get_by_text(re.compile("done in")).wait_for()
         assert list(KeptStore(site.settings.chroma_path, "folders").documents()) == ["one.md"]
+
+
+def test_a_large_collection_is_looked_through_folder_by_folder(site: Site, visit: Callable[..., Page]) -> None:
+    with KeptStore(site.settings.chroma_path, "handbook") as small:
+        recipe, dimension = small.recipe, small.dimension
+    assert dimension
+    names = [*(f"dept{i % 4}/team{i % 12}/doc{i:05}.md" for i in range(1100)), "top.md"]
+    vectors = np.random.default_rng(0).normal(size=(len(names), dimension)).astype(np.float32)
+    with KeptStore(site.settings.chroma_path, "large", create=True) as store:
+        store.create(recipe, dimension)
+        version = Version("/r", "h", 1, 1.7e9)
+        store.put([Written(name, version, [chunk(name)], vectors[i : i + 1]) for i, name in enumerate(names)])
+    page = visit("/documents?collection=large")
+    page.get_by_text("1,101 documents, 1,101 chunks").wait_for()
+    page.get_by_text("1 document shown: search, or open a folder.").wait_for()
+    page.get_by_role("combobox", name="Folder").click()
+    page.get_by_role("option", name="dept1/", exact=True).click()
+    page.get_by_text("0 documents shown").wait_for()
+    page.get_by_label("Search").first.fill("team5 english")
+    page.get_by_text("92 documents shown").wait_for()
+    # What is not among the names is typed.
+    page = visit("/?collection=large")
+    page.get_by_role("combobox", name="Documents").click()
+    page.keyboard.type("dept1/team5/")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("team5"))
+    page.keyboard.press("Escape")
+    ask(page, "anything")
+    expect(page.locator(".receipt")).to_contain_text("30 of 30 scored")
 
 
 class TestFailures:

@@ -257,7 +257,7 @@ def choose(settings: Settings, revision: str) -> list[StoredDocument]:
         on_select=pick,
         selection_mode="multi-row",
         key=table_key,
-        height=min(36 * len(found) + 40, 420),
+        height=min(36 * max(len(found), 1) + 40, 420),
         # In a window of common width, all columns are seen.
         column_config={
             t("document"): st.column_config.TextColumn(width=220),
