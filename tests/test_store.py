@@ -1,6 +1,8 @@
 """The contract of a store: what any must do that `opening` opens; today Chroma, embedded and as a server."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -287,3 +289,28 @@ def test_one_at_a_time_changes_a_collection_and_parts_of_it_side_by_side(store: 
                 pass
     with other.lock():
         assert other.count() == 3
+
+
+def test_forgotten_text_is_wiped_out_beside_questions(store: Store, opened: Open) -> None:
+    ended = threading.Event()
+
+    def ask() -> int:
+        n = 0
+        with opened() as other:
+            while not ended.is_set():
+                assert len(other.documents()) >= 2
+                assert len(other.nearest(vectors(0)[0], 3)) >= 3
+                n += 1
+        return n
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(ask) for _ in range(2)]
+        try:
+            for n in range(3):
+                store.put([one(f"secret{n}", 40 + n)])
+                store.forget([f"secret{n}"])
+                store.wipe()
+        finally:
+            ended.set()
+    assert all(one.result() for one in asking)
+    assert sorted(store.documents()) == ["a", "b/c"]

@@ -40,6 +40,8 @@ _TRIES = 30
 _LATELY, _SMALL = 5.0, 20
 # Seconds for which who writes lets questions go first, however many there are.
 _PATIENCE = 1.0
+# Seconds between two writes, in which a question that has come can be read from its socket.
+_BREATH = 0.004
 _QUOTA = re.compile(r"Quota exceeded: '(?P<what>[^']+)'.*exceeds limit of (?P<most>\d+)")
 
 
@@ -74,19 +76,23 @@ class Limits:
         self.read = 5000
         self.found = 5000
 
-    def learn(self, error: Exception) -> bool:
-        """Take note of a refusal; whether it told something new."""
+    @property
+    def known(self) -> tuple[int, int, int]:
+        """What differs once something was learned."""
+        return self.written, self.read, self.found
+
+    def learn(self, error: Exception) -> None:
+        """Take note of a refusal."""
         told = _QUOTA.search(str(error))
-        most = int(told["most"]) if told else 0
-        before = (self.written, self.read, self.found)
-        if told and told["what"] == "Number of records":
+        if told is None or not (most := int(told["most"])):
+            return
+        if told["what"] == "Number of records":
             self.written = min(self.written, most)
             self.read = min(self.read, most)
-        elif told and told["what"] == "Limit value":
+        elif told["what"] == "Limit value":
             self.read = min(self.read, most)
-        elif told and told["what"] == "Number of results":
+        elif told["what"] == "Number of results":
             self.found = min(self.found, most)
-        return most > 0 and before != (self.written, self.read, self.found)
 
 
 class Database:
@@ -148,7 +154,7 @@ class Database:
         A server that is busy is asked again, and so is one that told a limit: `do` looks into `limits` each time.
         """
         while True:
-            wipes = self._wipes
+            wipes, known = self._wipes, self.limits.known
             try:
                 return self._patiently(do)
             except NotFoundError as error:
@@ -156,7 +162,9 @@ class Database:
                     msg("Chroma at {place}: {reason}", place=self.place, reason=error), msg("try again")
                 ) from error
             except (ChromaError, ValueError, OSError, RuntimeError, sqlite3.Error, httpx.HTTPError) as error:
-                if self.limits.learn(error):
+                self.limits.learn(error)
+                if self.limits.known != known:
+                    # By this refusal, or by that of another thread meanwhile.
                     continue
                 if self._wipes != wipes or self._wiping:
                     # SQLite shuts everybody out while its file is written anew, of which Chroma says other things.
@@ -205,6 +213,8 @@ class Database:
         """Let questions go first; then return how many records to write at once. A server sees to its clients itself."""
         if self.where.url:
             return self.limits.written
+        # Else a question that waits for Python's lock loses it to the next write each time that it reads from its socket.
+        time.sleep(_BREATH)
         with self._quiet:
             self._quiet.wait_for(lambda: not self._asking, timeout=_PATIENCE)
             lately = time.monotonic() - self._asked < _LATELY
@@ -247,7 +257,7 @@ class Database:
             self._wiping = True
             try:
                 chroma_files.wipe(self.where.path)
-            except sqlite3.Error as error:
+            except OSError as error:
                 raise errors.named(self.where, error) from error
             finally:
                 self._wipes += 1

@@ -12,6 +12,8 @@ import pickle
 import shutil
 import sqlite3
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -364,17 +366,33 @@ def _number(seq: Any) -> int:
 def wipe(folder: Path) -> None:
     """Take the text of what was deleted out of the database's file: SQLite only marks the room as free, and the log has it too.
 
-    Also beside a client that has the folder open. Takes about a minute for each million chunks.
+    Also beside a client that has the folder open, for it is done by a process of its own: SQLite's locks are a process's, and
+    Chroma's SQLite and Python's in one would not see each other's. Takes about a minute for each million chunks. OSError with
+    what SQLite says.
     """
-    with closing(sqlite3.connect(folder / DATABASE, isolation_level=None, timeout=60)) as database:
-        database.execute(
-            # Whatever came later for the same row has a vector too, and all else is applied as it is written.
-            "DELETE FROM embeddings_queue WHERE EXISTS (SELECT 1 FROM embeddings_queue later"
-            " WHERE later.topic = embeddings_queue.topic AND later.id = embeddings_queue.id"
-            " AND later.seq_id > embeddings_queue.seq_id)"
-        )
-        database.execute("INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('optimize')")
-        database.execute("VACUUM")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", _WIPE, str(folder / DATABASE)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise OSError(said[-1] if said else f"exit {done.returncode}")
+
+
+# Needs nothing but Python. Whatever came later for the same row has a vector too, and all else is applied as it is written.
+_WIPE = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=300)
+database.execute("BEGIN IMMEDIATE")
+database.execute(
+    "DELETE FROM embeddings_queue WHERE EXISTS (SELECT 1 FROM embeddings_queue later"
+    " WHERE later.topic = embeddings_queue.topic AND later.id = embeddings_queue.id"
+    " AND later.seq_id > embeddings_queue.seq_id)"
+)
+database.execute("COMMIT")
+database.execute("INSERT INTO embedding_fulltext_search(embedding_fulltext_search) VALUES ('optimize')")
+database.execute("VACUUM")
+database.close()
+"""
 
 
 def copy(folder: Path, target: Path) -> None:
