@@ -27,7 +27,7 @@ P = ParamSpec("P")
 _NOT_RECIPE = ("dimension", "written", DOCUMENTS)
 # Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
 # storing slows down as a collection grows; what is not written yet costs time when it is opened, half a second for 1,000.
-HNSW: Any = {"space": "cosine", "sync_threshold": 3000}
+HNSW: Any = {"space": "cosine", "ef_search": 200, "sync_threshold": 1000}
 
 
 def _writes(method: Callable[P, T]) -> Callable[P, T]:
@@ -182,10 +182,6 @@ class ChromaStore:
 
         `only` names documents, or folders ending in "/", to look in. Each document is seen in one version, wholly.
         """
-        with self._database.question():
-            return self._nearest(vector, n, only)
-
-    def _nearest(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Candidate]:
         opened = self._there() if not only else self._read()
         if opened is None:
             return []

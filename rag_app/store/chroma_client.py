@@ -37,11 +37,10 @@ _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 _AT_ONCE = 8
 _TRIES = 30
 # While a question was asked so lately, in seconds, so many records are written at once.
-_LATELY, _SMALL = 5.0, 20
-# Seconds for which who writes lets questions go first, however many there are.
+_LATELY, _SMALL = 5.0, 10
+_BREATH = 0.002
+# Seconds for which who writes lets readers go first, however many there are.
 _PATIENCE = 1.0
-# Seconds between two writes, in which a question that has come can be read from its socket.
-_BREATH = 0.004
 _QUOTA = re.compile(r"Quota exceeded: '(?P<what>[^']+)'.*exceeds limit of (?P<most>\d+)")
 
 
@@ -105,7 +104,7 @@ class Database:
         self.lock = threading.RLock()
         self._turns = threading.Semaphore(_AT_ONCE)
         self._asked = float("-inf")
-        self._asking = 0
+        self._reading = 0
         self._quiet = threading.Condition()
         self._stores = 0
         self._client: Any = None
@@ -194,30 +193,34 @@ class Database:
             return self._client
 
     @contextmanager
-    def question(self) -> Iterator[None]:
-        """Go before those who write: until it is answered none begins another write, and for a while after writes are small.
+    def going_first(self) -> Iterator[None]:
+        """Read before those who write: until the end none begins another write.
 
-        Embedded, Chroma holds Python's lock while it writes, so that a question would wait again between its own calls.
+        Embedded, Chroma holds Python's lock while it writes, so that a reader would wait again between its own calls.
         """
         with self._quiet:
-            self._asking += 1
+            self._reading += 1
         try:
             yield
         finally:
             with self._quiet:
-                self._asking -= 1
-                self._asked = time.monotonic()
+                self._reading -= 1
                 self._quiet.notify_all()
 
+    def expect_more(self) -> None:
+        """Have writes be small for a while: a question was asked, and the next is not to wait long."""
+        self._asked = time.monotonic()
+
     def most_written(self) -> int:
-        """Let questions go first; then return how many records to write at once. A server sees to its clients itself."""
+        """Let readers go first; then return how many records to write at once. A server sees to its clients itself."""
         if self.where.url:
             return self.limits.written
-        # Else a question that waits for Python's lock loses it to the next write each time that it reads from its socket.
-        time.sleep(_BREATH)
+        lately = time.monotonic() - self._asked < _LATELY
+        if lately:
+            # For a question that has just come to get hold of Python's lock.
+            time.sleep(_BREATH)
         with self._quiet:
-            self._quiet.wait_for(lambda: not self._asking, timeout=_PATIENCE)
-            lately = time.monotonic() - self._asked < _LATELY
+            self._quiet.wait_for(lambda: not self._reading, timeout=_PATIENCE)
         return min(self.limits.written, _SMALL if lately else self.limits.written)
 
     @contextmanager

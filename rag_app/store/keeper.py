@@ -30,6 +30,8 @@ from rag_app.words import msg
 
 # Seconds between looks whether anybody is left.
 _LOOK = 0.2
+# What is no question: it waits for others that write, who let questions go first.
+_WRITE = ("create", "recover", "replace", "drop", "put", "forget", "wipe", "backup", "build")
 # What is asked of the folder, and not of one collection.
 _OF_THE_FOLDER = ("stop", "collections", "backup", "build")
 
@@ -84,6 +86,7 @@ class _Clients:
 
     def __init__(self, folder: Path) -> None:
         self.where = Where(folder)
+        self.database = Database.shared(self.where)
         self.connected = 0
         self.left = time.monotonic()
         self.stopped = False
@@ -97,7 +100,7 @@ class _Clients:
 
     def close(self) -> None:
         """Close the stores when the write under way has ended: Chroma writes its files in place, and must not be cut off."""
-        with closing(Database.shared(self.where)) as database:
+        with closing(self.database) as database:
             # Not released: no write begins after this, and who waits to write goes with the process, and asks the next keeper.
             database.writing.acquire()
             database.stopped = True
@@ -106,8 +109,16 @@ class _Clients:
 
     def _answer(self, connection: Connection) -> None:
         with connection, suppress(EOFError, OSError, StoppedError):
-            while True:
-                connection.send(self._reply(*connection.recv()))
+            while connection.poll(None):
+                # From before it is read until it is sent: each of these lets Python's lock go, and the next write would take it.
+                with ExitStack() as going_first:
+                    going_first.enter_context(self.database.going_first())
+                    asked = connection.recv()
+                    if asked[2] in _WRITE:
+                        going_first.close()
+                    if asked[2] == "nearest":
+                        self.database.expect_more()
+                    connection.send(self._reply(*asked))
         with self._lock:
             self.connected -= 1
             self.left = time.monotonic()
@@ -135,9 +146,10 @@ class _Clients:
             return None
         if method == "collections":
             return collections(self.where)
-        with closing(Database.shared(self.where)) as database, database.writing:
+        with self.database.writing:
             if method == "build":
-                database.call(lambda: database.ready(database.client.get_collection(*args, embedding_function=None)))
+                client = self.database.client
+                self.database.call(lambda: self.database.ready(client.get_collection(*args, embedding_function=None)))
                 return None
             return copy(self.where.path, *args)
 
