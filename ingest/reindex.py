@@ -9,9 +9,8 @@ from ingest import planning
 from ingest.chunk import Cutting
 from ingest.files import File, Found
 from ingest.lock import collection_lock
-from ingest.sync import Progress, Report, State, cutting_and_limits, ingest, recipe
+from ingest.sync import Embeds, Progress, Report, State, cutting_and_limits, ingest, recipe
 from ingest.worker import Limits
-from rag_app.endpoints.embeddings import Embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store.protocol import Store
@@ -21,7 +20,7 @@ from rag_app.words import Message, joined, msg
 
 def reindex(
     old: Store,
-    embeddings: Embeddings,
+    embeddings: Embeds,
     cutting: Cutting = Cutting(),
     limits: Limits = Limits(),
     progress: Progress | None = None,
@@ -61,7 +60,7 @@ def reindex(
 
 
 def ingest_with_settings(
-    old: Store, settings: Settings, embeddings: Embeddings, on_file: Callable[[int, int], None] = lambda done, of: None
+    old: Store, settings: Settings, embeddings: Embeds, on_file: Callable[[int, int], None] = lambda done, of: None
 ) -> str:
     """Ingest the files of a collection with other settings, into one of its own, and return its name.
 

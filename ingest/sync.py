@@ -3,11 +3,11 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from unicodedata import normalize
 
 import numpy as np
@@ -18,7 +18,8 @@ from ingest.lock import collection_lock
 from ingest.planning import Failure, Plan, Task, planned, staying
 from ingest.worker import WORKERS, Limits, Prepared, result
 from rag_app import builtin, language
-from rag_app.endpoints.embeddings import Embeddings, Vectors
+from rag_app.endpoints.embeddings import Embedded, Vectors
+from rag_app.endpoints.http import OnWait
 from rag_app.errors import RagError
 from rag_app.extras import require
 from rag_app.settings import Settings
@@ -86,7 +87,24 @@ class Progress:
     waits: Callable[[float, str], None] = lambda seconds, reason: None
 
 
-def recipe(embeddings: Embeddings, cutting: Cutting) -> dict[str, str]:
+class Embeds(Protocol):
+    """Embeds passages: the client of the endpoint, or batches of it."""
+
+    @property
+    def recipe(self) -> dict[str, str]: ...
+    @property
+    def n_requests(self) -> int: ...
+
+    def prepare(self, texts: Callable[[], Iterable[str]]) -> None:
+        """Do before the first is embedded what is better done with all texts at once."""
+        ...
+
+    def passages(self, texts: Iterable[str], on_wait: OnWait | None = None) -> Iterator[Embedded]:
+        """Yield the texts' vectors batch by batch, in the order given, with the texts that were refused."""
+        ...
+
+
+def recipe(embeddings: Embeds, cutting: Cutting) -> dict[str, str]:
     """Return what a collection is made by, for it to remember."""
     cut = {"chunk_size": str(cutting.size), "chunk_overlap": str(cutting.overlap), "chunk_unit": cutting.unit}
     return {**embeddings.recipe, **cut, "ingest_version": VERSION}
@@ -104,7 +122,7 @@ def cutting_and_limits(settings: Settings) -> tuple[Cutting, Limits]:
 def ingest(
     found: Found,
     store: Store,
-    embeddings: Embeddings,
+    embeddings: Embeds,
     cutting: Cutting = Cutting(),
     limits: Limits = Limits(),
     progress: Progress | None = None,
@@ -126,6 +144,8 @@ def ingest(
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
         progress.plan(plan)
+        first, later = [task for task in tasks if not task.later], [task for task in tasks if task.later]
+        embeddings.prepare(lambda: _Look(store, embeddings, cutting, limits, Progress(), reembed).texts(first))
         run = _Run(store, embeddings, cutting, limits, progress, reembed)
         for failure in plan.failed:
             run.ended(failure.path, "failed", failure.reason)
@@ -134,8 +154,8 @@ def ingest(
         requests_before = embeddings.n_requests
         # Files that equal another of this run wait until that one's vectors are stored.
         with run.writer:
-            run.work([task for task in tasks if not task.later])
-            run.work([task for task in tasks if task.later])
+            run.work(first)
+            run.work(later)
         # Last, so that a run that breaks off leaves old documents beside new ones rather than a gap.
         for start in range(0, len(plan.removed), REMOVE):
             for document, n in store.forget(plan.removed[start : start + REMOVE]).items():
@@ -216,7 +236,7 @@ class _Run:
     """One run's work: files are read ahead in processes, embedded in threads, and stored by one more thread."""
 
     def __init__(
-        self, store: Store, embeddings: Embeddings, cutting: Cutting, limits: Limits, progress: Progress, reembed: bool
+        self, store: Store, embeddings: Embeds, cutting: Cutting, limits: Limits, progress: Progress, reembed: bool
     ) -> None:
         self.reembed = reembed
         self.store = store
@@ -247,7 +267,7 @@ class _Run:
     def work(self, tasks: Sequence[Task]) -> None:
         """Read, embed and store; what is complete when the endpoint fails is stored all the same."""
         try:
-            for batch in self.embeddings.passages(self._texts(tasks), self.progress.waits):
+            for batch in self.embeddings.passages(self.texts(tasks), self.progress.waits):
                 self._take(batch.vectors, batch.refused)
                 self._advance()
         finally:
@@ -268,7 +288,7 @@ class _Run:
             self.complete = []
             self.written = time.monotonic()
 
-    def _texts(self, tasks: Sequence[Task]) -> Iterator[str]:
+    def texts(self, tasks: Sequence[Task]) -> Iterator[str]:
         """Yield the texts to embed, file by file, reading a few files ahead."""
         waiting: deque[tuple[Task, Future[Prepared]]] = deque()
         for task in tasks:
@@ -363,3 +383,14 @@ class _Run:
             else:
                 self.ended(task.file.document, task.prepared.state, task.prepared.reason)
         self.progress.chunks(self.stored)
+
+
+class _Look(_Run):
+    """A run that only looks which texts there are to embed, file by file."""
+
+    def ended(self, document: str, state: State, reason: str = "") -> None:
+        pass
+
+    def _advance(self, *, last: bool = False) -> None:
+        self.under_way.clear()
+        self.complete.clear()

@@ -113,6 +113,7 @@ class Settings(BaseSettings):
     chunk_overlap: int = Field(0, ge=0, description="How much of a chunk's end begins the next one too, at most.")
     chunk_unit: Literal["characters", "tokens"] = Field("characters", description="characters, or tokens (estimated).")
     read_timeout: float = Field(120, gt=0, description="Seconds that reading one file may take.")
+    batch_path: Path = Field(Path("data/batches"), description="Folder for what `ingest --batch` has under way.")
     ocr_timeout: float = Field(
         0,
         ge=0,
@@ -200,7 +201,7 @@ class Settings(BaseSettings):
             )
         return name
 
-    @field_validator("chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "server_path")
+    @field_validator("chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "batch_path", "server_path")
     @classmethod
     def _is_a_folder(cls, path: Path) -> Path:
         path = path.expanduser()

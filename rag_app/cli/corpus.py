@@ -36,6 +36,13 @@ ExcludeOption = Annotated[
     Globs,
     typer.Option("--exclude", metavar="GLOB", help="Without files that match: 'drafts/'. Repeatable; see .ragignore too."),
 ]
+BatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--batch",
+        help="Embed by the endpoint's batch interface: cheaper, and within a day. Ctrl-C leaves it; the same command goes on.",
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Also where it removes what is stored of files that are gone.")]
 
 
@@ -69,6 +76,7 @@ def ingest(
             parser=part,
         ),
     ] = "",
+    batch: BatchOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make the collection equal to the documents below PATHS.
@@ -79,7 +87,6 @@ def ingest(
     same.
     """
     from ingest import files, planning, sync
-    from rag_app.endpoints.opening import open_embeddings
     from rag_app.store.opening import is_there, open_store
 
     settings = configure(collection=collection)
@@ -97,7 +104,7 @@ def ingest(
             found = found.only(shard) if shard else found
             if dry_run:
                 return planning.plan(found, store, prune=prune, force=force)
-            with closing(open_embeddings(settings)) as embeddings, progress_bar() as progress:
+            with progress_bar() as progress, embedder(settings, batch, shard) as embeddings:
                 return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=prune, force=force)
 
     report = run()
@@ -106,6 +113,25 @@ def ingest(
         keep_watch(paths, run, settings, as_json)
     if isinstance(report, sync.Report) and report.documents.failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def embedder(settings: Settings, batch: bool, shard: str = "") -> Iterator[Any]:
+    """Lend what embeds: the client of the endpoint, or batches of it, which are deleted once all of it is stored."""
+    from ingest.bulk import Bulk
+    from rag_app.endpoints.opening import open_embeddings
+
+    with closing(open_embeddings(settings)) as embeddings:
+        if not batch:
+            yield embeddings
+            return
+        place = settings.chroma_url or settings.chroma_path.resolve()
+        whose = f"{place} {settings.collection} {shard}"
+        with closing(
+            Bulk(embeddings, settings.batch_path, whose, lambda line: err.print(printable(line), style="dim"))
+        ) as bulk:
+            yield bulk
+            bulk.done()
 
 
 def keep_watch(paths: Sequence[Path], run: Any, settings: Settings, as_json: bool) -> None:
@@ -129,7 +155,9 @@ def keep_watch(paths: Sequence[Path], run: Any, settings: Settings, as_json: boo
             show(report, settings, as_json)
 
 
-def reindex(collection: CollectionOption = None, force: ForceOption = False, as_json: JsonOption = False) -> None:
+def reindex(
+    collection: CollectionOption = None, force: ForceOption = False, batch: BatchOption = False, as_json: JsonOption = False
+) -> None:
     """Rebuild the collection from its documents' files, with the current settings.
 
     For another embedding model, prefix or chunk size. It is built beside the old collection, which answers questions until
@@ -137,12 +165,11 @@ def reindex(collection: CollectionOption = None, force: ForceOption = False, as_
     """
     from ingest import reindex as rebuilding
     from ingest import sync
-    from rag_app.endpoints.opening import open_embeddings
     from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
     cutting, limits = sync.cutting_and_limits(settings)
-    with open_store(settings) as old, closing(open_embeddings(settings)) as embeddings, progress_bar() as progress:
+    with open_store(settings) as old, progress_bar() as progress, embedder(settings, batch) as embeddings:
         report = rebuilding.reindex(old, embeddings, cutting, limits, progress, force=force)
     show(report, settings, as_json)
     if report.documents.failed:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from rag_app.endpoints import failures
 from rag_app.endpoints.embeddings_wire import OPENAI, Kind, dialect_of, rows_in, tokens_in
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.failures import EndpointError, message_in
-from rag_app.endpoints.http import Connection, OnWait
+from rag_app.endpoints.http import Connection, OnWait, merged
 from rag_app.endpoints.learned import Limit, OptionalFields
 from rag_app.endpoints.limits import RETRIES
 from rag_app.words import msg
@@ -85,6 +85,14 @@ class Embeddings:
                 raise
             raise self.endpoint.error("too_long", error.reason, msg("shorten the question")) from error
         return vectors[0], tokens
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether its server may have OpenAI's batch interface."""
+        return self.dialect is OPENAI and not self.endpoint.builtin
+
+    def prepare(self, texts: Callable[[], Iterable[str]]) -> None:
+        """Do before an ingest what is better done with all of its texts at once: here, nothing."""
 
     def passages(self, texts: Iterable[str], on_wait: OnWait | None = None) -> Iterator[Embedded]:
         """Yield the texts' vectors batch by batch, in the order given, with the texts that the endpoint refused.
@@ -156,9 +164,7 @@ class Embeddings:
             first, second = (self._request(part, on_wait, kind) for part in (texts[:most], texts[most:]))
             return self._of_one_length([*first[0], *second[0]]), _sum(first[1], second[1])
         deadline = time.monotonic() + self.endpoint.timeout * (RETRIES + 1)
-        body = self.optional.fields(self.dialect.build(self.endpoint.model, texts, kind))
-        if self.input_types:
-            body["input_type"] = self.input_types[kind == "passage"]
+        body = self.optional.fields(self._body(texts, kind))
         try:
             reply = self.connection.post(body, deadline, on_wait=on_wait)
         except EndpointError as error:
@@ -169,6 +175,18 @@ class Embeddings:
         with self._counting:
             self.n_requests += 1
         return self._parse(reply, len(texts))
+
+    def body(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Return the request for passages as it is sent: with their prefix, and the user's parameters."""
+        return merged(self._body([self.passage_prefix + text for text in texts], "passage"), self.endpoint.parameters)
+
+    def vectors_in(self, reply: Any, n: int) -> Vectors:
+        """Return the vectors in a reply to n texts, shape (n, dim). EndpointError if they are not there."""
+        return self._parse(reply, n)[0]
+
+    def _body(self, texts: Sequence[str], kind: Kind) -> dict[str, Any]:
+        body = self.dialect.build(self.endpoint.model, texts, kind)
+        return {**body, "input_type": self.input_types[kind == "passage"]} if self.input_types else body
 
     def _of_one_length(self, vectors: Sequence[Any]) -> Vectors:
         try:

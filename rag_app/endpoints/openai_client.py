@@ -36,10 +36,15 @@ _NO_KEY = "none"
 _KEPT = 4000
 
 
-def connect(endpoint: Endpoint) -> openai.OpenAI:
-    """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections RETRIES times, with backoff."""
+def connect(endpoint: Endpoint, *, whole_files: bool = False) -> openai.OpenAI:
+    """Return a client for the endpoint. It retries 408, 409, 429, 5xx and lost connections RETRIES times, with backoff.
+
+    `whole_files` are read however long they are.
+    """
     parts = urlsplit(endpoint.url)
-    hooks = {"request": [_without_no_key], "response": [_not_too_long, _within_the_server, _Body.replace]}
+    hooks: dict[str, list[Any]] = {"request": [_without_no_key], "response": [_not_too_long, _within_the_server]}
+    if not whole_files:
+        hooks["response"].append(_Body.replace)
     return openai.OpenAI(
         base_url=urlunsplit(parts._replace(query="")),
         default_query=dict(parse_qsl(parts.query)),

@@ -110,7 +110,7 @@ class _Clients:
     def _answer(self, connection: Connection) -> None:
         with connection, suppress(EOFError, OSError, StoppedError):
             while connection.poll(None):
-                # From before it is read until it is sent: each of these lets Python's lock go, and the next write would take it.
+                # From before it is read until it is sent: each lets Python's lock go, and the next write would take it.
                 with ExitStack() as going_first:
                     going_first.enter_context(self.database.going_first())
                     asked = connection.recv()
