@@ -252,9 +252,9 @@ def test_a_keeper_that_is_stopped_while_others_write_cuts_nothing_off(store: Kep
 
 
 def test_who_asks_while_a_folder_is_repaired_is_told(store: KeptStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_START", 2.0)
     told = pytest.raises(RagError, match="it is being repaired: try again when that has ended")
-    with kept.alone(folder, "it is being repaired: try again when that has ended"), told:
+    with kept.alone(folder, "it is being repaired: try again when that has ended"), monkeypatch.context() as patched, told:
+        patched.setattr(kept, "_START", 2.0)
         store.count()
     # One that was killed says nothing any more.
     (folder / kept.BUSY).write_text("it is being repaired")

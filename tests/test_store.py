@@ -1,9 +1,11 @@
 """The contract of a store: what any must do that `opening` opens; today Chroma, embedded and as a server."""
 
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import pytest
 
 from rag_app.errors import RagError
 from rag_app.settings import load_settings
+from rag_app.store import chroma
 from rag_app.store.chroma import ChromaStore
 from rag_app.store.chroma_client import Database
+from rag_app.store.kept import KeptStore, identity
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
-from rag_app.store.stored import EmptyCollectionError, Version, Written
+from rag_app.store.stored import DATABASE, EmptyCollectionError, Version, Written
 from rag_app.types import Chunk
 from rag_app.words import msg
 from tests.quotas import Quotas, cloud
@@ -143,7 +147,7 @@ def test_a_document_that_is_put_again_is_replaced_and_others_go_with_it(store: S
     assert [c.document for c in store.nearest(vectors(0)[0], 3)] == ["moved"]
 
 
-@pytest.mark.parametrize("step", range(1, 14))
+@pytest.mark.parametrize("step", range(1, 17))
 def test_a_write_that_breaks_off_is_never_half_seen_and_is_completed_by_the_next(
     store: Store, opened: Open, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -169,6 +173,10 @@ def test_a_write_that_breaks_off_is_never_half_seen_and_is_completed_by_the_next
     assert [c.id for c, _ in opened().chunks_of("a")] == by_document["a"]
     if seen == old:
         assert all(d.whole for name, d in opened().documents().items() if name == "b/c")
+    # Another write does not make whole what it leaves alone.
+    opened().put([one("other", 200)])
+    assert [c.id for c in opened().nearest(vectors(0)[0], 9) if c.document == "a"] == by_document["a"]
+    opened().forget(["other"])
     opened().put(new, ["b/c"])
     assert {d.document: d.whole for d in opened().documents().values()} == {"a": True, "fresh": True}
     assert sorted(c.id for c in opened().nearest(vectors(0)[0], 9)) == ["a 7", "a 8", "fresh 0"]
@@ -314,3 +322,26 @@ def test_forgotten_text_is_wiped_out_beside_questions(store: Store, opened: Open
             ended.set()
     assert all(one.result() for one in asking)
     assert sorted(store.documents()) == ["a", "b/c"]
+
+
+def test_an_index_that_has_grown_is_opened_anew_to_be_written_to_disk_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Any
+) -> None:
+    monkeypatch.setattr(chroma, "GROWN", 3)
+    folder = tmp_path / "chroma"
+    grown = keep(KeptStore(folder, "grown", create=True)).create(RECIPE, 2)
+    grown.put([one("a", 0), one("b", 1)])
+    before = identity(folder)
+    grown.put([one("c", 2)])
+    deadline = time.monotonic() + 20
+    while identity(folder) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    # Asked of the next keeper, which was started for it.
+    assert grown.count() == 3 and identity(folder) not in (before, None)
+    after = identity(folder)
+    grown.put([one("d", 3)])
+    time.sleep(0.5)
+    assert grown.count() == 4 and identity(folder) == after
+    with closing(sqlite3.connect(folder / DATABASE)) as database:
+        (kept,) = database.execute("SELECT schema_str FROM collections WHERE name = 'grown'").fetchone()
+    assert '"sync_threshold":3000' in kept

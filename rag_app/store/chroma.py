@@ -1,8 +1,9 @@
 """The store in Chroma: a collection of chunks with their vectors, which is also told the recipe they were made by."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
@@ -13,7 +14,7 @@ from rag_app.errors import RagError
 from rag_app.settings import Settings
 from rag_app.store import chroma_rows as rows
 from rag_app.store.chroma_calls import LOOKS, Calls
-from rag_app.store.chroma_client import DOCUMENTS, Database, Opened, revision
+from rag_app.store.chroma_client import CLEAN, DOCUMENTS, Database, Opened, revision
 from rag_app.store.chroma_errors import NoVectorsError
 from rag_app.store.chroma_search import Search
 from rag_app.store.lease import lease
@@ -24,10 +25,12 @@ from rag_app.types import Candidate, Chunk
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_NOT_RECIPE = ("dimension", "written", DOCUMENTS)
-# Chosen by benchmarks/recall.py and indexing.py. Chroma writes its whole index to disk every 1,000 chunks by default, so that
-# storing slows down as a collection grows; what is not written yet costs time when it is opened, half a second for 1,000.
-HNSW: Any = {"space": "cosine", "ef_search": 200, "sync_threshold": 1000}
+_NOT_RECIPE = ("dimension", "written", CLEAN, DOCUMENTS)
+# Chosen by benchmarks/recall.py, beside.py and million.py. Embedded, a write reads all that the index on disk lacks, for which
+# questions wait; of a large index, it takes seconds to write on disk who owns which vector.
+HNSW: Any = {"space": "cosine", "ef_search": 200, "sync_threshold": 3000}
+SMALL: Any = {**HNSW, "sync_threshold": 1000}
+GROWN = 100_000
 
 
 def _writes(method: Callable[P, T]) -> Callable[P, T]:
@@ -135,7 +138,8 @@ class ChromaStore:
         """Make the collection, cosine, with its recipe, if it is not there."""
         if self._database.collection(self.name) is None:
             # Another ingest may have made it a moment ago: then that one's recipe stands, and is checked below.
-            self._database.create(self.name, {**recipe, "dimension": dimension}, {"hnsw": HNSW})
+            metadata = {**recipe, "dimension": dimension, CLEAN: True}
+            self._database.create(self.name, metadata, {"hnsw": HNSW if self.where.url else SMALL})
             self.require(recipe)
         check_dimension(self.name, self.dimension, dimension)
         return self
@@ -168,9 +172,32 @@ class ChromaStore:
         """Another text after each change of the collection: for who keeps what was read of it."""
         return revision(self._there().chunks)
 
-    def _touch(self, opened: Opened) -> None:
-        metadata = {**(opened.chunks.metadata or {}), "written": time.time_ns()}
+    @contextmanager
+    def _changing(self, opened: Opened) -> Iterator[None]:
+        """Change documents. Until the end the collection is not clean: there may be chunks of versions that nobody sees."""
+        was_clean = bool((opened.chunks.metadata or {}).get(CLEAN))
+        self._mark(opened, clean=False)
+        yield
+        # What an earlier run left unfinished stays so until it is stored again or forgotten.
+        clean = was_clean or not self._calls.documents_where(opened, {"unfinished": True}, 1)
+        self._mark(opened, clean=clean)
+        if not self.where.url and self._database.call(opened.chunks.count) >= GROWN:
+            self._grow(opened)
+
+    def _mark(self, opened: Opened, *, clean: bool) -> None:
+        metadata = {**(opened.chunks.metadata or {}), "written": time.time_ns(), CLEAN: clean}
         self._database.call(lambda: opened.chunks.modify(metadata=metadata))
+
+    def _grow(self, opened: Opened) -> None:
+        """Have an index that is no longer small be written to disk less often, once it has been opened anew."""
+        index: Any = opened.chunks.configuration_json.get("hnsw") or {}
+        often = HNSW["sync_threshold"]
+        if index.get("sync_threshold", often) < often:
+            with warnings.catch_warnings():
+                # Chroma warns of a collection without an embedding function, as all of ours are.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._database.call(lambda: opened.chunks.modify(configuration={"hnsw": {"sync_threshold": often}}))
+            self._database.outgrown = True
 
     def count(self) -> int:
         """Return the number of chunks."""
@@ -282,6 +309,10 @@ class ChromaStore:
         self._database.ready(opened.chunks)
         for written in documents:
             check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), written.vectors.shape[1])
+        with self._changing(opened):
+            return self._put(opened, documents) + self._forget(opened, gone)
+
+    def _put(self, opened: Opened, documents: Sequence[Written]) -> int:
         names = [written.document for written in documents]
         deleted = 0
         if documents:
@@ -302,8 +333,6 @@ class ChromaStore:
                 deleted = sum(rows.without_tag(row) not in kept for row in stale)
                 self._put_rows(opened, list(before), [{"unfinished": False}] * len(before))
                 self._drop_empty(opened, before.values())
-        deleted += self._forget(opened, gone)
-        self._touch(opened)
         return deleted
 
     @_writes
@@ -313,9 +342,8 @@ class ChromaStore:
         if opened is None:
             return dict.fromkeys(documents, 0)
         self._database.ready(opened.chunks)
-        forgotten = {document: self._forget(opened, [document]) for document in documents}
-        self._touch(opened)
-        return forgotten
+        with self._changing(opened):
+            return {document: self._forget(opened, [document]) for document in documents}
 
     @_writes
     def wipe(self) -> None:

@@ -31,6 +31,8 @@ from rag_app.words import msg
 T = TypeVar("T")
 # In a collection's metadata: the collection of its documents' rows.
 DOCUMENTS = "documents"
+# And whether all its chunks are of versions that are seen: no write is under way, or broke off.
+CLEAN = "clean"
 # A server that says nothing for so long is taken for gone; Chroma's own client waits without end.
 _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 # Chroma Cloud takes ten reads and ten writes of a collection at once.
@@ -113,6 +115,8 @@ class Database:
         self._torn: dict[str, str] = {}
         # Set by a keeper that ends: nothing is opened again.
         self.stopped = False
+        # Set when a collection is to be opened anew.
+        self.outgrown = False
         self._wipes, self._wiping = 0, False
         self._known: dict[str, Opened] = {}
         self.tags: dict[Any, dict[str, str]] = {}

@@ -10,7 +10,7 @@ from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.store import chroma_rows as rows
 from rag_app.store.chroma_calls import LOOKS, Calls
-from rag_app.store.chroma_client import Opened
+from rag_app.store.chroma_client import CLEAN, Opened
 from rag_app.store.stored import LANGUAGE, Filter, StoredDocument
 from rag_app.types import Candidate
 from rag_app.words import msg
@@ -120,9 +120,11 @@ class Search:
     def _seen(self, n: int, find: Callable[[int], list[Hit] | None]) -> list[Hit]:
         """Return the n nearest chunks of the versions that are seen.
 
-        Which version that is, is read after the chunks. If some were of another, both are read again, until what is seen has
-        not changed in between: then all chunks of it that belong to the answer were there.
+        In a clean collection those are all, if nobody else writes. Else, which version it is, is read after the chunks. If some
+        were of another, both are read again, until what is seen has not changed in between: then all chunks of it that belong
+        to the answer were there.
         """
+        clean = bool((self.opened.chunks.metadata or {}).get(CLEAN))
         before: dict[str, str] = {}
         left_out = 0
         current: list[Hit] = []
@@ -132,6 +134,8 @@ class Search:
             hits = find(wanted)
             if hits is None:
                 continue
+            if clean and state is not None and state == self.calls.database.state:
+                return hits[:n]
             names = sorted({hit.fields["document"] for hit in hits})
             tags = self._tags(names) if state is None else self._kept_tags(names, kept.setdefault(self.opened.chunks.id, {}))
             if state is not None and state != self.calls.database.state:

@@ -119,6 +119,8 @@ class _Clients:
                     if asked[2] == "nearest":
                         self.database.expect_more()
                     connection.send(self._reply(*asked))
+                # The next keeper opens it.
+                self.stopped = self.stopped or self.database.outgrown
         with self._lock:
             self.connected -= 1
             self.left = time.monotonic()
