@@ -101,7 +101,7 @@ def fill(folder: Path, n: int, exact: np.memmap[Any, Any]) -> tuple[float, float
                     f"{stored:9,} chunks: {rates[-1][1]:5.0f} chunks/s, keeper {peak_of_keeper(folder):.2f} GB at most"
                 )
                 window, spent = 0, 0.0
-    at = [rate for size, rate in rates if FROM - 2 * WINDOW < size <= FROM + 2 * WINDOW]
+    at = [rate for size, rate in rates if FROM - 2 * WINDOW < size <= FROM + 2 * WINDOW] or [rates[0][1]]
     return float(np.median(at)), float(np.median([rate for _, rate in rates[-4:]]))
 
 

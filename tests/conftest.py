@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -131,6 +132,30 @@ def chroma_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     chroma = str(Path(sys.executable).with_name("chroma"))
     with listening([chroma, "run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)], port):
         yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that nobody signed but itself, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl, which makes the certificates, is not here")
+    made = tmp_path / "ca.pem", tmp_path / "key.pem"
+    whose = ["-subj", "/CN=x", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        *whose,
+        "-out",
+        str(made[0]),
+        "-keyout",
+        str(made[1]),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -202,6 +204,7 @@ def cloud(
     tenant: str = "tenant-1",
     database: str = "database-1",
     prefix: str = "",
+    certificate: tuple[Path, Path] | None = None,
 ) -> Iterator[Cloud]:
     """Run the proxy before a server for as long as the block lasts; its tenant and database are made there, if need be."""
 
@@ -237,7 +240,11 @@ def cloud(
         for path, name in (("tenants", tenant), (f"tenants/{tenant}/databases", database)):
             made = client.post(f"{upstream}/api/v2/{path}", json={"name": name})
             assert made.is_success or made.status_code == 409, made.text
-        proxy.url = f"http://127.0.0.1:{server.server_port}{prefix}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        proxy.url = f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}{prefix}"
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         try:
             yield proxy

@@ -5,9 +5,7 @@ import itertools
 import json
 import os
 import re
-import shutil
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -786,24 +784,9 @@ class TestNetwork:
         self.set("SSL_CERT_DIR", f"{tmp_path}{os.pathsep}{tmp_path}")
         network.options("https://api.example.com/v1")
 
-    @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the certificates, is not here")
-    def test_a_private_authority_is_trusted_by_every_client_once_it_is_named(self, tmp_path: Path, keep: Any) -> None:
-        made = [
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=x",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-        ]
-        paths = ["-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "ca.pem")]
-        subprocess.run(["openssl", *made, *paths], check=True, capture_output=True)
-
+    def test_a_private_authority_is_trusted_by_every_client_once_it_is_named(
+        self, certificate: tuple[Path, Path], keep: Any
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -818,7 +801,7 @@ class TestNetwork:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
+        context.load_cert_chain(*certificate)
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings = load_settings(
@@ -828,7 +811,7 @@ class TestNetwork:
             with pytest.raises(EndpointError) as caught:
                 keep(Embeddings(settings.endpoint("EMBEDDING"), "", "", 1, 1)).question("a")
             assert caught.value.kind == "trust" and "SSL_CERT_FILE" in caught.value.remedy
-            self.set("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+            self.set("REQUESTS_CA_BUNDLE", str(certificate[0]))
             assert keep(Embeddings(settings.endpoint("EMBEDDING"), "", "", 1, 1)).question("a")[0].any()
             assert "".join(keep(Chat(settings.endpoint("CHAT"))).answer(MESSAGES, candidates("text"))) == "So [1]."
         finally:

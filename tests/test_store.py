@@ -345,3 +345,17 @@ def test_an_index_that_has_grown_is_opened_anew_to_be_written_to_disk_less_often
     with closing(sqlite3.connect(folder / DATABASE)) as database:
         (kept,) = database.execute("SELECT schema_str FROM collections WHERE name = 'grown'").fetchone()
     assert '"sync_threshold":3000' in kept
+
+
+def test_a_server_behind_tls_is_reached_once_its_authority_is_named(
+    chroma_server: str, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Any
+) -> None:
+    with cloud(chroma_server, prefix="/base", certificate=certificate) as proxy:
+        place = {"chroma_url": proxy.url, "chroma_api_key": proxy.token, "chroma_tenant": proxy.tenant}
+        opened = _opening({"chroma_path": tmp_path, **place, "chroma_database": proxy.database}, "behind-tls", keep)
+        with pytest.raises(RagError, match=r"https://127.* is not trusted: set SSL_CERT_FILE to the PEM file"):
+            opened().create(RECIPE, 2)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+        store = opened().create(RECIPE, 2)
+        store.put([one("a", 0)])
+        assert [c.id for c in opened().nearest(vectors(0)[0], 1)] == ["a 0"]

@@ -62,6 +62,9 @@ def named(where: Where, error: Exception) -> RagError:
     if where.url:
         denied = "permission denied" in reason.lower()
         keys = msg("check RAG_CHROMA_API_KEY, RAG_CHROMA_TENANT and RAG_CHROMA_DATABASE")
+        if _said_anywhere("CERTIFICATE_VERIFY_FAILED", error):
+            trust = msg("set SSL_CERT_FILE to the PEM file of the certificate authority that signed it")
+            return RagError(msg("the certificate of Chroma at {place} is not trusted", place=where.place), trust)
         return RagError(happened, keys if denied else msg("check RAG_CHROMA_URL"))
     # Chroma's own message does not always name a full disk.
     free = shutil.disk_usage(where.path).free if where.path.is_dir() else _LITTLE_ROOM
@@ -83,3 +86,12 @@ def named(where: Where, error: Exception) -> RagError:
     if _INDEX.search(reason):
         return index_damaged(where, reason)
     return RagError(happened, msg("check RAG_CHROMA_PATH, or run `rag-app repair`"))
+
+
+def _said_anywhere(text: str, error: BaseException | None) -> bool:
+    """Whether an error says something, or one that it came from: Chroma's own tells only that it could not connect."""
+    while error is not None:
+        if text in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
