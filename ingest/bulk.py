@@ -6,12 +6,17 @@ Then the ingest takes its vectors from there, and asks the endpoint itself for w
 """
 
 import hashlib
+import os
 import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -28,6 +33,7 @@ FEW = 1000
 # Seconds between two looks at a batch, at first and later.
 LOOK, LOOK_AT_MOST = 1.0, 60.0
 Told = Callable[[Message], None]
+T = TypeVar("T")
 
 
 class Bulk:
@@ -52,12 +58,13 @@ class Bulk:
         self.embeddings = embeddings
         self.batches = Batches(embeddings.endpoint)
         self.told, self.sleep = told, sleep
-        whose = repr([collection, embeddings.endpoint.url, sorted(embeddings.recipe.items())])
+        whose = repr([collection, embeddings.endpoint.fingerprint, sorted(embeddings.recipe.items())])
         self.mark = hashlib.sha256(whose.encode()).hexdigest()[:16]
         self.folder = folder / self.mark
         self._answered = 0
+        self._given: set[bytes] = set()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._kept = sqlite3.connect(self.folder / "kept.sqlite3", isolation_level=None, check_same_thread=False)
             self._kept.execute("CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB)")
             self._kept.execute("CREATE TABLE IF NOT EXISTS asked (text BLOB PRIMARY KEY, part TEXT)")
@@ -73,9 +80,13 @@ class Bulk:
         self.batches.close()
 
     def done(self) -> None:
-        """Delete what was kept: all of it is stored."""
+        """Delete what was kept and is stored now; the folder with it, if that is all."""
+        with self._together():
+            self._kept.executemany("DELETE FROM vectors WHERE text = ?", [(key,) for key in self._given])
+        left = self._kept.execute("SELECT count(*) FROM vectors").fetchone()[0]
         self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not left:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -110,13 +121,23 @@ class Bulk:
                 refused |= {missing[row + i]: reason for i, reason in batch.refused.items()}
                 found |= {missing[row + i]: vector for i, vector in enumerate(batch.vectors)}
                 row += len(batch.vectors)
-            length = max(len(vector) for vector in found.values())
-            empty = np.zeros(length, np.float32)
-            yield Embedded(np.stack([empty if i in refused else found[i] for i in range(len(group))]), refused)
+            empty = np.zeros(max(len(vector) for vector in found.values()), np.float32)
+            try:
+                vectors = np.stack([empty if i in refused else found[i] for i in range(len(group))])
+            except ValueError:
+                raise RagError(
+                    msg("the vectors in {path} are not as long as those of the endpoint now", path=self.folder),
+                    msg("delete that folder and run the command again"),
+                ) from None
+            yield Embedded(vectors, refused)
 
     def _vector(self, text: str) -> Vectors | None:
         row = self._kept.execute("SELECT vector FROM vectors WHERE text = ?", (_key(text),)).fetchone()
-        return np.frombuffer(row[0], np.float32) if row else None
+        if row is None:
+            return None
+        self.embeddings.has_embedded()
+        self._given.add(_key(text))
+        return np.frombuffer(row[0], np.float32)
 
     def _write(self, texts: Iterable[str], *, few_at_once: bool) -> bool:
         """Write the requests for the texts that no batch was asked for; whether there were any."""
@@ -145,16 +166,17 @@ class Bulk:
                     line = {"custom_id": str(written), "method": "POST", "url": EMBEDDINGS, "body": body}
                     size += file.write(orjson.dumps(line) + b"\n")
                     written += len(batch)
+                file.flush()
+                os.fsync(file.fileno())
             partial.replace(path)
         except OSError as error:
             raise RagError(
                 msg("{path} cannot be written ({reason})", path=path, reason=error.strerror or error),
                 msg("check RAG_BATCH_PATH, and the room on its disk"),
             ) from error
-        self._kept.execute("BEGIN")
-        self._kept.executemany("INSERT INTO asked VALUES (?, ?)", [(_key(text), part) for text in texts[:written]])
-        self._kept.execute("INSERT INTO parts VALUES (?, '')", (part,))
-        self._kept.execute("COMMIT")
+        with self._together():
+            self._kept.executemany("INSERT INTO asked VALUES (?, ?)", [(_key(text), part) for text in texts[:written]])
+            self._kept.execute("INSERT INTO parts VALUES (?, '')", (part,))
         return texts[written:]
 
     def _collect(self) -> bool:
@@ -163,32 +185,27 @@ class Bulk:
         under_way: list[tuple[str, str]] = []
         for part, batch in parts:
             # One that was submitted may not have been noted.
-            started = batch or self.batches.find(f"{self.mark}-{part}")
-            if not started:
-                self.told(msg("sending a batch of requests"))
-                started = self.batches.submit(self.folder / f"{part}.jsonl", f"{self.mark}-{part}")
+            started = batch or self._patiently(partial(self._submitted, part))
             self._kept.execute("UPDATE parts SET batch = ? WHERE part = ?", (started, part))
             under_way.append((part, started))
         for part, batch in under_way:
-            self._keep(part, self._ended(batch))
+            self._keep(part, batch)
         return bool(parts)
 
-    def _ended(self, batch_id: str) -> Batch:
-        """Wait until a batch has ended. A server that cannot be reached meanwhile is asked again."""
+    def _submitted(self, part: str) -> str:
+        """Submit a part, unless it has been; return the batch's id."""
+        mark = f"{self.mark}-{part}"
+        if found := self.batches.find(mark):
+            return found
+        self.told(msg("sending a batch of requests"))
+        return self.batches.submit(self.folder / f"{part}.jsonl", mark)
+
+    def _patiently(self, do: Callable[[], T]) -> T:
+        """Do what asks the server, again and again while it cannot be reached: a day is long."""
         said, pause = "", LOOK
         while True:
             try:
-                batch = self.batches.look(batch_id)
-                line = msg(
-                    "batch {batch} ({status}): {done:,} of {of:,} requests done",
-                    batch=batch_id,
-                    status=batch.status,
-                    done=batch.done,
-                    of=batch.of,
-                )
-                if batch.ended:
-                    self.told(line)
-                    return batch
+                return do()
             except EndpointError as error:
                 if error.kind not in PASSING:
                     raise
@@ -199,42 +216,84 @@ class Bulk:
             self.sleep(pause)
             pause = min(1.5 * pause, LOOK_AT_MOST)
 
-    def _keep(self, part: str, batch: Batch) -> None:
-        """Keep the vectors of a batch that has ended. EndpointError if the server refused it as a whole."""
+    def _ended(self, batch_id: str) -> Batch:
+        """Wait until a batch has ended."""
+        said, pause = "", LOOK
+        while True:
+            batch = self._patiently(lambda: self.batches.look(batch_id))
+            line = msg(
+                "batch {batch} ({status}): {done:,} of {of:,} requests done",
+                batch=batch_id,
+                status=batch.status,
+                done=batch.done,
+                of=batch.of,
+            )
+            if line != said:
+                self.told(line)
+            if batch.ended:
+                return batch
+            said = line
+            self.sleep(pause)
+            pause = min(1.5 * pause, LOOK_AT_MOST)
+
+    def _keep(self, part: str, batch_id: str) -> None:
+        """Wait for a batch and keep its vectors. EndpointError if the server refused it as a whole, or has it no more.
+
+        That one is asked for again by the next run, as a batch of its own.
+        """
+        try:
+            batch = self._ended(batch_id)
+            if batch.status in ("failed", "cancelled"):
+                self._forget(part)
+                reason = msg("batch {batch} was refused ({reason})", batch=batch.id, reason=batch.reason or batch.status)
+                raise self.embeddings.endpoint.error(
+                    "request", reason, msg("check the model and the limits of the account, or ingest without --batch")
+                )
+            self._patiently(lambda: self._keep_answers(part, batch))
+        except EndpointError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                self._forget(part)
+            raise
+
+    def _keep_answers(self, part: str, batch: Batch) -> None:
         path = self.folder / f"{part}.jsonl"
         requests = {row["custom_id"]: row["body"]["input"] for row in map(orjson.loads, path.read_bytes().splitlines())}
         texts = self._texts_of(part)
-        if batch.status == "failed":
-            # Asked for again by the next run, as a batch of its own.
-            self._forget(part)
-            reason = msg("batch {batch} was refused ({reason})", batch=batch.id, reason=batch.reason or batch.status)
-            raise self.embeddings.endpoint.error(
-                "request", reason, msg("check the model and the limits of the account, or ingest without --batch")
-            )
-        self._kept.execute("BEGIN")
-        for custom_id, reply in self.batches.answers(batch):
-            inputs = requests.pop(custom_id, None)
-            if reply is None or inputs is None:
-                continue
-            try:
-                vectors = self.embeddings.vectors_in(reply, len(inputs))
-            except EndpointError as error:
-                self.told(msg("an answer of batch {batch} is of no use: {reason}", batch=batch.id, reason=error.reason))
-                continue
-            self._answered += 1
-            keys = texts[int(custom_id) : int(custom_id) + len(inputs)]
-            self._kept.executemany(
-                "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
-                [(key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True)],
-            )
-        if batch.status != "completed":
-            # What it did not come to.
-            for custom_id, inputs in requests.items():
-                rest = texts[int(custom_id) : int(custom_id) + len(inputs)]
-                self._kept.executemany("DELETE FROM asked WHERE text = ?", [(key,) for key in rest])
-        self._kept.execute("UPDATE parts SET batch = 'ended' WHERE part = ?", (part,))
-        self._kept.execute("COMMIT")
+        with self.batches.answers(batch, self.folder) as answers, self._together():
+            for custom_id, reply in answers:
+                inputs = requests.pop(custom_id, None)
+                if reply is not None and inputs is not None:
+                    self._keep_reply(batch, reply, texts[int(custom_id) : int(custom_id) + len(inputs)])
+            if batch.status != "completed":
+                # What it did not come to.
+                for custom_id, inputs in requests.items():
+                    rest = texts[int(custom_id) : int(custom_id) + len(inputs)]
+                    self._kept.executemany("DELETE FROM asked WHERE text = ?", [(key,) for key in rest])
+            self._kept.execute("UPDATE parts SET batch = 'ended' WHERE part = ?", (part,))
         path.unlink()
+
+    def _keep_reply(self, batch: Batch, reply: Any, keys: list[bytes]) -> None:
+        try:
+            vectors = self.embeddings.vectors_in(reply, len(keys))
+        except EndpointError as error:
+            self.told(msg("an answer of batch {batch} is of no use: {reason}", batch=batch.id, reason=error.reason))
+            return
+        self._answered += 1
+        self._kept.executemany(
+            "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
+            [(key, vector.tobytes()) for key, vector in zip(keys, vectors, strict=True)],
+        )
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Write all or nothing."""
+        self._kept.execute("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self._kept.execute("ROLLBACK")
+            raise
+        self._kept.execute("COMMIT")
 
     def _texts_of(self, part: str) -> list[bytes]:
         """Return the keys of a part's texts, in their order."""
@@ -242,10 +301,9 @@ class Bulk:
         return [row[0] for row in found]
 
     def _forget(self, part: str) -> None:
-        self._kept.execute("BEGIN")
-        self._kept.execute("DELETE FROM asked WHERE part = ?", (part,))
-        self._kept.execute("DELETE FROM parts WHERE part = ?", (part,))
-        self._kept.execute("COMMIT")
+        with self._together():
+            self._kept.execute("DELETE FROM asked WHERE part = ?", (part,))
+            self._kept.execute("DELETE FROM parts WHERE part = ?", (part,))
         (self.folder / f"{part}.jsonl").unlink(missing_ok=True)
 
 

@@ -144,6 +144,7 @@ def ingest(
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
         progress.plan(plan)
+        requests_before = embeddings.n_requests
         first, later = [task for task in tasks if not task.later], [task for task in tasks if task.later]
         embeddings.prepare(lambda: _Look(store, embeddings, cutting, limits, Progress(), reembed).texts(first))
         run = _Run(store, embeddings, cutting, limits, progress, reembed)
@@ -151,7 +152,6 @@ def ingest(
             run.ended(failure.path, "failed", failure.reason)
         for document in plan.unchanged:
             run.ended(document, "unchanged")
-        requests_before = embeddings.n_requests
         # Files that equal another of this run wait until that one's vectors are stored.
         with run.writer:
             run.work(first)

@@ -22,6 +22,9 @@ class BatchServer:
         # Texts that a request fails for; statuses that looks get instead of an answer, in turn.
         self.refuses: set[str] = set()
         self.down: list[int] = []
+        # Downloads that are cut off; begun batches of which the answer is lost; the numbers of a vector, where not all.
+        self.cut = self.lost = 0
+        self.length: int | None = None
         self.live = self.looked = 0
 
     def begin(self, body: Any) -> dict[str, Any]:
@@ -53,10 +56,13 @@ class BatchServer:
         for row in batch["rows"][self.skips :]:
             texts = row["body"]["input"]
             refused = self.refuses & set(texts)
-            data = [{"index": i, "embedding": vector(text)} for i, text in enumerate(texts)]
+            data = [{"index": i, "embedding": vector(text)[: self.length]} for i, text in enumerate(texts)]
             body = {"error": {"message": "no"}} if refused else {"data": data[::-1]}
             answer = {"custom_id": row["custom_id"], "response": {"status_code": 400 if refused else 200, "body": body}}
             (errors if refused else answers).append(json.dumps(answer).encode())
+        for row in batch["rows"][: self.skips]:
+            error = {"code": f"batch_{self.ends}", "message": "not executed"}
+            errors.append(json.dumps({"custom_id": row["custom_id"], "response": None, "error": error}).encode())
         # In any order.
         for kind, lines in (("output", answers[::-1]), ("error", errors)):
             if lines:
@@ -83,7 +89,12 @@ def serve_batches() -> Iterator[BatchServer]:
                 server.files[name] = parts[0].partition(b"\r\n\r\n")[2].rstrip(b"\r\n")
                 self.reply({"id": name, "object": "file", "bytes": 1, "created_at": 1, "filename": "r", "purpose": "batch"})
             elif self.path.endswith("/batches"):
-                self.reply(server.begin(json.loads(raw)))
+                begun = server.begin(json.loads(raw))
+                if server.lost:
+                    server.lost -= 1
+                    self.close_connection = True
+                    return
+                self.reply(begun)
             else:
                 server.live += 1
                 texts = json.loads(raw)["input"]
@@ -107,6 +118,10 @@ def serve_batches() -> Iterator[BatchServer]:
             for name, value in (("content-type", kind), ("content-length", str(len(content)))):
                 self.send_header(name, value)
             self.end_headers()
+            if server.cut and isinstance(body, bytes):
+                server.cut -= 1
+                self.close_connection = True
+                content = content[: len(content) // 2]
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:

@@ -153,6 +153,51 @@ def test_after_a_batch_a_few_new_texts_do_not_wait_for_another(bulk: Any, server
     assert vectors_of(again, [*TEXTS, "new"]) == wanted([*TEXTS, "new"]) and (len(server.batches), server.live) == (1, 1)
 
 
+def test_a_download_that_breaks_off_is_asked_for_again(bulk: Any, server: BatchServer) -> None:
+    told: list[str] = []
+    server.cut = 2
+    one = bulk(told=told.append)
+    one.prepare(lambda: TEXTS)
+    assert vectors_of(one, TEXTS) == wanted(TEXTS) and (len(server.batches), server.live) == (1, 0)
+    assert any(line.endswith("asking again") for line in told)
+
+
+def test_a_batch_that_the_server_has_no_more_is_begun_anew_by_the_next_run(bulk: Any, server: BatchServer) -> None:
+    server.down = [404]
+    with pytest.raises(EndpointError, match="no such address"):
+        bulk().prepare(lambda: TEXTS)
+    again = bulk()
+    again.prepare(lambda: TEXTS)
+    assert vectors_of(again, TEXTS) == wanted(TEXTS) and len(server.batches) == 2
+
+
+def test_a_begin_whose_answer_was_lost_is_not_begun_again(bulk: Any, server: BatchServer) -> None:
+    server.lost = 1
+    one = bulk()
+    one.prepare(lambda: TEXTS)
+    assert vectors_of(one, TEXTS) == wanted(TEXTS) and len(server.batches) == 1
+
+
+def test_vectors_of_another_length_than_the_endpoint_gives_now_are_named(bulk: Any, server: BatchServer) -> None:
+    server.refuses, server.length = {TEXTS[0]}, 8
+    one = bulk()
+    one.prepare(lambda: TEXTS)
+    with pytest.raises(RagError, match="are not as long as those of the endpoint now: delete that folder"):
+        vectors_of(one, TEXTS)
+
+
+def test_what_was_not_stored_is_kept_for_the_next_run(bulk: Any, server: BatchServer) -> None:
+    one = bulk()
+    one.prepare(lambda: TEXTS)
+    vectors_of(one, TEXTS[:2])
+    one.done()
+    again = bulk()
+    again.prepare(lambda: TEXTS[2:])
+    assert vectors_of(again, TEXTS[2:]) == wanted(TEXTS[2:]) and (len(server.batches), server.live) == (1, 0)
+    again.done()
+    assert not again.folder.exists()
+
+
 def _end(seconds: float) -> None:
     raise KeyboardInterrupt
 

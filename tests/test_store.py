@@ -21,7 +21,7 @@ from rag_app.store.kept import KeptStore, identity
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
-from rag_app.store.stored import DATABASE, EmptyCollectionError, Version, Written
+from rag_app.store.stored import DATABASE, REINDEX, EmptyCollectionError, Version, Written
 from rag_app.types import Chunk
 from rag_app.words import msg
 from tests.quotas import Quotas, cloud
@@ -232,6 +232,23 @@ def test_a_sibling_takes_the_place_of_a_collection(store: Store, opened: Open, k
     assert list(opened(create=False).documents()) == ["new"]
     with pytest.raises(EmptyCollectionError):
         opened(create=False, collection=f"{name}-x")
+
+
+def test_a_collection_is_replaced_again_and_again_and_a_replacement_that_is_asked_for_twice_is_made_once(
+    store: Store, opened: Open
+) -> None:
+    for name in ("first", "second"):
+        with store.sibling(f"{store.name}{REINDEX}") as new:
+            assert (new.recipe, new.count()) == ({}, 0)
+            new.drop()
+            # It was not the collection itself that was dropped.
+            assert store.count() > 0
+            new.create(RECIPE, 2).put([one(name, 5)])
+            new.replace(store.name)
+        with store.sibling(f"{store.name}{REINDEX}") as again:
+            # As who lost the connection does.
+            again.replace(store.name)
+        assert list(opened().documents()) == [name] and store.count() == 1
 
 
 def test_a_collection_that_is_dropped_is_gone(store: Store, opened: Open) -> None:

@@ -40,7 +40,8 @@ BatchOption = Annotated[
     bool,
     typer.Option(
         "--batch",
-        help="Embed by the endpoint's batch interface: cheaper, and within a day. Ctrl-C leaves it; the same command goes on.",
+        help="Embed by the endpoint's batch interface: cheaper, within a day, in which nobody else changes the collection. "
+        "Ctrl-C leaves it; the same command goes on.",
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Also where it removes what is stored of files that are gone.")]
@@ -89,6 +90,8 @@ def ingest(
     from ingest import files, planning, sync
     from rag_app.store.opening import is_there, open_store
 
+    if watch and batch:
+        raise SettingsError(msg("--watch cannot wait for batches"), msg("leave out one of --watch and --batch"))
     settings = configure(collection=collection)
     cutting, limits = sync.cutting_and_limits(settings)
     choice = files.Choice(tuple(include or ()), tuple(exclude or ()), hidden)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,11 @@ _ENDED = ("completed", "failed", "expired", "cancelled")
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch as the server tells it: requests done and failed, of how many, and the files of answers and of errors."""
+    """A batch as the server tells it: requests done, of how many, the files of answers and of errors, why it failed."""
 
     id: str
     status: str
     done: int
-    failed: int
     of: int
     files: tuple[str, ...]
     reason: str
@@ -57,7 +56,8 @@ class Batches:
         with self._told():
             with requests.open("rb") as content:
                 sent = self._client.files.create(file=(requests.name, content), purpose="batch")
-            made = self._client.batches.create(
+            # Not tried again without a look: it may have begun, and is paid for.
+            made = self._client.with_options(max_retries=0).batches.create(
                 input_file_id=sent.id, endpoint=EMBEDDINGS, completion_window="24h", metadata={_MARK: mark}
             )
             return str(made.id)
@@ -81,28 +81,25 @@ class Batches:
             return Batch(
                 id=batch_id,
                 status=str(batch.status),
-                done=counts.completed if counts else 0,
-                failed=counts.failed if counts else 0,
-                of=counts.total if counts else 0,
+                done=(counts.completed or 0) if counts else 0,
+                of=(counts.total or 0) if counts else 0,
                 files=tuple(name for name in (batch.output_file_id, batch.error_file_id) if name),
                 reason=self.endpoint.masked("; ".join(error.message or error.code or "" for error in errors))[:300],
             )
 
-    def answers(self, batch: Batch) -> Iterator[tuple[str, Any]]:
-        """Yield the id of each request that was answered, and the reply; of those that failed, None."""
-        for name in batch.files:
-            with ExitStack() as opened:
-                # On disk: a million vectors are gigabytes as text.
-                content = opened.enter_context(tempfile.TemporaryFile())
-                with self._told(), self._client.files.with_streaming_response.content(name) as response:
-                    for piece in response.iter_bytes():
-                        content.write(piece)
-                content.seek(0)
-                for line in content:
-                    with suppress(ValueError, LookupError, TypeError, AttributeError):
-                        row = orjson.loads(line)
-                        said = row.get("response") or {}
-                        yield str(row["custom_id"]), said["body"] if said.get("status_code") == 200 else None
+    @contextmanager
+    def answers(self, batch: Batch, folder: Path) -> Iterator[Iterator[tuple[str, Any]]]:
+        """Lend the id of each request that was answered with its reply, or None where it was refused, once all is there.
+
+        What the batch did not come to before it expired or was cancelled is left out. `folder` has room for the answers.
+        """
+        # On disk: a million vectors are gigabytes as text.
+        with tempfile.TemporaryFile(dir=folder) as content:
+            with self._told():
+                for name in batch.files:
+                    openai_client.download(self._client, name, content)
+            content.seek(0)
+            yield filter(None, map(_answer, content))
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -113,6 +110,17 @@ class Batches:
         except (AttributeError, TypeError, ValueError) as error:
             # A page in place of the answer is a text to the package.
             raise self.endpoint.error("reply", msg("the reply tells of no batch ({reason})", reason=error), _LEAVE) from error
+
+
+def _answer(line: bytes) -> tuple[str, Any] | None:
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        row = orjson.loads(line)
+        said = row.get("response")
+        if said:
+            return str(row["custom_id"]), said["body"] if int(said["status_code"]) == 200 else None
+        if (row.get("error") or {}).get("code") not in ("batch_expired", "batch_cancelled"):
+            return str(row["custom_id"]), None
+    return None
 
 
 _LEAVE: Message = msg("if the server has no batches, ingest without --batch")

@@ -180,6 +180,10 @@ class Embeddings:
         """Return the request for passages as it is sent: with their prefix, and the user's parameters."""
         return merged(self._body([self.passage_prefix + text for text in texts], "passage"), self.endpoint.parameters)
 
+    def has_embedded(self) -> None:
+        """Take a request that is refused for one of its texts: the endpoint has embedded others before."""
+        self._embedded = True
+
     def vectors_in(self, reply: Any, n: int) -> Vectors:
         """Return the vectors in a reply to n texts, shape (n, dim). EndpointError if they are not there."""
         return self._parse(reply, n)[0]

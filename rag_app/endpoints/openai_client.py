@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx2
@@ -168,6 +168,16 @@ def stream(client: openai.OpenAI, path: str, body: dict[str, Any]) -> Iterator[o
         raise openai.APIConnectionError(request=events.response.request) from error
     finally:
         events.close()
+
+
+def download(client: openai.OpenAI, file_id: str, target: IO[bytes]) -> None:
+    """Write a file of the endpoint, however long, into one that is open."""
+    with client.files.with_streaming_response.content(file_id) as response:
+        try:
+            for piece in response.iter_bytes():
+                target.write(piece)
+        except httpx2.HTTPError as error:
+            raise openai.APIConnectionError(request=response.http_request) from error
 
 
 def beginning(events: openai.Stream[object]) -> bytes:

@@ -152,12 +152,16 @@ class ChromaStore:
 
     @_writes
     def replace(self, name: str) -> None:
-        """Take the name of another collection, which is deleted; interrupted midway, `recover` completes it."""
+        """Take the name of another collection, which is deleted; interrupted midway, `recover` completes it.
+
+        It may be asked for twice, by who does not know whether it was done.
+        """
         old = f"{name}{REPLACED}"
-        self._database.delete(old)
-        self._database.rename(name, old)
-        found = self._there()
-        self._database.call(lambda: found.chunks.modify(name=name))
+        if self._database.there(self.name) or not self._database.there(name):
+            self._there()
+            self._database.delete(old)
+            self._database.rename(name, old)
+            self._database.rename(self.name, name)
         self._database.delete(old)
         self.name = name
 
@@ -179,7 +183,8 @@ class ChromaStore:
         self._mark(opened, clean=False)
         yield
         # What an earlier run left unfinished stays so until it is stored again or forgotten.
-        clean = was_clean or not self._calls.documents_where(opened, {"unfinished": True}, 1)
+        # On a server others may write side by side.
+        clean = not self.where.url and (was_clean or not self._calls.documents_where(opened, {"unfinished": True}, 1))
         self._mark(opened, clean=clean)
         if not self.where.url and self._database.call(opened.chunks.count) >= GROWN:
             self._grow(opened)
@@ -209,12 +214,14 @@ class ChromaStore:
 
         `only` names documents, or folders ending in "/", to look in. Each document is seen in one version, wholly.
         """
+        # Before the collection: what it says of itself is true as long as nobody has written since.
+        state = self._database.state
         opened = self._there() if not only else self._read()
         if opened is None:
             return []
         check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), len(vector))
         self._database.ready(opened.chunks)
-        found = Search(self._calls, opened, self.name).nearest(vector, n, only)
+        found = Search(self._calls, opened, self.name, state).nearest(vector, n, only)
         if not found and not only:
             raise self._empty()
         return found

@@ -370,9 +370,9 @@ def wipe(folder: Path) -> None:
     Chroma's SQLite and Python's in one would not see each other's. Takes about a minute for each million chunks. OSError with
     what SQLite says.
     """
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", _WIPE, str(folder / DATABASE)], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
+    # It ends with this process: the next one has the folder for itself.
+    command = [sys.executable, "-c", _WIPE, str(folder / DATABASE), str(os.getpid())]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise OSError(said[-1] if said else f"exit {done.returncode}")
@@ -380,7 +380,12 @@ def wipe(folder: Path) -> None:
 
 # Needs nothing but Python. Whatever came later for the same row has a vector too, and all else is applied as it is written.
 _WIPE = """
-import sqlite3, sys
+import os, sqlite3, sys, threading, time
+def end_with_parent():
+    while os.getppid() == int(sys.argv[2]):
+        time.sleep(0.1)
+    os._exit(1)
+threading.Thread(target=end_with_parent, daemon=True).start()
 database = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=300)
 database.execute("BEGIN IMMEDIATE")
 database.execute(

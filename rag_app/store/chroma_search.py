@@ -37,8 +37,11 @@ class Hit(NamedTuple):
 class Search:
     """A question's way through a collection."""
 
-    def __init__(self, calls: Calls, opened: Opened, name: str) -> None:
+    def __init__(self, calls: Calls, opened: Opened, name: str, state: int | None) -> None:
+        """`state` is that of the database before the collection was read."""
         self.calls, self.opened, self.name = calls, opened, name
+        clean = bool((opened.chunks.metadata or {}).get(CLEAN))
+        self.clean_at = state if clean else None
 
     def nearest(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Candidate]:
         """Return the n nearest chunks, best first; `only` names documents, folders and languages to look in."""
@@ -124,7 +127,6 @@ class Search:
         were of another, both are read again, until what is seen has not changed in between: then all chunks of it that belong
         to the answer were there.
         """
-        clean = bool((self.opened.chunks.metadata or {}).get(CLEAN))
         before: dict[str, str] = {}
         left_out = 0
         current: list[Hit] = []
@@ -134,7 +136,7 @@ class Search:
             hits = find(wanted)
             if hits is None:
                 continue
-            if clean and state is not None and state == self.calls.database.state:
+            if self.clean_at is not None and self.clean_at == self.calls.database.state:
                 return hits[:n]
             names = sorted({hit.fields["document"] for hit in hits})
             tags = self._tags(names) if state is None else self._kept_tags(names, kept.setdefault(self.opened.chunks.id, {}))

@@ -132,6 +132,8 @@ class _Clients:
             store = self._store(collection, create)
             found = getattr(store, method)
             value = found(*args, **kwargs) if callable(found) else found
+            if method == "replace":
+                self._let_go(collection, create)
             return True, None if value is store else value
         except RagError as error:
             return False, error
@@ -154,6 +156,13 @@ class _Clients:
                 self.database.call(lambda: self.database.ready(client.get_collection(*args, embedding_function=None)))
                 return None
             return copy(self.where.path, *args)
+
+    def _let_go(self, collection: str, create: bool) -> None:
+        """Forget a store that has another collection's name now: under its old one there may soon be a new collection."""
+        with self._lock:
+            store = self._stores.pop((collection, create), None)
+        if store is not None:
+            store.close()
 
     def _store(self, collection: str, create: bool) -> ChromaStore:
         with self._lock:

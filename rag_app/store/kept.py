@@ -243,11 +243,8 @@ class Keeper:
                 connection.send((collection, create, method, args, kwargs))
                 done, value = connection.recv()
             except (EOFError, OSError):
+                # The keeper was killed, or its native code aborted, or it ended. All may be asked twice.
                 connection.close()
-                if method == "replace":
-                    # What it left is completed by who next changes the collection, but not by doing it twice.
-                    break
-                # The keeper was killed, or its native code aborted. All else may be asked twice.
                 continue
             except BaseException:
                 # Ctrl-C between question and answer: the next one would read this one's.
