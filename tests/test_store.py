@@ -17,11 +17,12 @@ from rag_app.settings import load_settings
 from rag_app.store import chroma
 from rag_app.store.chroma import ChromaStore
 from rag_app.store.chroma_client import Database
+from rag_app.store.chroma_search import Search
 from rag_app.store.kept import KeptStore, identity
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
-from rag_app.store.stored import DATABASE, REINDEX, EmptyCollectionError, Version, Written
+from rag_app.store.stored import DATABASE, REINDEX, EmptyCollectionError, Version, Where, Written
 from rag_app.types import Chunk
 from rag_app.words import msg
 from tests.quotas import Quotas, cloud
@@ -376,3 +377,28 @@ def test_a_server_behind_tls_is_reached_once_its_authority_is_named(
         store = opened().create(RECIPE, 2)
         store.put([one("a", 0)])
         assert [c.id for c in opened().nearest(vectors(0)[0], 1)] == ["a 0"]
+
+
+@pytest.mark.parametrize("step", range(4, 10))
+def test_a_write_that_breaks_off_after_a_question_looked_at_the_collection_is_not_half_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Any, step: int
+) -> None:
+    store = keep(ChromaStore(Where(tmp_path / "chroma"), "race", create=True)).create(RECIPE, 2)
+    store.put([Written("a", Version("/r", "h1", 2, 1.0), [chunk("a"), chunk("a", 1)], vectors(0, 10))])
+    nearest, call, calls = Search.nearest, Database.call, []
+
+    def breaks(database: Database, do: Any) -> Any:
+        calls.append(do)
+        if len(calls) > step:
+            raise RagError(msg("the disk is full"))
+        return call(database, do)
+
+    def late(search: Search, *args: Any) -> Any:
+        with monkeypatch.context() as patched, pytest.raises(RagError, match="the disk is full"):
+            patched.setattr(Database, "call", breaks)
+            store.put([Written("a", Version("/r", "new", 2, 9.0), [chunk("a", 7), chunk("a", 8)], vectors(1, 2)), one("b", 3)])
+        return nearest(search, *args)
+
+    monkeypatch.setattr(Search, "nearest", late)
+    seen = [c.id for c in store.nearest(vectors(0)[0], 9) if c.document == "a"]
+    assert sorted(seen) in (["a 0", "a 1"], ["a 7", "a 8"])
