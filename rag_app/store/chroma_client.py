@@ -116,7 +116,7 @@ class Database:
         self._torn: dict[str, str] = {}
         # Set by a keeper that ends: nothing is opened again.
         self.stopped = False
-        # Set when a collection is to be opened anew.
+        # Set when all is to be opened anew, by the next keeper.
         self.outgrown = False
         self._wipes, self._wiping = 0, False
         self._known: dict[str, Opened] = {}
@@ -174,6 +174,8 @@ class Database:
                     # SQLite shuts everybody out while its file is written anew, of which Chroma says other things.
                     with self.writing:
                         continue
+                # Chroma keeps a transaction open that a full disk broke off, and is locked from then on.
+                self.outgrown = self.outgrown or errors.is_full(self.where, error)
                 raise errors.named(self.where, error) from error
 
     def _patiently(self, do: Callable[[], T]) -> T:

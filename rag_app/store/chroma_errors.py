@@ -55,6 +55,13 @@ def foreign(where: Where, collection: str) -> RagError:
     )
 
 
+def is_full(where: Where, error: Exception) -> bool:
+    """Whether the disk of a folder is full: Chroma's own message does not always name it."""
+    if where.url or not where.path.is_dir():
+        return False
+    return shutil.disk_usage(where.path).free < _LITTLE_ROOM or bool(_FULL.search(str(error)))
+
+
 def named(where: Where, error: Exception) -> RagError:
     """Return what went wrong as what it is, with what mends it."""
     reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -66,9 +73,8 @@ def named(where: Where, error: Exception) -> RagError:
             trust = msg("set SSL_CERT_FILE to the PEM file of the certificate authority that signed it")
             return RagError(msg("the certificate of Chroma at {place} is not trusted", place=where.place), trust)
         return RagError(happened, keys if denied else msg("check RAG_CHROMA_URL"))
-    # Chroma's own message does not always name a full disk.
-    free = shutil.disk_usage(where.path).free if where.path.is_dir() else _LITTLE_ROOM
-    if free < _LITTLE_ROOM or _FULL.search(reason):
+    if is_full(where, error):
+        free = shutil.disk_usage(where.path).free
         room = msg("its disk has only {free:.1f} MB left: free some space and run the same command again", free=free / 1e6)
         return RagError(happened, room)
     if _READ_ONLY.search(reason):
