@@ -41,7 +41,7 @@ _TRIES = 30
 # While a question was asked so lately, in seconds, so many records are written at once.
 _LATELY, _SMALL = 5.0, 10
 _BREATH = 0.002
-# Seconds for which who writes lets readers go first, however many there are; not again for as long as questions are lately.
+# Seconds for which who writes lets readers go first, however many there are.
 _PATIENCE = 1.0
 _QUOTA = re.compile(r"Quota exceeded: '(?P<what>[^']+)'.*exceeds limit of (?P<most>\d+)")
 
@@ -106,7 +106,6 @@ class Database:
         self.lock = threading.RLock()
         self._turns = threading.Semaphore(_AT_ONCE)
         self._asked = float("-inf")
-        self._waited = float("-inf")
         self._reading = 0
         self._quiet = threading.Condition()
         self._stores = 0
@@ -227,9 +226,7 @@ class Database:
             # For a question that has just come to get hold of Python's lock.
             time.sleep(_BREATH)
         with self._quiet:
-            if time.monotonic() > self._waited + _LATELY and not self._quiet.wait_for(lambda: not self._reading, _PATIENCE):
-                # There are always some, or one that does not take its answer.
-                self._waited = time.monotonic()
+            self._quiet.wait_for(lambda: not self._reading, timeout=_PATIENCE)
         return min(self.limits.written, _SMALL if lately else self.limits.written)
 
     @contextmanager
