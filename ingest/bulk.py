@@ -26,7 +26,7 @@ from rag_app.endpoints.embeddings import Embedded, Embeddings, Vectors
 from rag_app.endpoints.failures import EndpointError
 from rag_app.endpoints.http import PASSING, OnWait
 from rag_app.errors import RagError
-from rag_app.words import Message, msg
+from rag_app.words import NOTHING, Message, msg
 
 # After a batch, so few texts that have come since are embedded at once.
 FEW = 1000
@@ -61,6 +61,7 @@ class Bulk:
         whose = repr([collection, embeddings.endpoint.fingerprint, sorted(embeddings.recipe.items())])
         self.mark = hashlib.sha256(whose.encode()).hexdigest()[:16]
         self.folder = folder / self.mark
+        self._said = NOTHING
         self._answered = 0
         self._given: set[bytes] = set()
         try:
@@ -156,10 +157,10 @@ class Bulk:
         """Write one file of requests; return the texts that it has no room for."""
         part = str(time.time_ns())
         path = self.folder / f"{part}.jsonl"
-        partial = path.with_suffix(".partial")
+        begun = path.with_suffix(".partial")
         written = size = 0
         try:
-            with partial.open("wb") as file:
+            with begun.open("wb") as file:
                 while written < len(texts) and size < MOST_BYTES:
                     batch = texts[written : written + self.embeddings.limit.value]
                     body = self.embeddings.body(batch)
@@ -168,7 +169,7 @@ class Bulk:
                     written += len(batch)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(path)
+            begun.replace(path)
         except OSError as error:
             raise RagError(
                 msg("{path} cannot be written ({reason})", path=path, reason=error.strerror or error),
@@ -200,41 +201,41 @@ class Bulk:
         self.told(msg("sending a batch of requests"))
         return self.batches.submit(self.folder / f"{part}.jsonl", mark)
 
+    def _ended(self, batch_id: str) -> Batch:
+        """Wait until a batch has ended."""
+        for pause in _pauses():
+            batch = self._patiently(lambda: self.batches.look(batch_id))
+            self._tell(
+                msg(
+                    "batch {batch} ({status}): {done:,} of {of:,} requests done",
+                    batch=batch_id,
+                    status=batch.status,
+                    done=batch.done,
+                    of=batch.of,
+                )
+            )
+            if batch.ended:
+                return batch
+            self.sleep(pause)
+        raise AssertionError
+
     def _patiently(self, do: Callable[[], T]) -> T:
         """Do what asks the server, again and again while it cannot be reached: a day is long."""
-        said, pause = "", LOOK
-        while True:
+        for pause in _pauses():
             try:
                 return do()
             except EndpointError as error:
                 if error.kind not in PASSING:
                     raise
-                line = msg("{error}; asking again", error=error.message)
-            if line != said:
-                self.told(line)
-            said = line
+                self._tell(msg("{error}; asking again", error=error.message))
             self.sleep(pause)
-            pause = min(1.5 * pause, LOOK_AT_MOST)
+        raise AssertionError
 
-    def _ended(self, batch_id: str) -> Batch:
-        """Wait until a batch has ended."""
-        said, pause = "", LOOK
-        while True:
-            batch = self._patiently(lambda: self.batches.look(batch_id))
-            line = msg(
-                "batch {batch} ({status}): {done:,} of {of:,} requests done",
-                batch=batch_id,
-                status=batch.status,
-                done=batch.done,
-                of=batch.of,
-            )
-            if line != said:
-                self.told(line)
-            if batch.ended:
-                return batch
-            said = line
-            self.sleep(pause)
-            pause = min(1.5 * pause, LOOK_AT_MOST)
+    def _tell(self, line: Message) -> None:
+        """Say what is new."""
+        if line != self._said:
+            self.told(line)
+        self._said = line
 
     def _keep(self, part: str, batch_id: str) -> None:
         """Wait for a batch and keep its vectors. EndpointError if the server refused it as a whole, or has it no more.
@@ -305,6 +306,14 @@ class Bulk:
             self._kept.execute("DELETE FROM asked WHERE part = ?", (part,))
             self._kept.execute("DELETE FROM parts WHERE part = ?", (part,))
         (self.folder / f"{part}.jsonl").unlink(missing_ok=True)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the seconds between two looks, without end."""
+    pause = LOOK
+    while True:
+        yield pause
+        pause = min(1.5 * pause, LOOK_AT_MOST)
 
 
 def _key(text: str) -> bytes:

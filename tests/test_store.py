@@ -402,3 +402,37 @@ def test_a_write_that_breaks_off_after_a_question_looked_at_the_collection_is_no
     monkeypatch.setattr(Search, "nearest", late)
     seen = [c.id for c in store.nearest(vectors(0)[0], 9) if c.document == "a"]
     assert sorted(seen) in (["a 0", "a 1"], ["a 7", "a 8"])
+
+
+def test_a_commit_between_a_questions_look_at_chunks_and_that_at_versions_is_not_half_seen(
+    store: Store, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = Written("fresh", Version("/r", "new", 3, 9.0), [chunk("fresh", i) for i in range(3)], vectors(1, 2, 3))
+    halfway, go_on = threading.Event(), threading.Event()
+    put_chunks, tags = ChromaStore._put_chunks, Search._tags
+
+    def slowly(self: ChromaStore, collection: Any, documents: Any, tag: str) -> None:
+        put_chunks(self, collection, [fresh._replace(chunks=fresh.chunks[:1], vectors=fresh.vectors[:1])], tag)
+        halfway.set()
+        assert go_on.wait(60)
+        put_chunks(self, collection, documents, tag)
+
+    def late(self: Search, names: Any) -> Any:
+        if not go_on.is_set():
+            go_on.set()
+            writing.result(60)
+        return tags(self, names)
+
+    monkeypatch.setattr(ChromaStore, "_put_chunks", slowly)
+    monkeypatch.setattr(Search, "_tags", late)
+    other = opened()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(other.put, [fresh])
+        assert halfway.wait(60)
+        found = store.nearest(vectors(2)[0], 9)
+    assert go_on.is_set()
+    assert [c.id for c in found if c.document == "fresh"] in (
+        [],
+        ["fresh 1", "fresh 0", "fresh 2"],
+        ["fresh 1", "fresh 2", "fresh 0"],
+    )

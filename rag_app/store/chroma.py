@@ -138,7 +138,7 @@ class ChromaStore:
         """Make the collection, cosine, with its recipe, if it is not there."""
         if self._database.collection(self.name) is None:
             # Another ingest may have made it a moment ago: then that one's recipe stands, and is checked below.
-            metadata = {**recipe, "dimension": dimension, CLEAN: True}
+            metadata = {**recipe, "dimension": dimension, CLEAN: not self.where.url}
             self._database.create(self.name, metadata, {"hnsw": HNSW if self.where.url else SMALL})
             self.require(recipe)
         check_dimension(self.name, self.dimension, dimension)
@@ -180,7 +180,8 @@ class ChromaStore:
     def _changing(self, opened: Opened) -> Iterator[None]:
         """Change documents. Until the end the collection is not clean: there may be chunks of versions that nobody sees."""
         was_clean = bool((opened.chunks.metadata or {}).get(CLEAN))
-        self._mark(opened, clean=False)
+        if was_clean:
+            self._mark(opened, clean=False)
         yield
         # What an earlier run left unfinished stays so until it is stored again or forgotten.
         # On a server others may write side by side.
@@ -202,7 +203,7 @@ class ChromaStore:
                 # Chroma warns of a collection without an embedding function, as all of ours are.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._database.call(lambda: opened.chunks.modify(configuration={"hnsw": {"sync_threshold": often}}))
-            self._database.outgrown = True
+            self._database.to_reopen = True
 
     def count(self) -> int:
         """Return the number of chunks."""

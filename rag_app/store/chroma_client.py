@@ -41,7 +41,7 @@ _TRIES = 30
 # While a question was asked so lately, in seconds, so many records are written at once.
 _LATELY, _SMALL = 5.0, 10
 _BREATH = 0.002
-# Seconds for which who writes lets readers go first, however many there are.
+# Seconds for which who writes lets readers go first, however many there are; then not again for a while.
 _PATIENCE = 1.0
 _QUOTA = re.compile(r"Quota exceeded: '(?P<what>[^']+)'.*exceeds limit of (?P<most>\d+)")
 
@@ -106,6 +106,7 @@ class Database:
         self.lock = threading.RLock()
         self._turns = threading.Semaphore(_AT_ONCE)
         self._asked = float("-inf")
+        self._waited = float("-inf")
         self._reading = 0
         self._quiet = threading.Condition()
         self._stores = 0
@@ -116,10 +117,12 @@ class Database:
         # Set by a keeper that ends: nothing is opened again.
         self.stopped = False
         # Set when all is to be opened anew, by the next keeper.
-        self.outgrown = False
+        self.to_reopen = False
         self._wipes, self._wiping = 0, False
         self._known: dict[str, Opened] = {}
         self.tags: dict[Any, dict[str, str]] = {}
+        # By id of a collection and by document, the version that was seen last, and since when it is known.
+        self.versions: dict[Any, dict[str, tuple[str, float]]] = {}
         self._writes = self._version = 0
         # Held by whoever writes: a backup is made between two writes.
         self.writing = threading.RLock()
@@ -174,7 +177,7 @@ class Database:
                     with self.writing:
                         continue
                 # Chroma keeps a transaction open that a full disk broke off, and is locked from then on.
-                self.outgrown = self.outgrown or errors.is_full(self.where, error)
+                self.to_reopen = self.to_reopen or errors.is_full(self.where, error)
                 raise errors.named(self.where, error) from error
 
     def _patiently(self, do: Callable[[], T]) -> T:
@@ -226,7 +229,9 @@ class Database:
             # For a question that has just come to get hold of Python's lock.
             time.sleep(_BREATH)
         with self._quiet:
-            self._quiet.wait_for(lambda: not self._reading, timeout=_PATIENCE)
+            if time.monotonic() > self._waited + _LATELY and not self._quiet.wait_for(lambda: not self._reading, _PATIENCE):
+                # There are always some, or one that does not take its answer.
+                self._waited = time.monotonic()
         return min(self.limits.written, _SMALL if lately else self.limits.written)
 
     @contextmanager

@@ -1,5 +1,6 @@
 """Questions to a collection in Chroma: the nearest chunks, of which each document is seen in one version."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ _FEW_DOCUMENTS, _FEW_CHUNKS = 200, 4000
 # What matches a filter that means more is sought among the nearest, so many times what is wanted; then Chroma filters, which
 # takes a second for each 100,000 chunks that match.
 _WIDER = (4, 20)
+# Documents of which it is kept in memory which version was seen and when.
+_MOST_KNOWN = 100_000
 # Documents that one filter may name; SQLite takes about 32,000 values.
 _MOST_NAMED = 30_000
 
@@ -123,16 +126,15 @@ class Search:
     def _seen(self, n: int, find: Callable[[int], list[Hit] | None]) -> list[Hit]:
         """Return the n nearest chunks of the versions that are seen.
 
-        In a clean collection those are all, if nobody else writes. Else, which version it is, is read after the chunks. If some
-        were of another, both are read again, until what is seen has not changed in between: then all chunks of it that belong
-        to the answer were there.
+        In a clean collection those are all, if nobody else writes. Else, which version it is, is read after the chunks: a
+        version is taken only if it was known before the chunks were read, for then all of them were there. What is new is
+        looked at once more.
         """
-        before: dict[str, str] = {}
         left_out = 0
-        current: list[Hit] = []
         for _ in range(LOOKS):
             wanted = n + 2 * left_out
             state, kept = self.calls.database.state, self.calls.database.tags
+            began = time.monotonic()
             hits = find(wanted)
             if hits is None:
                 continue
@@ -145,13 +147,20 @@ class Search:
                 continue
             current = [hit for hit in hits if rows.tag_of(hit.row) == tags.get(hit.fields["document"])]
             left_out = len(hits) - len(current)
-            stable = all(before.get(name) == tag for name, tag in tags.items())
-            if not left_out or (stable and (len(current) >= n or len(hits) < wanted)):
+            known = state is not None or self._known_before(began, tags)
+            if known and (not left_out or len(current) >= n or len(hits) < wanted):
                 return current[:n]
-            before = tags
-        if current:
-            return current[:n]
         raise RagError(msg("collection {collection} is being changed", collection=self.name), msg("try again"))
+
+    def _known_before(self, began: float, tags: dict[str, str]) -> bool:
+        """Whether all versions were known at a time of `time.monotonic()`; those that were not are from now on."""
+        known = self.calls.database.versions.setdefault(self.opened.chunks.id, {})
+        if len(known) > _MOST_KNOWN:
+            known.clear()
+        for name, tag in tags.items():
+            if name not in known or known[name][0] != tag:
+                known[name] = tag, time.monotonic()
+        return all(known[name][1] <= began for name in tags)
 
     def _tags(self, names: Sequence[str]) -> dict[str, str]:
         return {row["document"]: row["tag"] for row in self.calls.document_rows(self.opened, names)}

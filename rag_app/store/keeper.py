@@ -120,7 +120,7 @@ class _Clients:
                         self.database.expect_more()
                     connection.send(self._reply(*asked))
                 # The next keeper opens it.
-                self.stopped = self.stopped or self.database.outgrown
+                self.stopped = self.stopped or self.database.to_reopen
         with self._lock:
             self.connected -= 1
             self.left = time.monotonic()
