@@ -2,10 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from rag_app.store.chroma_calls import LOOKS, Calls
 from rag_app.store.chroma_client import CLEAN, DOCUMENTS, Database, Opened, revision
 from rag_app.store.chroma_errors import NoVectorsError
 from rag_app.store.chroma_search import Search
+from rag_app.store.chroma_write import Change
 from rag_app.store.lease import lease
 from rag_app.store.locks import file_lock
 from rag_app.store.recipe import check_dimension, check_recipe
@@ -318,30 +319,8 @@ class ChromaStore:
         for written in documents:
             check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), written.vectors.shape[1])
         with self._changing(opened):
-            return self._put(opened, documents) + self._forget(opened, gone)
-
-    def _put(self, opened: Opened, documents: Sequence[Written]) -> int:
-        names = [written.document for written in documents]
-        deleted = 0
-        if documents:
-            tag = rows.new_tag()
-            before = {row["document"]: row for row in self._calls.document_rows(opened, names)}
-            # Chroma merges what is given into a row that is there.
-            begun = [
-                {"unfinished": True} if w.document in before else rows.document_row(w, "", unfinished=True) for w in documents
-            ]
-            self._put_rows(opened, names, begun)
-            self._put_chunks(opened, documents, tag)
-            self._put_facets(opened, documents)
-            ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
-            self._put_rows(opened, names, ended, [rows.searched_text(w) for w in documents])
-            if before:
-                stale = self._delete_chunks(opened, list(before), tag)
-                kept = {rows.without_tag(row) for w in documents for row in rows.chunk_rows(w.chunks, tag).ids}
-                deleted = sum(rows.without_tag(row) not in kept for row in stale)
-                self._put_rows(opened, list(before), [{"unfinished": False}] * len(before))
-                self._drop_empty(opened, before.values())
-        return deleted
+            change = Change(self._calls, opened)
+            return change.put(documents) + change.forget(gone)
 
     @_writes
     def forget(self, documents: Sequence[str]) -> dict[str, int]:
@@ -351,87 +330,14 @@ class ChromaStore:
             return dict.fromkeys(documents, 0)
         self._database.ready(opened.chunks)
         with self._changing(opened):
-            return {document: self._forget(opened, [document]) for document in documents}
+            change = Change(self._calls, opened)
+            return {document: change.forget([document]) for document in documents}
 
     @_writes
     def wipe(self) -> None:
         """Take the text of what was deleted out of an embedded Chroma's file; a server's files are its own."""
         if not self.where.url:
             self._database.wipe()
-
-    def _forget(self, opened: Opened, documents: Sequence[str]) -> int:
-        found = self._calls.document_rows(opened, documents)
-        there = [row["document"] for row in found]
-        if not there:
-            return 0
-        # From here on nobody sees them.
-        self._put_rows(opened, there, [{"tag": "", "unfinished": True}] * len(there))
-        n = len(self._delete_chunks(opened, there))
-        self._delete(opened.documents, [rows.row_id(rows.DOCUMENT, name) for name in there])
-        self._drop_empty(opened, found)
-        return n
-
-    def _drop_empty(self, opened: Opened, before: Iterable[Any]) -> None:
-        """Delete the rows of folders and languages that these documents were the last of."""
-        facets = sorted({facet for row in before for facet in rows.facets_of(row["document"], row["language"])})
-        empty = [f for f in facets if not self._calls.documents_where(opened, rows.facet_where(*f), 1)]
-        self._delete(opened.documents, [rows.row_id(*facet) for facet in empty])
-
-    def _delete_chunks(self, opened: Opened, documents: Sequence[str], but: str = "") -> list[str]:
-        """Delete the chunks of documents in all versions but one; return the ids of their rows."""
-        where = {"document": {"$in": list(documents)}} if len(documents) > 1 else {"document": documents[0]}
-        stale = [row for page in self._calls.pages(opened.chunks, where, []) for row in page["ids"] if rows.tag_of(row) != but]
-        self._delete(opened.chunks, stale)
-        return stale
-
-    def _put_chunks(self, opened: Opened, documents: Sequence[Written], tag: str) -> None:
-        chunks = [chunk for written in documents for chunk in written.chunks]
-        vectors = np.concatenate([written.vectors for written in documents])
-
-        def put(part: slice) -> None:
-            made = rows.chunk_rows(chunks[part], tag)
-            opened.chunks.upsert(
-                ids=made.ids, embeddings=vectors[part], documents=made.documents, metadatas=cast("Any", made.metadatas)
-            )
-
-        self._calls.in_parts(len(chunks), self._database.most_written, put)
-
-    def _put_rows(
-        self,
-        opened: Opened,
-        names: Sequence[str],
-        metadatas: Sequence[dict[str, Any]],
-        texts: Sequence[str] | None = None,
-        kinds: Sequence[str] | None = None,
-    ) -> None:
-        """Write rows of documents, or of other kinds; what is not given of a row that is there stays as it is."""
-        ids = [rows.row_id(kind, name) for kind, name in zip(kinds or [rows.DOCUMENT] * len(names), names, strict=True)]
-
-        def put(part: slice) -> None:
-            opened.documents.upsert(
-                ids=ids[part],
-                embeddings=np.stack([rows.place_of(one) for one in ids[part]]),
-                documents=list(texts[part]) if texts else None,
-                metadatas=cast("Any", list(metadatas[part])),
-            )
-
-        self._calls.in_parts(len(ids), self._database.most_written, put)
-
-    def _put_facets(self, opened: Opened, documents: Sequence[Written]) -> None:
-        """Write the rows of folders and languages that these documents are the first of."""
-        wanted = sorted({facet for w in documents for facet in rows.facets_of(w.document, w.chunks[0].language)})
-        there = self._calls.there(opened.documents, [rows.row_id(*facet) for facet in wanted])
-        new = [facet for facet in wanted if rows.row_id(*facet) not in there]
-        self._put_rows(
-            opened,
-            [name for _, name in new],
-            [rows.facet_row(*facet) for facet in new],
-            [name.lower() for _, name in new],
-            [kind for kind, _ in new],
-        )
-
-    def _delete(self, collection: Any, ids: Sequence[str]) -> None:
-        self._calls.in_parts(len(ids), self._database.most_written, lambda part: collection.delete(ids=list(ids[part])))
 
 
 def _all(conditions: Sequence[dict[str, Any]]) -> Any:
