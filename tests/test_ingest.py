@@ -33,8 +33,8 @@ from ingest.worker import Limits, Workers
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
 from rag_app.settings import Settings
-from rag_app.store.chroma import ChromaStore
 from rag_app.store.chroma_client import Database
+from rag_app.store.chroma_write import Change
 from rag_app.store.kept import KeptStore
 from rag_app.store.stored import Version, Where, Written
 from rag_app.types import Chunk
@@ -604,15 +604,15 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         seen: list[set[str]] = []
-        delete = ChromaStore._delete
+        delete = Change._delete
 
-        def slow(store: ChromaStore, *rows: Any) -> None:
+        def slow(store: Change, *rows: Any) -> None:
             if rows[-1]:
                 found = self.store().nearest(np.ones(64, dtype=np.float32), 50)
                 seen.append({c.text for c in found if c.document == "policies/travel.md"})
             delete(store, *rows)
 
-        monkeypatch.setattr(ChromaStore, "_delete", slow)
+        monkeypatch.setattr(Change, "_delete", slow)
         self.run()
         assert [sum("USD" in text for text in texts) for texts in seen] == [2]
         assert not any("EUR" in text for texts in seen for text in texts)
@@ -624,7 +624,7 @@ class TestSync:
         self.run()
         path.write_text(path.read_text().replace("EUR", "USD"))
         with monkeypatch.context() as patched:
-            patched.setattr(ChromaStore, "_delete", lambda store, *rows: (_ for _ in ()).throw(RagError(msg("killed"))))
+            patched.setattr(Change, "_delete", lambda store, *rows: (_ for _ in ()).throw(RagError(msg("killed"))))
             with pytest.raises(RagError, match="killed"):
                 self.run()
         assert not self.store().documents()["policies/travel.md"].whole

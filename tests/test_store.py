@@ -18,6 +18,7 @@ from rag_app.store import chroma
 from rag_app.store.chroma import ChromaStore
 from rag_app.store.chroma_client import Database
 from rag_app.store.chroma_search import Search
+from rag_app.store.chroma_write import Change
 from rag_app.store.kept import KeptStore, identity
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
@@ -186,7 +187,7 @@ def test_a_write_that_breaks_off_is_never_half_seen_and_is_completed_by_the_next
 
 def test_what_a_write_that_broke_off_did_not_complete_can_be_used_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     # All but the row of the document, that says what is seen.
-    commit, commits = ChromaStore._put_rows, []
+    commit, commits = Change._put_rows, []
 
     def breaks(self: ChromaStore, *rows: Any) -> None:
         commits.append(rows)
@@ -195,7 +196,7 @@ def test_what_a_write_that_broke_off_did_not_complete_can_be_used_again(store: S
         commit(self, *rows)
 
     with monkeypatch.context() as patched, pytest.raises(RagError, match="killed"):
-        patched.setattr(ChromaStore, "_put_rows", breaks)
+        patched.setattr(Change, "_put_rows", breaks)
         store.put([one("fresh", 30)])
     assert store.chunks_of("fresh") == [] and not store.documents()["fresh"].whole
     ((found, vector),) = store.chunks_of("fresh", unfinished=True)
@@ -409,13 +410,13 @@ def test_a_commit_between_a_questions_look_at_chunks_and_that_at_versions_is_not
 ) -> None:
     fresh = Written("fresh", Version("/r", "new", 3, 9.0), [chunk("fresh", i) for i in range(3)], vectors(1, 2, 3))
     halfway, go_on = threading.Event(), threading.Event()
-    put_chunks, tags = ChromaStore._put_chunks, Search._tags
+    put_chunks, tags = Change._put_chunks, Search._tags
 
-    def slowly(self: ChromaStore, collection: Any, documents: Any, tag: str) -> None:
-        put_chunks(self, collection, [fresh._replace(chunks=fresh.chunks[:1], vectors=fresh.vectors[:1])], tag)
+    def slowly(self: Change, documents: Any, tag: str) -> None:
+        put_chunks(self, [fresh._replace(chunks=fresh.chunks[:1], vectors=fresh.vectors[:1])], tag)
         halfway.set()
         assert go_on.wait(60)
-        put_chunks(self, collection, documents, tag)
+        put_chunks(self, documents, tag)
 
     def late(self: Search, names: Any) -> Any:
         if not go_on.is_set():
@@ -423,7 +424,7 @@ def test_a_commit_between_a_questions_look_at_chunks_and_that_at_versions_is_not
             writing.result(60)
         return tags(self, names)
 
-    monkeypatch.setattr(ChromaStore, "_put_chunks", slowly)
+    monkeypatch.setattr(Change, "_put_chunks", slowly)
     monkeypatch.setattr(Search, "_tags", late)
     other = opened()
     with ThreadPoolExecutor(1) as pool:

@@ -121,8 +121,8 @@ class Database:
         self._wipes, self._wiping = 0, False
         self._known: dict[str, Opened] = {}
         self.tags: dict[Any, dict[str, str]] = {}
-        # By id of a collection and by document, the version that was seen last, and since when it is known.
-        self.versions: dict[Any, dict[str, tuple[str, float]]] = {}
+        # By id of a collection and by document, the last versions, and since when each is known to be seen.
+        self.versions: dict[Any, dict[str, dict[str, float]]] = {}
         self._writes = self._version = 0
         # Held by whoever writes: a backup is made between two writes.
         self.writing = threading.RLock()

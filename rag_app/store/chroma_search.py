@@ -153,14 +153,20 @@ class Search:
         raise RagError(msg("collection {collection} is being changed", collection=self.name), msg("try again"))
 
     def _known_before(self, began: float, tags: dict[str, str]) -> bool:
-        """Whether all versions were known at a time of `time.monotonic()`; those that were not are from now on."""
+        """Whether all versions were there at a time of `time.monotonic()`.
+
+        Of an embedded Chroma, all of which this process writes, whoever wrote one lately said when. Of a server, a version is
+        known from when it was first seen.
+        """
         known = self.calls.database.versions.setdefault(self.opened.chunks.id, {})
+        if not self.calls.database.where.url:
+            return all(known.get(name, {}).get(tag, 0.0) <= began for name, tag in tags.items())
         if len(known) > _MOST_KNOWN:
             known.clear()
         for name, tag in tags.items():
-            if name not in known or known[name][0] != tag:
-                known[name] = tag, time.monotonic()
-        return all(known[name][1] <= began for name in tags)
+            if tag not in known.get(name, {}):
+                known[name] = {tag: time.monotonic()}
+        return all(known[name][tag] <= began for name, tag in tags.items())
 
     def _tags(self, names: Sequence[str]) -> dict[str, str]:
         return {row["document"]: row["tag"] for row in self.calls.document_rows(self.opened, names)}

@@ -1,6 +1,9 @@
 """Changes of a collection in Chroma: documents stored whole in place of older versions, and taken out whole."""
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +12,9 @@ from rag_app.store import chroma_rows as rows
 from rag_app.store.chroma_calls import Calls
 from rag_app.store.chroma_client import Opened
 from rag_app.store.stored import Written
+
+# Seconds that a question may take to look at chunks, and at which of them are seen.
+_LONGEST_LOOK = 600.0
 
 
 class Change:
@@ -32,7 +38,8 @@ class Change:
             self._put_chunks(documents, tag)
             self._put_facets(documents)
             ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
-            self._put_rows(names, ended, [rows.searched_text(w) for w in documents])
+            with self._committing(names, tag):
+                self._put_rows(names, ended, [rows.searched_text(w) for w in documents])
             if before:
                 stale = self._delete_chunks(list(before), tag)
                 kept = {rows.without_tag(row) for w in documents for row in rows.chunk_rows(w.chunks, tag).ids}
@@ -40,6 +47,25 @@ class Change:
                 self._put_rows(list(before), [{"unfinished": False}] * len(before))
                 self._drop_empty(before.values())
         return deleted
+
+    @contextmanager
+    def _committing(self, documents: Sequence[str], tag: str) -> Iterator[None]:
+        """Say when a version of documents comes to be seen: a question that began before may have found a part of it."""
+        database = self.calls.database
+        if database.where.url:
+            yield
+            return
+        lately = time.monotonic() - _LONGEST_LOOK
+        found = database.versions.get(self.opened.chunks.id, {})
+        known = {name: versions for name, versions in found.items() if max(versions.values()) > lately}
+        for name in documents:
+            known[name] = {**dict(list(known.get(name, {}).items())[-1:]), tag: math.inf}
+        database.versions[self.opened.chunks.id] = known
+        try:
+            yield
+        finally:
+            for name in documents:
+                known[name] = {**known[name], tag: time.monotonic()}
 
     def forget(self, documents: Sequence[str]) -> int:
         """Take documents out; return how many chunks they had."""
