@@ -189,7 +189,7 @@ def test_what_a_write_that_broke_off_did_not_complete_can_be_used_again(store: S
     # All but the row of the document, that says what is seen.
     commit, commits = Change._put_rows, []
 
-    def breaks(self: ChromaStore, *rows: Any) -> None:
+    def breaks(self: Change, *rows: Any) -> None:
         commits.append(rows)
         if len(commits) == 2:
             raise RagError(msg("killed"))

@@ -121,8 +121,10 @@ class Database:
         self._wipes, self._wiping = 0, False
         self._known: dict[str, Opened] = {}
         self.tags: dict[Any, dict[str, str]] = {}
-        # By id of a collection and by document, the last versions, and since when each is known to be seen.
-        self.versions: dict[Any, dict[str, dict[str, float]]] = {}
+        # Since when a version is seen, by `time.monotonic()`: by its mark, as who wrote it to an embedded Chroma says; or by
+        # document and mark, as it was first met on a server.
+        self.committed: dict[str, float] = {}
+        self.first_met: dict[tuple[str, str], float] = {}
         self._writes = self._version = 0
         # Held by whoever writes: a backup is made between two writes.
         self.writing = threading.RLock()

@@ -23,8 +23,8 @@ _FEW_DOCUMENTS, _FEW_CHUNKS = 200, 4000
 # What matches a filter that means more is sought among the nearest, so many times what is wanted; then Chroma filters, which
 # takes a second for each 100,000 chunks that match.
 _WIDER = (4, 20)
-# Documents of which it is kept in memory which version was seen and when.
-_MOST_KNOWN = 100_000
+# Versions on a server of which it is kept in memory when they were first met.
+_MOST_MET = 100_000
 # Documents that one filter may name; SQLite takes about 32,000 values.
 _MOST_NAMED = 30_000
 
@@ -155,18 +155,17 @@ class Search:
     def _known_before(self, began: float, tags: dict[str, str]) -> bool:
         """Whether all versions were there at a time of `time.monotonic()`.
 
-        Of an embedded Chroma, all of which this process writes, whoever wrote one lately said when. Of a server, a version is
-        known from when it was first seen.
+        Of an embedded Chroma, all of which this process writes, whoever wrote one lately said when. Of a server, one was there
+        from when it was first met.
         """
-        known = self.calls.database.versions.setdefault(self.opened.chunks.id, {})
-        if not self.calls.database.where.url:
-            return all(known.get(name, {}).get(tag, 0.0) <= began for name, tag in tags.items())
-        if len(known) > _MOST_KNOWN:
-            known.clear()
-        for name, tag in tags.items():
-            if tag not in known.get(name, {}):
-                known[name] = {tag: time.monotonic()}
-        return all(known[name][tag] <= began for name, tag in tags.items())
+        database = self.calls.database
+        if not database.where.url:
+            return all(database.committed.get(tag, 0.0) <= began for tag in tags.values())
+        if len(database.first_met) > _MOST_MET:
+            database.first_met.clear()
+        now = time.monotonic()
+        # Each is met now, also where an earlier one is new.
+        return max((database.first_met.setdefault(version, now) for version in tags.items()), default=0.0) <= began
 
     def _tags(self, names: Sequence[str]) -> dict[str, str]:
         return {row["document"]: row["tag"] for row in self.calls.document_rows(self.opened, names)}

@@ -38,7 +38,7 @@ class Change:
             self._put_chunks(documents, tag)
             self._put_facets(documents)
             ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
-            with self._committing(names, tag):
+            with self._committing(tag):
                 self._put_rows(names, ended, [rows.searched_text(w) for w in documents])
             if before:
                 stale = self._delete_chunks(list(before), tag)
@@ -49,23 +49,16 @@ class Change:
         return deleted
 
     @contextmanager
-    def _committing(self, documents: Sequence[str], tag: str) -> Iterator[None]:
-        """Say when a version of documents comes to be seen: a question that began before may have found a part of it."""
+    def _committing(self, tag: str) -> Iterator[None]:
+        """Say when a version comes to be seen: a question that began before may have found a part of it."""
         database = self.calls.database
-        if database.where.url:
-            yield
-            return
         lately = time.monotonic() - _LONGEST_LOOK
-        found = database.versions.get(self.opened.chunks.id, {})
-        known = {name: versions for name, versions in found.items() if max(versions.values()) > lately}
-        for name in documents:
-            known[name] = {**dict(list(known.get(name, {}).items())[-1:]), tag: math.inf}
-        database.versions[self.opened.chunks.id] = known
+        # Until the end it is seen by none that has begun.
+        database.committed = {known: at for known, at in database.committed.items() if at > lately} | {tag: math.inf}
         try:
             yield
         finally:
-            for name in documents:
-                known[name] = {**known[name], tag: time.monotonic()}
+            database.committed[tag] = time.monotonic()
 
     def forget(self, documents: Sequence[str]) -> int:
         """Take documents out; return how many chunks they had."""
