@@ -437,3 +437,27 @@ def test_a_commit_between_a_questions_look_at_chunks_and_that_at_versions_is_not
         ["fresh 1", "fresh 0", "fresh 2"],
         ["fresh 1", "fresh 2", "fresh 0"],
     )
+
+
+def test_a_question_does_not_wait_for_the_end_of_a_commit_that_waits_for_it(
+    store: Store, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halfway, go_on, put_rows = threading.Event(), threading.Event(), Change._put_rows
+
+    def slowly(self: Change, names: Any, metadatas: Any, *more: Any) -> None:
+        if metadatas and metadatas[0].get("tag") and len(names) == 2:
+            put_rows(self, names[:1], metadatas[:1], *(one[:1] for one in more))
+            halfway.set()
+            assert go_on.wait(60)
+        put_rows(self, names, metadatas, *more)
+
+    monkeypatch.setattr(Change, "_put_rows", slowly)
+    other = opened()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(other.put, [one("x", 1), one("y", 2)])
+        assert halfway.wait(60)
+        # One of both is seen already; the writer goes on when the question has its answer.
+        found = store.nearest(vectors(2)[0], 9)
+        go_on.set()
+        writing.result(60)
+    assert {c.document for c in found} == {"a", "b/c", "x"}

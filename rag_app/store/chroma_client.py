@@ -121,9 +121,9 @@ class Database:
         self._wipes, self._wiping = 0, False
         self._known: dict[str, Opened] = {}
         self.tags: dict[Any, dict[str, str]] = {}
-        # Since when a version is seen, by `time.monotonic()`: by its mark, as who wrote it to an embedded Chroma says; or by
-        # document and mark, as it was first met on a server.
-        self.committed: dict[str, float] = {}
+        # Since when all chunks of a version are there, by `time.monotonic()`: by its mark, as who wrote it says, embedded; on a
+        # server by document and mark, as it was first met.
+        self.whole: dict[str, float] = {}
         self.first_met: dict[tuple[str, str], float] = {}
         self._writes = self._version = 0
         # Held by whoever writes: a backup is made between two writes.

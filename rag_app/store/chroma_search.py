@@ -160,7 +160,7 @@ class Search:
         """
         database = self.calls.database
         if not database.where.url:
-            return all(database.committed.get(tag, 0.0) <= began for tag in tags.values())
+            return all(database.whole.get(tag, 0.0) <= began for tag in tags.values())
         if len(database.first_met) > _MOST_MET:
             database.first_met.clear()
         now = time.monotonic()

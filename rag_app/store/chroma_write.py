@@ -1,9 +1,7 @@
 """Changes of a collection in Chroma: documents stored whole in place of older versions, and taken out whole."""
 
-import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -38,8 +36,8 @@ class Change:
             self._put_chunks(documents, tag)
             self._put_facets(documents)
             ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
-            with self._committing(tag):
-                self._put_rows(names, ended, [rows.searched_text(w) for w in documents])
+            self._say_whole(tag)
+            self._put_rows(names, ended, [rows.searched_text(w) for w in documents])
             if before:
                 stale = self._delete_chunks(list(before), tag)
                 kept = {rows.without_tag(row) for w in documents for row in rows.chunk_rows(w.chunks, tag).ids}
@@ -48,17 +46,12 @@ class Change:
                 self._drop_empty(before.values())
         return deleted
 
-    @contextmanager
-    def _committing(self, tag: str) -> Iterator[None]:
-        """Say when a version comes to be seen: a question that began before may have found a part of it."""
-        database = self.calls.database
-        lately = time.monotonic() - _LONGEST_LOOK
-        # Until the end it is seen by none that has begun.
-        database.committed = {known: at for known, at in database.committed.items() if at > lately} | {tag: math.inf}
-        try:
-            yield
-        finally:
-            database.committed[tag] = time.monotonic()
+    def _say_whole(self, tag: str) -> None:
+        """Say that all chunks of a version are there from now on: a question that began before may have found a part."""
+        database, now = self.calls.database, time.monotonic()
+        if not database.where.url:
+            lately = {known: since for known, since in database.whole.items() if since > now - _LONGEST_LOOK}
+            database.whole = lately | {tag: now}
 
     def forget(self, documents: Sequence[str]) -> int:
         """Take documents out; return how many chunks they had."""
