@@ -17,6 +17,7 @@ from ingest.sync import Progress, Report
 from rag_app.endpoints.embeddings import Embeddings
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
+from rag_app.lexical.kept import bring_in_step
 from rag_app.settings import Settings
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
@@ -124,14 +125,14 @@ def ingest_folder(settings: Settings, path: Path | None, progress: Progress) -> 
     if path is None:
         raise RagError(msg("no file was accepted"), msg("see the reason beside each"))
     cutting, limits = sync.cutting_and_limits(settings)
-    with _opened(settings, create=True) as (store, embeddings):
+    with _opened(settings, progress, create=True) as (store, embeddings):
         return sync.ingest(look_through([path], store), store, embeddings, cutting, limits, progress)
 
 
 def embed_again(settings: Settings, documents: Sequence[str], progress: Progress) -> Report:
     """Read, cut and embed some documents again, whatever is stored of them. RagError if a file is gone."""
     cutting, limits = sync.cutting_and_limits(settings)
-    with _opened(settings) as (store, embeddings):
+    with _opened(settings, progress) as (store, embeddings):
         chosen = list(store.documents(documents).values())
         if gone := [d.document for d in chosen if not d.path.is_file()]:
             raise RagError(
@@ -145,11 +146,13 @@ def embed_again(settings: Settings, documents: Sequence[str], progress: Progress
 def reindex(settings: Settings, progress: Progress) -> Report:
     """Make the collection again from its documents' files, as `rag-app reindex` does."""
     cutting, limits = sync.cutting_and_limits(settings)
-    with _opened(settings) as (store, embeddings):
+    with _opened(settings, progress) as (store, embeddings):
         return rebuild(store, embeddings, cutting, limits, progress)
 
 
 @contextmanager
-def _opened(settings: Settings, *, create: bool = False) -> Iterator[tuple[Store, Embeddings]]:
+def _opened(settings: Settings, progress: Progress, *, create: bool = False) -> Iterator[tuple[Store, Embeddings]]:
+    """Lend the store and the embeddings; what was changed is taken into the lexical index at the end."""
     with open_store(settings, create=create) as store, closing(open_embeddings(settings)) as embeddings:
         yield store, embeddings
+        bring_in_step(store, settings, progress.lexical)

@@ -16,6 +16,7 @@ from ingest.sync import Progress, Report
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
+from rag_app.lexical.kept import remove_indexes
 from rag_app.settings import Settings
 from rag_app.store import chroma_files, kept
 from rag_app.store.chroma_rows import chunk_of, place_of
@@ -97,6 +98,7 @@ def clear(settings: Settings) -> None:
     """Delete all collections of an embedded Chroma, whatever state it is in."""
     with all_locks(settings.chroma_path), kept.alone(settings.chroma_path, REPAIRING) as folder:
         chroma_files.remove(folder)
+        remove_indexes(settings.lexical_path, str(settings.chroma_path))
 
 
 def _embedded(settings: Settings, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> Vectors:

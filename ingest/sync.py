@@ -77,7 +77,8 @@ class Report(Record):
 class Progress:
     """Called back as the work goes on: how many of a file's chunks are embedded, the state it ends in, the chunks stored.
 
-    `waits` hears the seconds for which a rate limit of the endpoint is waited out, and what the endpoint said.
+    `waits` hears the seconds for which a rate limit of the endpoint is waited out, and what the endpoint said; `lexical` how
+    many documents of how many the lexical index took in at the end.
     """
 
     plan: Callable[[Plan], None] = lambda plan: None
@@ -85,6 +86,7 @@ class Progress:
     file: Callable[[str, State, str], None] = lambda document, state, reason: None
     chunks: Callable[[int], None] = lambda stored: None
     waits: Callable[[float, str], None] = lambda seconds, reason: None
+    lexical: Callable[[int, int], None] = lambda done, of: None
 
 
 class Embeds(Protocol):

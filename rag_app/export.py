@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from rag_app import prompt
 from rag_app.price import Cost
-from rag_app.types import FATES, Answer, Ask, Candidate, Search, arrow
+from rag_app.types import FATES, FOUND, Answer, Ask, Candidate, Search, arrow
 from rag_app.words import Words, joined, msg
 
 
@@ -64,10 +64,12 @@ def fenced(text: str) -> str:
 
 def _table(search: Search, words: Words) -> str:
     before, after = search.retrieval_score, search.rerank_score
-    headings = [msg("after"), msg("before"), msg("moved"), after.name, before.name, "", msg("document")]
-    rows = [list(map(words, headings)), ["--:"] * 5 + ["---"] * 2]
+    found = [FOUND] if search.is_hybrid else []
+    headings = [msg("after"), msg("before"), msg("moved"), after.name, before.name, *found, "", msg("document")]
+    rows = [list(map(words, headings)), ["--:"] * (5 + len(found)) + ["---"] * 2]
     for rank, c in enumerate(search.reranked, 1):
         scores = [words(after.shown(c.rerank)), words(before.shown(c.retrieval))]
         moved = arrow(c.retrieval.rank - rank) or "="
-        rows.append([str(rank), str(c.retrieval.rank), moved, *scores, words(FATES[c.fate]), escaped(words(c.place))])
+        ranks = [words(c.found)] if found else []
+        rows.append([str(rank), str(c.retrieval.rank), moved, *scores, *ranks, words(FATES[c.fate]), escaped(words(c.place))])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any, Protocol, Self
@@ -15,11 +15,25 @@ from rag_app.endpoints.embeddings import Vectors
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.errors import RagError, SettingsError
-from rag_app.retrieval import Retriever, VectorRetriever, with_neighbours
+from rag_app.retrieval import Retriever, with_neighbours
+from rag_app.retrieval import retrievers as by_settings
 from rag_app.settings import Settings
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
-from rag_app.types import Answer, Ask, AskMs, Candidate, Receipt, Rewrite, Search, SearchMs, Side, Tokens, after_rerank
+from rag_app.types import (
+    Answer,
+    Ask,
+    AskMs,
+    Candidate,
+    FirstStage,
+    Receipt,
+    Rewrite,
+    Search,
+    SearchMs,
+    Side,
+    Tokens,
+    after_rerank,
+)
 from rag_app.words import Message, msg
 
 OnStage = Callable[[str, float], None]
@@ -85,13 +99,16 @@ class Pipeline:
         chat: Answers | Callable[[], Answers],
         *,
         settings: Settings,
-        retriever: Retriever | None = None,
+        retrievers: Mapping[FirstStage, Retriever] | None = None,
     ) -> None:
-        """RecipeError if the store was made by other embeddings."""
+        """`retrievers` finds candidates, by its first unless a question asks for another; the settings name them if not given.
+
+        RecipeError if the store was made by other embeddings.
+        """
         self.settings = settings
         self.store = store
         self.embeddings = embeddings
-        self.retriever = retriever or VectorRetriever(store)
+        self.retrievers = retrievers or by_settings(store, settings)
         self._reranker = reranker
         self._chat = chat
         # Questions that come at once share one client, which is closed.
@@ -111,7 +128,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Close the store and the connections of every stage that was used."""
-        for part in (self.store, self.embeddings, self._reranker, self._chat):
+        for part in (*self.retrievers.values(), self.store, self.embeddings, self._reranker, self._chat):
             if not callable(part):
                 part.close()
 
@@ -137,11 +154,13 @@ class Pipeline:
         n_candidates: int | None = None,
         n_passages: int | None = None,
         only: Sequence[str] = (),
+        first_stage: FirstStage | None = None,
         on_stage: OnStage = lambda stage, ms: None,
     ) -> Search:
         """Return the candidates for a question, reranked, with the passages chosen; `on_stage` hears each stage end.
 
-        `only` names documents, or folders ending in "/", to look in. RagError if the question cannot be embedded or the
+        `only` names documents, or folders ending in "/", to look in; `first_stage` finds the candidates in place of the one
+        that the settings mean. RagError if the question cannot be embedded or the
         store not read; a failed rerank stands in the receipt instead.
         """
         # Bytes of a command line that are no text cannot be sent.
@@ -162,7 +181,8 @@ class Pipeline:
         watch = Stopwatch(on_stage)
         vector, embed_tokens = self.embeddings.question(question)
         watch.lap("embed")
-        candidates = self.retriever.retrieve(question, vector, n_candidates, only)
+        retriever = self._retriever(first_stage)
+        candidates = retriever.retrieve(question, vector, n_candidates, only)
         # Another model may have rebuilt the collection since this pipeline was opened.
         self.store.require(self.embeddings.recipe)
         watch.lap("retrieve")
@@ -179,12 +199,21 @@ class Pipeline:
         return Search(
             question=question,
             candidates=self._chosen(candidates, n_passages),
-            retrieval_score=self.retriever.score,
+            retrieval_score=retriever.score,
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
             tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
             only=tuple(only),
         )
+
+    def _retriever(self, first_stage: FirstStage | None) -> Retriever:
+        if first_stage is None:
+            return next(iter(self.retrievers.values()))
+        if first_stage not in self.retrievers:
+            raise SettingsError(
+                msg("there is no lexical index to find candidates in"), msg("set RAG_LEXICAL=true, or ask for the dense ones")
+            )
+        return self.retrievers[first_stage]
 
     def recut(self, search: Search, n_passages: int) -> Search:
         """Return a search with another number of passages, from the ranking that it has: no endpoint is asked."""

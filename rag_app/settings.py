@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         "warning", description="debug, info (one line a rerank), warning or error; on stderr."
     )
 
+    lexical: bool = Field(True, description="Find candidates by their words (BM25) too, beside the vectors.")
+    dense_weight: float = Field(0.7, ge=0, le=1, description="Weight of the vectors where both are fused, 0 to 1.")
+    lexical_path: Path = Field(
+        Path("data/lexical"), description="Folder of the lexical index, a cache that may be deleted at any time."
+    )
     n_candidates: int = Field(30, ge=1, le=1000, description="Candidates retrieved and reranked; 20-50 is advised.")
     n_passages: int = Field(4, ge=1, le=100, description="Passages given to the chat model; 3-5 is advised.")
     n_neighbours: int = Field(0, ge=0, le=20, description="Chunks before and after each passage that go with it to chat.")
@@ -201,7 +206,9 @@ class Settings(BaseSettings):
             )
         return name
 
-    @field_validator("chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "batch_path", "server_path")
+    @field_validator(
+        "chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "batch_path", "server_path", "lexical_path"
+    )
     @classmethod
     def _is_a_folder(cls, path: Path) -> Path:
         path = path.expanduser()

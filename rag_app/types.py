@@ -13,6 +13,10 @@ from rag_app import builtin
 from rag_app.words import NOTHING, Message, Said, joined, msg, nmsg
 
 SEPARATOR = " › "
+# How the ranks of both first stages are headed where they stand in one column.
+FOUND = msg("vector / words")
+# What finds the candidates: both rankings fused, or one of them alone.
+FirstStage = Literal["hybrid", "dense", "lexical"]
 
 
 class Record(BaseModel):
@@ -111,14 +115,28 @@ class Ranking(Record):
 class Candidate(Chunk):
     """A chunk as retrieved and, once reranked, as reranked; `Search` says what both scores are.
 
-    `context` is a passage's text with its neighbours, where those go to the chat model too.
+    `retrieval` is the place that reranking starts from; where it fuses two rankings, `dense` is the place by vector and
+    `lexical` that by words, each None where it was not found so. `context` is a passage's text with its neighbours, where
+    those go to the chat model too.
     """
 
     retrieval: Ranking
+    dense: Ranking | None = None
+    lexical: Ranking | None = None
     rerank: Ranking | None = None
     passage: bool = False
     passage_without_rerank: bool = False
     context: str = ""
+
+    @property
+    def found(self) -> Message:
+        """Its ranks by vector and by words, with a dash where it was not found so."""
+        return Message(" / ".join(str(ranking.rank) if ranking else "–" for ranking in (self.dense, self.lexical)))
+
+    @property
+    def words_only(self) -> bool:
+        """Whether its words alone found it, and its vector did not."""
+        return self.lexical is not None and self.dense is None
 
     @property
     def sent(self) -> str:
@@ -239,6 +257,11 @@ class Search(Record):
     tokens: Tokens = Tokens()
     only: tuple[str, ...] = ()
     rewrite: Rewrite | None = None
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether the candidates were found by vectors and by words, each with its rank in both."""
+        return any(c.dense or c.lexical for c in self.candidates)
 
     @property
     def reranked(self) -> tuple[Candidate, ...]:

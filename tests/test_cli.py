@@ -132,9 +132,9 @@ class TestLanguage:
     def test_the_terminal_speaks_the_language_of_its_environment(self, ingested: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LANG", "zh_CN.UTF-8")
         text = run("search", "dinner in France").stdout
-        assert "余弦相似度" in text and "重排得分" in text and "cosine" not in text
+        assert "融合得分" in text and "重排得分" in text and "fused" not in text
         found = json.loads(run("search", "dinner in France", "--json").stdout)
-        assert found["retrieval_score"] == {"name": "cosine", "format": ".3f"}
+        assert found["retrieval_score"] == {"name": "fused score", "format": ".3f"}
 
     @pytest.mark.parametrize(
         ("env", "language"),

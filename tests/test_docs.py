@@ -22,7 +22,7 @@ from tests.wire import Wire
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 # What these folders hold by the time the program has run is not in the repository.
-MADE = ("data/chroma", "data/runs", "data/feedback", "data/uploads")
+MADE = ("data/chroma", "data/runs", "data/feedback", "data/uploads", "data/lexical")
 BLOCK = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -492,6 +492,32 @@ class TestFiles:
         assert [row["document"][0] for row in rows] == list("caebd")
 
 
+def test_the_ranks_of_both_first_stages_stand_on_every_surface(capsys: pytest.CaptureFixture[str]) -> None:
+    ranks = {"a": (1, 4), "b": (None, 1), "c": (2, None), "d": (3, 3), "e": (4, 2)}
+
+    def placed(c: Candidate) -> Candidate:
+        dense, lexical = (Ranking(rank=rank, score=0.5) if rank else None for rank in ranks[c.id])
+        return c.model_copy(update={"dense": dense, "lexical": lexical})
+
+    hybrid = ASK.model_copy(update={"candidates": tuple(map(placed, ASK.candidates))})
+    app.show(hybrid, show_all=False)
+    terminal = capsys.readouterr().out.splitlines()
+    markdown = export.markdown(hybrid, words("en"))
+    page = BeautifulSoup(str(movement.lists(hybrid, set())), "lxml")
+    assert [line.split()[5:8] for line in terminal if line.split()[:1] == ["2"]] == [["1", "/", "4"]]
+    assert [line.split("|")[6].strip() for line in markdown.splitlines() if line.startswith("|")] == [
+        "vector / words",
+        "--:",
+        *("2 / –", "1 / 4", "4 / 2", "– / 1", "3 / 3"),
+    ]
+    assert [cell.get_text() for cell in page.select("td.found")] == ["1 / 4", "– / 1", "2 / –", "3 / 3", "4 / 2"]
+    assert [badge.find_parent("tr").th.get_text() for badge in page.select(".badge") if "words only" in badge.get_text()] == [
+        "2"
+    ]
+    assert "vector / words" in str(movement.chart(hybrid, set(), dark=False).to_dict())
+    assert "vector / words" not in export.markdown(ASK, words("en")) + str(movement.lists(ASK, set()))
+
+
 def test_another_score_is_shown_under_its_own_name_and_format_everywhere(
     sample: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -502,8 +528,11 @@ def test_another_score_is_shown_under_its_own_name_and_format_everywhere(
         def retrieve(self, question: str, vector: Any, n: int, only: Any = ()) -> list[Candidate]:
             return [candidate("a", 1, 12.34), candidate("b", 2, 5.67)]
 
+        def close(self) -> None:
+            pass
+
     parts = (open_store(sample), open_embeddings(sample), open_reranker(sample), lambda: open_chat(sample))
-    with Pipeline(*parts, settings=sample, retriever=Keywords()) as pipeline:
+    with Pipeline(*parts, settings=sample, retrievers={"lexical": Keywords()}) as pipeline:
         search = pipeline.search("dinner?", rerank=False, n_candidates=2, n_passages=1)
     app.show(search, show_all=False)
     terminal = capsys.readouterr().out

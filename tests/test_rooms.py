@@ -40,6 +40,7 @@ LAYERS = [
         "rag_app.builtin.gateway",
         "rag_app.builtin.server",
     },
+    {"rag_app.lexical"},
     {"rag_app.retrieval", "rag_app.pipeline"},
     {"rag_app.doctor", "rag_app.evaluation", "ingest"},
     {"rag_app.cli", "rag_app.page", "ingest.__main__"},
@@ -60,7 +61,9 @@ OWNERS = {
     "typer": " ".join(f"rag_app/cli/{name}.py" for name in ("app", "corpus", "drafting", "measuring", "storing", "terminal")),
     "pebble": "ingest/worker.py",
     "pathspec": "ingest/files.py",
-    "filelock": "rag_app/labels/jsonl.py rag_app/store/keeper.py rag_app/store/kept.py rag_app/store/locks.py",
+    "tantivy": "rag_app/lexical/index.py",
+    "filelock": "rag_app/labels/jsonl.py rag_app/lexical/kept.py "
+    + " ".join(f"rag_app/store/{name}.py" for name in ("keeper", "kept", "locks")),
     "pytrec_eval": "rag_app/evaluation/measures.py",
     "scipy": "rag_app/evaluation/statistics.py",
     "vl_convert": "rag_app/evaluation/html_report.py",
@@ -152,7 +155,8 @@ def test_env_example_lists_every_setting_with_its_default_and_one_comment() -> N
     expected = {}
     for name, field in Settings.model_fields.items():
         default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-        expected[f"RAG_{name.upper()}"] = ("" if default is None else str(default), f"# {field.description}")
+        written = str(default).lower() if default is True else "" if default is None else str(default)
+        expected[f"RAG_{name.upper()}"] = (written, f"# {field.description}")
     assert found == expected
 
 

@@ -204,6 +204,42 @@ def test_what_a_write_that_broke_off_did_not_complete_can_be_used_again(store: S
     assert store.forget(["fresh"]) == {"fresh": 1} and store.count() == 3
 
 
+def test_rows_are_found_without_their_texts_and_read_after(store: Store) -> None:
+    near = store.near(vectors(2)[0], 2)
+    assert [round(float(n.score), 4) for n in near] == [round(c.retrieval.score, 4) for c in store.nearest(vectors(2)[0], 2)]
+    chunks = store.chunks([n.row for n in near])
+    assert [chunks[n.row] for n in near] == [chunk("a"), chunk("a", 1)]
+    assert store.rows_of(["a"]) == chunks and store.rows_of(["a", "b/c"]).keys() > chunks.keys()
+    assert [store.chunks([n.row])[n.row].document for n in store.near(vectors(2)[0], 9, ["b/"])] == ["b/c"]
+    assert store.chunks([]) == store.rows_of([]) == store.chunks(["none@abc"]) == store.rows_of(["none"]) == {}
+
+
+def test_rows_of_a_version_that_was_replaced_are_gone(store: Store, opened: Open) -> None:
+    before = [n.row for n in store.near(vectors(2)[0], 3)]
+    opened().put([Written("a", Version("/r", "new", 1, 2.0), [chunk("a")], vectors(0))])
+    assert [c.document for c in store.chunks(before).values()] == ["b/c"]
+    assert list(store.rows_of(["a"]).values()) == [chunk("a")] and not set(store.rows_of(["a"])) & set(before)
+
+
+def test_changes_are_told_since_a_time(store: Store, opened: Open) -> None:
+    first = store.changes()
+    assert (first.versions.keys(), first.n_documents) == ({"a", "b/c"}, 2)
+    opened().put([one("new", 30)])
+    then = store.changes(first.last + 1)
+    assert (list(then.versions), then.n_documents) == (["new"], 3) and then.last > first.last
+    opened().put([one("a", 5)], gone=["new"])
+    later = store.changes(then.last + 1)
+    assert (list(later.versions), later.n_documents) == (["a"], 2) and later.versions["a"] != first.versions["a"]
+    assert store.changes().versions == {**first.versions, **later.versions}
+
+
+def test_a_version_that_is_not_complete_is_no_change(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, pytest.raises(RagError, match="killed"):
+        patched.setattr(Change, "_put_chunks", lambda *_: (_ for _ in ()).throw(RagError(msg("killed"))))
+        store.put([one("half", 30)])
+    assert "half" not in store.changes().versions and store.changes().n_documents == 2
+
+
 def test_a_document_that_is_forgotten_is_gone(store: Store, opened: Open) -> None:
     assert (store.forget(["a"]), store.forget(["a"])) == ({"a": 2}, {"a": 0})
     assert list(opened().documents()) == ["b/c"]

@@ -20,7 +20,7 @@ from rag_app import colours
 from rag_app.cli import corpus, drafting, measuring, storing
 from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, show_json, t
 from rag_app.errors import RagError
-from rag_app.types import FATES, STAGES, Ask, Search, arrow
+from rag_app.types import FATES, FOUND, STAGES, Ask, FirstStage, Search, arrow
 from rag_app.words import msg, nmsg
 
 COLOURS = {"promoted": colours.GAIN[0], "kept": colours.KEPT[0], "lost": colours.LOSS[0]}
@@ -42,6 +42,10 @@ Question = Annotated[str, typer.Argument(help="The question, in quotes.")]
 CandidatesOption = Annotated[int | None, typer.Option(help="Candidates to retrieve and rerank (RAG_N_CANDIDATES).")]
 PassagesOption = Annotated[int | None, typer.Option(help="Passages for the chat model (RAG_N_PASSAGES).")]
 RerankOption = Annotated[bool, typer.Option("--rerank/--no-rerank", help="Rerank, or keep the retrieval order.")]
+FirstStageOption = Annotated[
+    FirstStage | None,
+    typer.Option("--first-stage", help="What finds the candidates: hybrid, dense (vectors alone) or lexical (words alone)."),
+]
 AllOption = Annotated[bool, typer.Option("--all", help=f"Show every candidate in the table, not only the top {ROWS}.")]
 
 
@@ -64,6 +68,7 @@ app.command()(drafting.questions)
 def ask(
     question: Question,
     rerank: RerankOption = True,
+    first_stage: FirstStageOption = None,
     candidates: CandidatesOption = None,
     passages: PassagesOption = None,
     collection: CollectionOption = None,
@@ -74,16 +79,16 @@ def ask(
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
-        answer(pipeline, question, rerank, show_all, as_json)
+        answer(pipeline, question, rerank, first_stage, show_all, as_json)
 
 
-def answer(pipeline: Any, question: str, rerank: bool, show_all: bool, as_json: bool) -> None:
+def answer(pipeline: Any, question: str, rerank: bool, first_stage: FirstStage | None, show_all: bool, as_json: bool) -> None:
     """Print the rankings as soon as they are there, the answer as it comes, then its sources."""
     from rag_app.pipeline import asked
 
     # A chat model without a name is found out before anything is paid for.
     pipeline.settings.endpoint("CHAT")
-    search = searched(pipeline, question, rerank)
+    search = searched(pipeline, question, rerank, first_stage)
     if not as_json:
         show(search, show_all)
         out.print()
@@ -127,6 +132,7 @@ class Waiting:
 def search(
     question: Question,
     rerank: RerankOption = True,
+    first_stage: FirstStageOption = None,
     candidates: CandidatesOption = None,
     passages: PassagesOption = None,
     collection: CollectionOption = None,
@@ -137,7 +143,7 @@ def search(
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
-        result = searched(pipeline, question, rerank)
+        result = searched(pipeline, question, rerank, first_stage)
     if as_json:
         show_json(result.model_dump_json(indent=2))
     else:
@@ -191,7 +197,7 @@ def gateway(
     server.serve(port)
 
 
-def searched(pipeline: Any, question: str, rerank: bool) -> Search:
+def searched(pipeline: Any, question: str, rerank: bool, first_stage: FirstStage | None) -> Search:
     """Search, with a line on stderr that says which stage is running."""
     names = list(STAGES)
     with err.status(t(STAGES["embed"])) as status:
@@ -199,7 +205,7 @@ def searched(pipeline: Any, question: str, rerank: bool) -> Search:
         def on_stage(stage: str, ms: float) -> None:
             status.update(t(STAGES[names[names.index(stage) + 1]]))
 
-        result: Search = pipeline.search(question, rerank=rerank, on_stage=on_stage)
+        result: Search = pipeline.search(question, rerank=rerank, first_stage=first_stage, on_stage=on_stage)
     return result
 
 
@@ -208,8 +214,13 @@ def show(result: Search, show_all: bool) -> None:
     out.print(result.effect, style="bold")
     n_passages = len(result.passages)
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-    for heading in (msg("after"), msg("before"), msg("moved"), result.rerank_score.name, result.retrieval_score.name):
-        table.add_column(t(heading), justify="right", no_wrap=True)
+    found = result.is_hybrid
+    scores = [t(result.rerank_score.name), t(result.retrieval_score.name)]
+    if found:
+        # One column more leaves the documents no room beside long headings.
+        scores = [*(score.replace(" ", "\n") for score in scores), t(FOUND).replace(" / ", "\n/ ")]
+    for heading in (t(msg("after")), t(msg("before")), t(msg("moved")), *scores):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column(t(msg("document")), no_wrap=True, overflow="ellipsis", ratio=1)
     hidden = 0
@@ -224,6 +235,7 @@ def show(result: Search, show_all: bool) -> None:
             arrow(candidate.retrieval.rank - after) or "=",
             t(result.rerank_score.shown(candidate.rerank)),
             t(result.retrieval_score.shown(candidate.retrieval)),
+            *([t(candidate.found)] if found else []),
             fate,
             Text(printable(candidate.place), style="" if fate else "dim"),
             style=COLOURS.get(candidate.fate, ""),

@@ -88,6 +88,7 @@ def ingest(
     same.
     """
     from ingest import files, planning, sync
+    from rag_app.lexical.kept import bring_in_step
     from rag_app.store.opening import is_there, open_store
 
     if watch and batch:
@@ -108,7 +109,9 @@ def ingest(
             if dry_run:
                 return planning.plan(found, store, prune=prune, force=force)
             with progress_bar() as progress, embedder(settings, batch, shard) as embeddings:
-                return sync.ingest(found, store, embeddings, cutting, limits, progress, prune=prune, force=force)
+                report = sync.ingest(found, store, embeddings, cutting, limits, progress, prune=prune, force=force)
+                bring_in_step(store, settings, progress.lexical)
+                return report
 
     report = run()
     show(report, settings, as_json)
@@ -168,12 +171,14 @@ def reindex(
     """
     from ingest import reindex as rebuilding
     from ingest import sync
+    from rag_app.lexical.kept import bring_in_step
     from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
     cutting, limits = sync.cutting_and_limits(settings)
     with open_store(settings) as old, progress_bar() as progress, embedder(settings, batch) as embeddings:
         report = rebuilding.reindex(old, embeddings, cutting, limits, progress, force=force)
+        bring_in_step(old, settings, progress.lexical)
     show(report, settings, as_json)
     if report.documents.failed:
         raise typer.Exit(1)
@@ -236,6 +241,7 @@ def forget(
     The next ingest of their folder brings them back, unless .ragignore names them.
     """
     from ingest import sync
+    from rag_app.lexical.kept import LexicalIndex
     from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
@@ -245,6 +251,7 @@ def forget(
         if len(meant) > 1 and not yes and not typer.confirm(printable(question), err=True):
             raise RagError(msg("nothing was forgotten"))
         forgotten = sync.forget(store, meant)
+        LexicalIndex(store, settings.lexical_path).remove()
     for document, n in forgotten.items():
         line = nmsg("forgotten: {document} ({n} chunk)", "forgotten: {document} ({n} chunks)", n, document=document)
         out.print(line)
@@ -258,6 +265,7 @@ def reset(
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
     from ingest import mending, sync
+    from rag_app.lexical.kept import LexicalIndex
     from rag_app.store.opening import open_store
 
     settings = configure(collection=collection)
@@ -279,6 +287,7 @@ def reset(
         if not yes and not typer.confirm(printable(question), err=True):
             raise RagError(msg("nothing was deleted"))
         sync.reset(store)
+        LexicalIndex(store, settings.lexical_path).remove()
     out.print(printable(msg("{name} is deleted: {chunks}", name=settings.collection, chunks=chunks)))
 
 
@@ -400,4 +409,9 @@ def progress_bar() -> Iterator[Any]:
             line = msg("waiting {seconds:.0f} s for the embeddings endpoint: {reason}", seconds=seconds, reason=reason)
             bar.console.print(printable(line), style="yellow")
 
-        yield Callbacks(plan=planned, file=file, chunks=lambda stored: bar.update(task, stored=stored), waits=waits)
+        def lexical(done: int, of: int) -> None:
+            bar.update(task, description=printable(msg("indexing words")), completed=done, total=of, visible=True)
+
+        yield Callbacks(
+            plan=planned, file=file, chunks=lambda stored: bar.update(task, stored=stored), waits=waits, lexical=lexical
+        )

@@ -22,7 +22,7 @@ from rag_app.errors import RagError
 from rag_app.labels import jsonl
 from rag_app.pipeline import Pipeline
 from rag_app.prompt import Message, Shorter
-from rag_app.retrieval import Retriever, VectorRetriever
+from rag_app.retrieval import Retriever, retrievers
 from rag_app.settings import Settings
 from rag_app.store.opening import open_store
 from rag_app.types import Answer, Candidate, Ranking, Receipt, Search, SearchMs
@@ -205,6 +205,9 @@ class RememberedRetriever:
         of = (self.fingerprint, question, vector.tobytes().hex(), n, list(only))
         return self.stages.kept("retrieve", of, lambda: self.retriever.retrieve(question, vector, n, only), read)
 
+    def close(self) -> None:
+        self.retriever.close()
+
 
 class RememberedReranker:
     """A reranker that looks into the memory first. A failed rerank is not kept: the next run tries it again."""
@@ -296,7 +299,7 @@ class RememberingPipeline:
                 lambda: RememberedReranker(open_reranker(settings, Breaker()), self.stages),
                 lambda: RememberedChat(open_chat(settings), self.stages),
                 settings=settings,
-                retriever=RememberedRetriever(VectorRetriever(self.store), self.stages),
+                retrievers={name: RememberedRetriever(r, self.stages) for name, r in retrievers(self.store, settings).items()},
             )
             # From here on the pipeline closes them.
             opened.pop_all()

@@ -255,6 +255,8 @@ def described(settings: Settings, recipe: Mapping[str, str]) -> dict[str, str]:
     found = {
         "embedding_model": embedding.model,
         "embedding_at": "built-in" if embedding.builtin else embedding.address,
+        "first_stage": "hybrid" if settings.lexical else "dense",
+        "dense_weight": str(settings.dense_weight) if settings.lexical else "",
         "rerank_model": rerank.model,
         "rerank_at": "built-in" if rerank.builtin else rerank.address,
         "rerank_dialect": settings.rerank_dialect,

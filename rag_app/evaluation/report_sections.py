@@ -31,6 +31,8 @@ LOST = 10
 SYSTEM = {
     "embedding_model": msg("embedding model"),
     "embedding_at": msg("embedding endpoint"),
+    "first_stage": msg("candidates found by"),
+    "dense_weight": msg("weight of the vectors"),
     "rerank_model": msg("rerank model"),
     "rerank_at": msg("rerank endpoint"),
     "rerank_dialect": msg("rerank dialect"),
@@ -47,7 +49,13 @@ SYSTEM = {
     "run after": msg("run after"),
 }
 # The values of a system that are words of ours.
-VALUES = {"built-in": msg("built-in"), "characters": msg("characters"), "tokens": msg("tokens")}
+VALUES = {
+    "hybrid": msg("vectors and words"),
+    "dense": msg("vectors"),
+    "built-in": msg("built-in"),
+    "characters": msg("characters"),
+    "tokens": msg("tokens"),
+}
 STAGES = {"embed": msg("embed"), "retrieve": msg("retrieve"), "rerank": msg("rerank")}
 
 

@@ -12,9 +12,11 @@ from rag_app.page.visit import Choice, Mode, Turn, Visit, Widget, visit
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
 from rag_app.store.stored import LANGUAGE
+from rag_app.types import FirstStage
 from rag_app.words import msg, nmsg
 
 MODES: dict[Mode, str] = {"one": msg("Single answer"), "both": msg("Side by side"), "blind": msg("Blind")}
+FIRST_STAGES: dict[FirstStage, str] = {"hybrid": msg("Hybrid"), "dense": msg("Vectors"), "lexical": msg("Words")}
 # More documents than this are offered by folder alone.
 MAX_QUESTION = 4000
 
@@ -68,6 +70,9 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
     fewest, most = candidates_range(settings)
     n_candidates = st.slider(t("Candidates"), fewest, most, settings.n_candidates, key=Widget.CANDIDATES, bind="query-params")
     n_passages = st.slider(t("Passages"), min(3, top), max(5, top), top, key=Widget.PASSAGES, bind="query-params")
+    first_stage = next(iter(pipeline.retrievers))
+    if len(pipeline.retrievers) > 1:
+        first_stage = remembered(st.segmented_control, msg("First stage"), FIRST_STAGES, Widget.FIRST_STAGE, required=True)
     rerank = st.toggle(t("Rerank"), value=True, key=Widget.RERANK, bind="query-params")
     label = msg("Answers with and without reranking")
     mode = remembered(st.segmented_control, label, MODES, Widget.MODE, required=True, disabled=not rerank)
@@ -103,7 +108,7 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
         st.caption(t("Built-in models: English only, on this machine, no key needed. The chat model only quotes."))
     for line in settings.advice():
         st.caption(plain(t(line)))
-    return Choice(collection, n_candidates, n_passages, rerank, tuple(only)), mode, follow_up and pipeline.rewrites
+    return Choice(collection, n_candidates, n_passages, rerank, tuple(only), first_stage), mode, follow_up and pipeline.rewrites
 
 
 def candidates_range(settings: Settings) -> tuple[int, int]:

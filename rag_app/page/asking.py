@@ -68,6 +68,7 @@ def _search(pipeline: Pipeline, turn: Turn, line: Any) -> Search:
         n_candidates=choice.n_candidates,
         n_passages=choice.n_passages,
         only=choice.only,
+        first_stage=choice.first_stage,
         on_stage=on_stage,
     )
     return search.model_copy(update={"rewrite": rewrite})

@@ -14,6 +14,7 @@ from ingest import jobs, sync, uploads
 from ingest.jobs import FileState, Job
 from rag_app import language
 from rag_app.errors import RagError, SettingsError
+from rag_app.lexical.kept import LexicalIndex
 from rag_app.page import chunk_view, resources, states
 from rag_app.page.hostile import plain, visible
 from rag_app.page.say import t
@@ -320,6 +321,7 @@ def confirm_delete(settings: Settings, chosen: list[StoredDocument]) -> None:
         try:
             with resources.store(settings.collection) as store:
                 sync.forget(store, [d.document for d in chosen])
+                LexicalIndex(store, settings.lexical_path).remove()
             for d in chosen:
                 uploads.remove(settings, d.path)
             st.session_state[Widget.SELECTED] = []

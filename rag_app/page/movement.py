@@ -9,7 +9,7 @@ from markupsafe import Markup
 from rag_app import colours
 from rag_app.page.hostile import html, joined, visible
 from rag_app.page.say import t, w
-from rag_app.types import SEPARATOR, Candidate, Fate, Ranking, Score, Search, arrow
+from rag_app.types import FOUND, SEPARATOR, Candidate, Fate, Ranking, Score, Search, arrow
 from rag_app.words import msg
 
 # What a fate is called, and its colour.
@@ -54,6 +54,7 @@ def chart(search: Search, cited: set[str], *, dark: bool) -> alt.LayerChart:
             alt.Tooltip("text:N", title=t("text")),
             alt.Tooltip("before:Q", title=t("rank before")),
             alt.Tooltip("after:Q", title=t("rank after")),
+            *([alt.Tooltip("found:N", title=t(FOUND))] if search.is_hybrid else []),
             alt.Tooltip("retrieval:Q", title=t(search.retrieval_score.name), format=search.retrieval_score.format),
             alt.Tooltip("rerank:Q", title=t(search.rerank_score.name), format=search.rerank_score.format),
         ],
@@ -116,6 +117,7 @@ def _ends(c: Candidate, after: int, cited: bool) -> list[dict[str, object]]:
         "label": label(c),
         "document": visible(c.document),
         "text": visible(c.text[:300]),
+        "found": t(c.found),
         "retrieval": c.retrieval.score,
         "rerank": c.rerank.score if c.rerank else None,
         "before": before,
@@ -146,13 +148,15 @@ def lists(search: Search, cited: set[str]) -> Markup:
     retrieved = [c.retrieval for c in search.candidates]
     reranked = [c.rerank for c in search.candidates if c.rerank]
     rows = []
+    found = html('<th scope="col" class="found">{found}</th>', found=t(FOUND)) if search.is_hybrid else Markup("")
     for rank, (before, after) in enumerate(zip(search.candidates, search.reranked, strict=True), 1):
         rows.append(
             html(
-                '<tr class="{edge}"><th scope="row">{rank}</th>{left}<td class="moved">{moved}</td>{right}</tr>',
+                '<tr class="{edge}"><th scope="row">{rank}</th>{left}{found}<td class="moved">{moved}</td>{right}</tr>',
                 edge="cut" if rank == len(search.passages) else "",
                 rank=rank,
-                left=_cell(before, _bar(before.retrieval, retrieved, retrieval), Markup("")),
+                left=_cell(before, _bar(before.retrieval, retrieved, retrieval), _words_only(before)),
+                found=html('<td class="found">{ranks}</td>', ranks=t(before.found)) if search.is_hybrid else Markup(""),
                 moved=arrow(after.retrieval.rank - rank) or "=",
                 right=_cell(
                     after,
@@ -163,13 +167,15 @@ def lists(search: Search, cited: set[str]) -> Markup:
         )
     return html(
         '<div class="scroll" tabindex="0" role="region" aria-label="{lists}"><table class="lists"><thead><tr>'
-        '<th scope="col">{rank}</th><th scope="col">{before}</th><th scope="col">{retrieval}</th><th scope="col">▲▼</th>'
-        '<th scope="col">{after}</th><th scope="col">{rerank}</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        '<th scope="col">{rank}</th><th scope="col">{before}</th><th scope="col" class="score">{retrieval}</th>{found}'
+        '<th scope="col" class="moved">▲▼</th><th scope="col">{after}</th><th scope="col" class="score">{rerank}</th>'
+        "</tr></thead><tbody>{rows}</tbody></table></div>"
         '<p class="quiet">{note}</p>',
         lists=t("Lists"),
         rank=t("rank"),
         before=t("before reranking"),
         retrieval=t(retrieval.name),
+        found=found,
         after=t("after reranking"),
         rerank=t(rerank.name),
         rows=joined(rows),
@@ -194,6 +200,10 @@ def _cell(c: Candidate, bar: Markup, badges: Markup) -> Markup:
 def _badges(c: Candidate, cited: bool) -> Markup:
     said = [html('<span class="badge {fate}">{said}</span>', fate=c.fate, said=t(FATES[c.fate][0]))] if c.fate in BADGES else []
     return joined([*said, *([html('<span class="badge">{cited}</span>', cited=t("cited"))] if cited else [])])
+
+
+def _words_only(c: Candidate) -> Markup:
+    return html('<span class="badge">{said}</span>', said=t("found by words only")) if c.words_only else Markup("")
 
 
 def _bar(one: Ranking | None, all_of_it: Sequence[Ranking], score: Score) -> Markup:

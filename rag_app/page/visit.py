@@ -13,7 +13,7 @@ from streamlit.navigation.page import StreamlitPage
 from rag_app.endpoints.chat import Answering
 from rag_app.errors import RagError
 from rag_app.labels.feedback import Better
-from rag_app.types import Ask, Search
+from rag_app.types import Ask, FirstStage, Search
 
 Mode = Literal["one", "both", "blind"]
 
@@ -24,6 +24,7 @@ class Widget(StrEnum):
     LANGUAGE = "lang"
     COLLECTION = "collection"
     CANDIDATES = "candidates"
+    FIRST_STAGE = "first_stage"
     PASSAGES = "passages"
     RERANK = "rerank"
     MODE = "mode"
@@ -46,6 +47,7 @@ class Choice:
     n_passages: int
     rerank: bool
     only: tuple[str, ...]
+    first_stage: FirstStage
 
     def same_ranking(self, other: "Choice") -> bool:
         """Whether both lead to the same ranking, from which the passages can be cut without asking again."""

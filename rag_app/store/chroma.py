@@ -21,7 +21,18 @@ from rag_app.store.chroma_write import Change
 from rag_app.store.lease import lease
 from rag_app.store.locks import file_lock
 from rag_app.store.recipe import check_dimension, check_recipe
-from rag_app.store.stored import REINDEX, REPLACED, EmptyCollectionError, Listing, StoredDocument, Where, Written, is_database
+from rag_app.store.stored import (
+    REINDEX,
+    REPLACED,
+    Changes,
+    EmptyCollectionError,
+    Listing,
+    Near,
+    StoredDocument,
+    Where,
+    Written,
+    is_database,
+)
 from rag_app.types import Candidate, Chunk
 
 T = TypeVar("T")
@@ -216,17 +227,59 @@ class ChromaStore:
 
         `only` names documents, or folders ending in "/", to look in. Each document is seen in one version, wholly.
         """
-        # Before the collection: what it says of itself is true as long as nobody has written since.
-        state = self._database.state
-        opened = self._there() if not only else self._read()
-        if opened is None:
-            return []
-        check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), len(vector))
-        self._database.ready(opened.chunks)
-        found = Search(self._calls, opened, self.name, state).nearest(vector, n, only)
+        search = self._search(vector, there=not only)
+        found = search.nearest(vector, n, only) if search else []
         if not found and not only:
             raise self._empty()
         return found
+
+    def near(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Near]:
+        """Return what `nearest` finds as rows without their texts."""
+        search = self._search(vector, there=not only)
+        found = search.near(vector, n, only) if search else []
+        if not found and not only:
+            raise self._empty()
+        return found
+
+    def chunks(self, found: Sequence[str]) -> dict[str, Chunk]:
+        """Return the chunks of rows that are seen: each document in one version."""
+        search = self._search()
+        return search.chunks(found) if search and found else {}
+
+    def rows_of(self, documents: Sequence[str]) -> dict[str, Chunk]:
+        """Return the chunks of documents that are seen, by row."""
+        search = self._search()
+        return search.rows_of(documents) if search and documents else {}
+
+    def _search(self, vector: Vectors | None = None, *, there: bool = False) -> Search | None:
+        """Return what asks the collection; None where it is yet to be made, if it need not be there."""
+        # Before the collection: what it says of itself is true as long as nobody has written since.
+        state = self._database.state
+        opened = self._there() if there else self._read()
+        if opened is None:
+            return None
+        if vector is not None:
+            check_dimension(self.name, (opened.chunks.metadata or {}).get("dimension"), len(vector))
+        self._database.ready(opened.chunks)
+        return Search(self._calls, opened, self.name, state)
+
+    def changes(self, since: int = 0) -> Changes:
+        """Return the documents that were stored at this time or after, in nanoseconds; 0 = all that there are."""
+        opened = self._read()
+        if opened is None:
+            return Changes({}, 0, 0)
+        where = {rows.CHANGED: {"$gte": since}} if since else {"kind": rows.DOCUMENT}
+        found = [row for page in self._calls.pages(opened.documents, where, ["metadatas"]) for row in page["metadatas"]]
+        return Changes(
+            {row["document"]: row["tag"] for row in found if row["tag"]},
+            self._n_documents(opened) - sum(len(p["ids"]) for p in self._calls.pages(opened.documents, {"tag": ""}, [])),
+            max((row[rows.CHANGED] for row in found), default=since),
+        )
+
+    def _n_documents(self, opened: Opened) -> int:
+        """Return how many documents there are: rows that are none of a folder or a language."""
+        others = self._calls.pages(opened.documents, {"kind": {"$in": [rows.FOLDER, rows.LANGUAGE]}}, [])
+        return int(self._database.call(opened.documents.count)) - sum(len(page["ids"]) for page in others)
 
     def documents(self, names: Sequence[str] | None = None) -> dict[str, StoredDocument]:
         """Return what is stored, by document, in order of name; or of these names, what is."""
@@ -249,8 +302,7 @@ class ChromaStore:
             ]
 
         languages = names({"kind": rows.LANGUAGE})
-        n_folders = sum(len(page["ids"]) for page in pages(opened.documents, {"kind": rows.FOLDER}, []))
-        n_documents = self._database.call(opened.documents.count) - n_folders - len(languages)
+        n_documents = self._n_documents(opened)
         few = n_documents <= most
         inside = [{rows.folder_key(folder): folder}] if folder else []
         if words:

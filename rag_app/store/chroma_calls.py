@@ -1,6 +1,6 @@
 """Calls of Chroma in parts and pages, as many records at once as it takes, and its rows as what they mean."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from rag_app.store import chroma_rows as rows
@@ -21,7 +21,8 @@ class Calls:
 
     def document_rows(self, opened: Opened, names: Sequence[str]) -> list[Any]:
         """Return the metadata of documents' rows, as far as there are such."""
-        return self._by_id(opened.documents, [rows.row_id(rows.DOCUMENT, name) for name in names], "metadatas")
+        ids = [rows.row_id(rows.DOCUMENT, name) for name in names]
+        return self.by_id(opened.documents, ids, ["metadatas"])["metadatas"]
 
     def documents_by_name(self, opened: Opened, names: Sequence[str]) -> list[StoredDocument]:
         """Return the documents of these names that there are."""
@@ -40,14 +41,15 @@ class Calls:
 
     def there(self, collection: Any, ids: Sequence[str]) -> set[str]:
         """Return which of these ids there are."""
-        return set(self._by_id(collection, ids, "ids"))
+        return set(self.by_id(collection, ids)["ids"])
 
-    def _by_id(self, collection: Any, ids: Sequence[str], field: str) -> list[Any]:
-        def get(part: slice) -> list[Any]:
-            include = [] if field == "ids" else [field]
-            return collection.get(ids=list(ids[part]), limit=len(ids[part]), include=include)[field] or []
+    def by_id(self, collection: Any, ids: Sequence[str], include: Sequence[str] = ()) -> dict[str, list[Any]]:
+        """Return what there is of these ids, in columns: ids, and what is to be included."""
 
-        return [one for page in self.in_parts(len(ids), lambda: self.database.limits.read, get) for one in page]
+        def get(part: slice) -> Any:
+            return collection.get(ids=list(ids[part]), limit=len(ids[part]), include=list(include))
+
+        return columns(self.in_parts(len(ids), lambda: self.database.limits.read, get), include)
 
     def pages(
         self, collection: Any, where: Any, include: Sequence[str], most: int | None = None, containing: Sequence[str] = ()
@@ -91,3 +93,9 @@ class Calls:
             return decode(*row)
         except (KeyError, TypeError, ValueError):
             raise foreign(self.database.where, self.name) from None
+
+
+def columns(pages: Iterable[Any], include: Sequence[str]) -> dict[str, list[Any]]:
+    """Return pages of rows as columns: ids, and what they include."""
+    found = list(pages)
+    return {name: [one for page in found for one in page[name]] for name in ("ids", *include)}

@@ -7,6 +7,7 @@ calls it is written.
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ _ID, _TEXT, _VALUE = 100, 16_000, 8_000
 _DEPTH = 16
 # Of a name that is longer only the beginning is searched in.
 _NAME = 4000
+# In a document's row: when its version came to be seen.
+CHANGED = "changed"
 # All that a chunk has but what Chroma keeps by itself or filters by: a field that is added is kept too.
 _CHUNK_FIELDS = [name for name in Chunk.model_fields if name not in ("id", "text", "document", "language")]
 
@@ -141,6 +144,7 @@ def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, A
         "language": first.language,
         "folder": _parent(written.document),
         "tag": tag,
+        CHANGED: time.time_ns(),
         "unfinished": unfinished,
         **_folders(written.document),
         **_kept("rest", orjson.dumps(rest).decode()),

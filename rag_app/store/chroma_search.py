@@ -10,10 +10,10 @@ from pydantic import TypeAdapter
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.store import chroma_rows as rows
-from rag_app.store.chroma_calls import LOOKS, Calls
+from rag_app.store.chroma_calls import LOOKS, Calls, columns
 from rag_app.store.chroma_client import CLEAN, Opened
-from rag_app.store.stored import LANGUAGE, Filter, StoredDocument
-from rag_app.types import Candidate
+from rag_app.store.stored import LANGUAGE, Filter, Near, StoredDocument
+from rag_app.types import Candidate, Chunk
 from rag_app.words import msg
 
 # Checked all at once: one by one takes half as long again.
@@ -25,6 +25,9 @@ _FEW_DOCUMENTS, _FEW_CHUNKS = 200, 4000
 _WIDER = (4, 20)
 # Versions on a server of which it is kept in memory when they were first met.
 _MOST_MET = 100_000
+_TEXTS = ("documents", "metadatas")
+# More chunks than there are.
+_ALL = 1_000_000_000
 # Documents that one filter may name; SQLite takes about 32,000 values.
 _MOST_NAMED = 30_000
 
@@ -52,6 +55,34 @@ class Search:
         return _CANDIDATES.validate_python(
             [{**hit.fields, "retrieval": {"rank": rank, "score": 1.0 - hit.distance}} for rank, hit in enumerate(found[:n], 1)]
         )
+
+    def near(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Near]:
+        """Return the rows that `nearest` would, of a clean collection without reading their texts."""
+        if not only and self.clean_at is not None and n <= self.calls.database.limits.found:
+            found: Any = self.calls.database.call(
+                lambda: self.opened.chunks.query(query_embeddings=vector[np.newaxis], n_results=n, include=["distances"])
+            )
+            if self.clean_at == self.calls.database.state:
+                return [Near(row, 1.0 - distance) for row, distance in zip(found["ids"][0], found["distances"][0], strict=True)]
+        hits = self._filtered(vector, n, only) if only else self._seen(n, self._by_index(vector))
+        return [Near(hit.row, 1.0 - hit.distance) for hit in hits[:n]]
+
+    def chunks(self, found: Sequence[str]) -> dict[str, Chunk]:
+        """Return the chunks of rows that are seen: each document in one version."""
+
+        def find(_: int) -> list[Hit]:
+            return self._rows(self.calls.by_id(self.opened.chunks, found, _TEXTS))
+
+        return {hit.row: Chunk(**hit.fields) for hit in self._seen(len(found), find)}
+
+    def rows_of(self, documents: Sequence[str]) -> dict[str, Chunk]:
+        """Return the chunks of documents that are seen, by row."""
+        where = {"document": {"$in": list(documents)}} if len(documents) > 1 else {"document": documents[0]}
+
+        def find(_: int) -> list[Hit]:
+            return self._rows(columns(self.calls.pages(self.opened.chunks, where, _TEXTS), _TEXTS))
+
+        return {hit.row: Chunk(**hit.fields) for hit in self._seen(_ALL, find)}
 
     def _filtered(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Hit]:
         """Return the nearest chunks of what names mean (a document, a folder/, language:de); RagError if one means nothing."""
@@ -103,7 +134,7 @@ class Search:
             )
             if None in found["metadatas"][0]:
                 return None
-            return self._hits(*(found[field][0] for field in ("ids", "documents", "metadatas", "distances")))
+            return self._hits(*(found[field][0] for field in ("ids", *_TEXTS, "distances")))
 
         return find
 
@@ -111,15 +142,14 @@ class Search:
         """Return a function of how many to find: the nearest of all that a filter means, each compared."""
 
         def find(n: int) -> list[Hit]:
-            got = list(self.calls.pages(self.opened.chunks, where, ["documents", "metadatas", "embeddings"]))
-            columns = {name: [one for page in got for one in page[name]] for name in ("ids", "documents", "metadatas")}
-            if not columns["ids"]:
+            got = columns(self.calls.pages(self.opened.chunks, where, [*_TEXTS, "embeddings"]), [*_TEXTS, "embeddings"])
+            if not got["ids"]:
                 return []
-            vectors = np.concatenate([np.asarray(page["embeddings"], dtype=np.float32) for page in got if page["ids"]])
+            vectors = np.stack([np.asarray(one, dtype=np.float32) for one in got.pop("embeddings")])
             unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
             distances = 1.0 - unit @ (vector / max(float(np.linalg.norm(vector)), 1e-12))
             order = np.argsort(distances, kind="stable")[:n]
-            return self._hits(*([column[i] for i in order] for column in columns.values()), distances[order].tolist())
+            return self._hits(*([column[i] for i in order] for column in got.values()), distances[order].tolist())
 
         return find
 
@@ -175,11 +205,14 @@ class Search:
         kept.update(self._tags([name for name in names if name not in kept]))
         return {name: kept[name] for name in names if name in kept}
 
-    def _hits(self, *columns: Sequence[Any]) -> list[Hit]:
+    def _rows(self, found: dict[str, list[Any]]) -> list[Hit]:
+        return self._hits(*(found[field] for field in ("ids", *_TEXTS)), [0.0] * len(found["ids"]))
+
+    def _hits(self, *fields: Sequence[Any]) -> list[Hit]:
         """Return hits of their columns: row ids, texts, metadata, and distances."""
         return [
             Hit(row, self.calls.read_as(rows.chunk_of, row, text, metadata), distance)
-            for row, text, metadata, distance in zip(*columns, strict=True)
+            for row, text, metadata, distance in zip(*fields, strict=True)
         ]
 
 

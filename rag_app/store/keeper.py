@@ -116,7 +116,7 @@ class _Clients:
                     asked = connection.recv()
                     if asked[2] in _WRITE:
                         going_first.close()
-                    if asked[2] == "nearest":
+                    if asked[2] in ("nearest", "near"):
                         self.database.expect_more()
                     connection.send(self._reply(*asked))
                 # The next keeper opens it.

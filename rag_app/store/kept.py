@@ -20,7 +20,7 @@ import rag_app
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.store.locks import file_lock
-from rag_app.store.stored import EmptyCollectionError, Listing, StoredDocument, Written, is_database
+from rag_app.store.stored import Changes, EmptyCollectionError, Listing, Near, StoredDocument, Written, is_database
 from rag_app.types import Candidate, Chunk
 from rag_app.words import msg
 
@@ -113,6 +113,22 @@ class KeptStore:
     def nearest(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
         found: list[Candidate] = self._ask("nearest", vector, n, tuple(only))
         return found
+
+    def near(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Near]:
+        found: list[Near] = self._ask("near", vector, n, tuple(only))
+        return found
+
+    def chunks(self, found: Sequence[str]) -> dict[str, Chunk]:
+        chunks: dict[str, Chunk] = self._ask("chunks", tuple(found))
+        return chunks
+
+    def rows_of(self, documents: Sequence[str]) -> dict[str, Chunk]:
+        chunks: dict[str, Chunk] = self._ask("rows_of", tuple(documents))
+        return chunks
+
+    def changes(self, since: int = 0) -> Changes:
+        changes: Changes = self._ask("changes", since)
+        return changes
 
     def documents(self, names: Sequence[str] | None = None) -> dict[str, StoredDocument]:
         found: dict[str, StoredDocument] = self._ask("documents", names)

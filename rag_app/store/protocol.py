@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, Self
 
 from rag_app.endpoints.embeddings import Vectors
-from rag_app.store.stored import Listing, StoredDocument, Written
+from rag_app.store.stored import Changes, Listing, Near, StoredDocument, Written
 from rag_app.types import Candidate, Chunk
 
 
@@ -70,6 +70,22 @@ class Store(Protocol):
 
     def nearest(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Candidate]:
         """Return the n chunks nearest to a vector, shape (dim,), best first; the score is the cosine similarity."""
+        ...
+
+    def near(self, vector: Vectors, n: int, only: Sequence[str] = ()) -> list[Near]:
+        """Return what `nearest` finds as rows without their texts."""
+        ...
+
+    def chunks(self, found: Sequence[str]) -> dict[str, Chunk]:
+        """Return the chunks of rows that are seen: each document in one version."""
+        ...
+
+    def rows_of(self, documents: Sequence[str]) -> dict[str, Chunk]:
+        """Return the chunks of documents that are seen, by row."""
+        ...
+
+    def changes(self, since: int = 0) -> Changes:
+        """Return the documents that were stored at this time or after, in nanoseconds; 0 = all that there are."""
         ...
 
     def documents(self, names: Sequence[str] | None = None) -> dict[str, StoredDocument]:

@@ -87,6 +87,24 @@ class Listing:
     whole: bool
 
 
+class Near(NamedTuple):
+    """The row of a chunk in one version of its document, and the chunk's cosine similarity to a question."""
+
+    row: str
+    score: float
+
+
+class Changes(NamedTuple):
+    """Documents by name with the versions that are seen, how many there are in all, and when the last of them was stored.
+
+    The time is in nanoseconds, by the clock of the machine that stored it.
+    """
+
+    versions: dict[str, str]
+    n_documents: int
+    last: int
+
+
 class Written(NamedTuple):
     """A document to be stored: its chunks in order, and their vectors, shape (len(chunks), dim)."""
 
@@ -145,6 +163,12 @@ class Filter:
             or document in self.documents
             or any(document.startswith(folder) for folder in self.folders)
         )
+
+
+def places_of(document: str, language: str) -> list[str]:
+    """Return all names by which a filter may mean a document: its own, its folders', its language's."""
+    parts = document.split("/")[:-1]
+    return [document, *("/".join(parts[:n]) + "/" for n in range(1, len(parts) + 1)), f"{LANGUAGE}{language}"]
 
 
 def is_database(folder: Path) -> bool:
