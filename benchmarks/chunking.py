@@ -43,7 +43,7 @@ from rich.table import Table
 from ingest.chunk import Cutting, chunks, text_of
 from ingest.readers.load import read
 from rag_app import builtin
-from rag_app.builtin.models import Embedder
+from rag_app.builtin.models import EnglishEmbedder
 
 Span = tuple[int, int]
 Chunker = Callable[[str, str, int, int], list[Span]]
@@ -114,7 +114,7 @@ def solid(text: str) -> list[int]:
 CHUNKERS: dict[str, Chunker] = {"fixed": fixed, "recursive": recursive, "ours": ours}
 
 
-def vectors(texts: list[str], embedder: Embedder, cache: sqlite3.Connection, label: str) -> np.ndarray:
+def vectors(texts: list[str], embedder: EnglishEmbedder, cache: sqlite3.Connection, label: str) -> np.ndarray:
     """Return one unit vector per text, in the order given; those not in the cache are embedded and put there."""
     keys = [hashlib.sha256(f"{embedder.name}\0{text}".encode()).digest() for text in texts]
     known = {key for (key,) in cache.execute("SELECT key FROM vector")}
@@ -194,8 +194,10 @@ def main() -> None:
     options.cache.mkdir(parents=True, exist_ok=True)
     cache = sqlite3.connect(options.cache / "vectors.sqlite", timeout=60)
     cache.execute("CREATE TABLE IF NOT EXISTS vector (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-    embedder = Embedder()
-    asked = vectors([builtin.QUESTION_PREFIX + question["text"] for question in questions], embedder, cache, "questions")
+    embedder = EnglishEmbedder()
+    asked = vectors(
+        [builtin.PREFIXES[builtin.BGE][0] + question["text"] for question in questions], embedder, cache, "questions"
+    )
 
     def measure(name: str, size: int, share: float) -> tuple[list[int], np.ndarray]:
         """Return the lengths of the chunks and METRICS by question."""

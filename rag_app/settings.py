@@ -26,11 +26,11 @@ RESERVED = ("-reindex", "-replaced")
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 Price = Annotated[float | None, Field(ge=0)]
 RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
-# Stage: what its model does, as messages call it; its built-in model.
-STAGES: dict[Stage, tuple[Message, str]] = {
-    "EMBEDDING": (msg("embeddings"), builtin.EMBEDDING_MODEL),
-    "RERANK": (msg("rerank"), builtin.RERANK_MODEL),
-    "CHAT": (msg("chat"), builtin.CHAT_MODEL),
+# Stage: what its model does, as messages call it; its built-in models, the default first.
+STAGES: dict[Stage, tuple[Message, tuple[str, ...]]] = {
+    "EMBEDDING": (msg("embeddings"), builtin.EMBEDDING_MODELS),
+    "RERANK": (msg("rerank"), builtin.RERANK_MODELS),
+    "CHAT": (msg("chat"), (builtin.CHAT_MODEL,)),
 }
 
 
@@ -125,6 +125,10 @@ class Settings(BaseSettings):
         "warning", description="debug, info (one line a rerank), warning or error; on stderr."
     )
 
+    builtin_path: Path = Field(
+        Path("data/builtin"),
+        description="Folder of the built-in models' token vectors, a cache that may be deleted at any time.",
+    )
     lexical: bool = Field(True, description="Find candidates by their words (BM25) too, beside the vectors.")
     dense_weight: float = Field(0.7, ge=0, le=1, description="Weight of the vectors where both are fused, 0 to 1.")
     lexical_path: Path = Field(
@@ -207,7 +211,15 @@ class Settings(BaseSettings):
         return name
 
     @field_validator(
-        "chroma_path", "eval_path", "runs_path", "feedback_path", "upload_path", "batch_path", "server_path", "lexical_path"
+        "chroma_path",
+        "eval_path",
+        "runs_path",
+        "feedback_path",
+        "upload_path",
+        "batch_path",
+        "server_path",
+        "lexical_path",
+        "builtin_path",
     )
     @classmethod
     def _is_a_folder(cls, path: Path) -> Path:
@@ -306,24 +318,24 @@ class Settings(BaseSettings):
         SettingsError if a model of one's own has no name.
         """
         low = stage.lower()
-        role, builtin_model = STAGES[stage]
+        role, models = STAGES[stage]
         own: str = getattr(self, f"{low}_url")
         own_key: SecretStr = getattr(self, f"{low}_api_key")
         model: str = getattr(self, f"{low}_model")
         timeout: float = getattr(self, f"{low}_timeout")
         url = own or self.base_url
         if url in ("", "builtin"):
-            if model not in ("", builtin_model):
+            if model not in ("", *models):
                 raise SettingsError(
                     msg("{name}={model} needs an address", name=setting_name(stage, "MODEL"), model=model),
                     msg(
                         "set RAG_BASE_URL or {url}, or leave {name} empty to use the built-in {builtin}",
                         url=setting_name(stage, "URL"),
                         name=setting_name(stage, "MODEL"),
-                        builtin=builtin_model,
+                        builtin=models[0],
                     ),
                 )
-            return Endpoint(stage, role, "", builtin_model, SecretStr(""), timeout, builtin=True)
+            return Endpoint(stage, role, "", model or models[0], SecretStr(""), timeout, builtin=True)
         if not model:
             raise SettingsError(
                 msg("{name} is not set", name=setting_name(stage, "MODEL")),
@@ -362,10 +374,15 @@ class Settings(BaseSettings):
 
     @property
     def question_prefix(self) -> str:
-        """The prefix for questions; the built-in model brings its own, from wherever it is served."""
-        builtin_model = self.endpoint("EMBEDDING").model == builtin.EMBEDDING_MODEL
-        own = builtin_model and "embedding_question_prefix" not in self.model_fields_set
-        return builtin.QUESTION_PREFIX if own else self.embedding_question_prefix
+        """The prefix for questions; a built-in model brings its own, from wherever it is served."""
+        own = builtin.PREFIXES.get(self.endpoint("EMBEDDING").model)
+        return own[0] if own and "embedding_question_prefix" not in self.model_fields_set else self.embedding_question_prefix
+
+    @property
+    def passage_prefix(self) -> str:
+        """The prefix for passages, likewise."""
+        own = builtin.PREFIXES.get(self.endpoint("EMBEDDING").model)
+        return own[1] if own and "embedding_passage_prefix" not in self.model_fields_set else self.embedding_passage_prefix
 
     @property
     def input_types(self) -> tuple[str, str] | None:

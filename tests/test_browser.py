@@ -503,5 +503,7 @@ def test_the_demo_answers_an_example_with_the_built_in_models(demo: str, visit: 
     answered(page, timeout=60_000)
     assert page.get_by_text("Callisto C5 | Interval: 9 months").first.is_visible()
     # How many depends on the processor: quantised models round differently on each.
-    assert page.get_by_text(re.compile(r"Reranking put \d of the 4 passages into this answer")).is_visible()
+    assert page.get_by_text(
+        re.compile(r"Reranking (put \d of the 4 passages into this answer|kept the same passages)")
+    ).is_visible()
     assert page.get_by_text("it quotes from the passages or declines").is_visible()

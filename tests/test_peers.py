@@ -80,7 +80,7 @@ class TestLlamaCpp:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, port, gateway = tmp_path_factory.mktemp("litellm"), free_port(), server.start()
+    folder, port, gateway = tmp_path_factory.mktemp("litellm"), free_port(), server.start(Path("data/builtin"))
     behind = {
         "emb": f"openai/{builtin.EMBEDDING_MODEL}, api_base: '{gateway}'",
         "rr": f"hosted_vllm/{builtin.RERANK_MODEL}, api_base: '{gateway}'",

@@ -15,7 +15,7 @@ from rag_app.settings import load_settings
 def test_without_settings_the_built_in_models_serve_all_three_stages() -> None:
     settings = load_settings()
     assert [settings.endpoint(stage).builtin for stage in ("EMBEDDING", "RERANK", "CHAT")] == [True, True, True]  # type: ignore[arg-type]
-    assert settings.question_prefix == builtin.QUESTION_PREFIX
+    assert (settings.question_prefix, settings.passage_prefix) == builtin.PREFIXES[builtin.EMBEDDING_MODEL]
 
 
 def test_a_chat_url_alone_leaves_embeddings_and_rerank_built_in(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,14 @@
 
 import re
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from rag_app import language
-from rag_app.builtin.models import CrossEncoder
 from rag_app.types import SEPARATOR
 
-# Logits of the cross-encoder, set on the labelled questions (benchmarks/refusal.py prints what they do; docs/measurements.md).
-# Below the first, the best passage does not answer; within the second of the best sentence, a sentence is quoted too.
-ANSWERS = -3.0
-ALSO_QUOTED = 2.5
 MAX_QUOTES = 4
 QUOTED = "Quoted from the passages, word for word (no language model wrote this):"
-DECLINED = "The passages do not seem to answer this. (Judged by the built-in cross-encoder; no language model was asked.)"
+DECLINED = "The passages do not seem to answer this. (Judged by the built-in reranker; no language model was asked.)"
 NO_PASSAGES = "This built-in model only quotes from passages, and this request holds none."
 
 
@@ -26,24 +22,43 @@ class Sentence:
     text: str
 
 
-def answer(encoder: CrossEncoder, question: str, passages: list[tuple[int, str, str]]) -> str:
+class Judge(Protocol):
+    """A reranker whose scores are known.
+
+    They were set on labelled questions (benchmarks/refusal.py prints what they do; docs/measurements.md).
+    """
+
+    # Within so much of the best sentence, a sentence is quoted too.
+    also_quoted: float
+
+    def answers(self, question: str, passage: str) -> float:
+        """Return the score below which the best passage does not answer the question."""
+        ...
+
+    def scores(self, query: str, passages: list[str]) -> tuple[list[float], int]:
+        """Return one score per passage, in the order given, and the number of tokens read."""
+        ...
+
+
+def answer(judge: Judge, question: str, passages: list[tuple[int, str, str]]) -> str:
     """Return an answer of quotes with their [n], or a plain refusal; passages are (number, source, text)."""
     if not passages:
         return NO_PASSAGES
-    best_passage = max(encoder.scores(question, [f"{source}\n{text}" for _, source, text in passages])[0])
+    texts = [f"{source}\n{text}" for _, source, text in passages]
+    best, best_text = max(zip(judge.scores(question, texts)[0], texts, strict=True))
     sentences = [
         Sentence(number, source, sentence)
         for number, source, text in passages
         for line in text.splitlines()
         for sentence in language.sentences(line)
     ]
-    if best_passage < ANSWERS or not sentences:
+    if best < judge.answers(question, best_text) or not sentences:
         return DECLINED
-    scores, _ = encoder.scores(question, [f"{sentence.source}\n{sentence.text}" for sentence in sentences])
+    scores, _ = judge.scores(question, [f"{sentence.source}\n{sentence.text}" for sentence in sentences])
     ranked = sorted(zip(scores, sentences, strict=True), key=lambda pair: -pair[0])
     quotes: list[Sentence] = []
     for score, sentence in ranked:
-        if score < ranked[0][0] - ALSO_QUOTED or len(quotes) == MAX_QUOTES:
+        if score < ranked[0][0] - judge.also_quoted or len(quotes) == MAX_QUOTES:
             break
         if sentence.text not in [quote.text for quote in quotes]:
             quotes.append(sentence)

@@ -1,6 +1,5 @@
 """The built-in models behind the three endpoints of a gateway: /v1/embeddings, /v1/rerank, /v1/chat/completions."""
 
-import functools
 import json
 import logging
 import threading
@@ -10,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -20,13 +20,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rag_app import prompt
-from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL, extractive
-from rag_app.builtin.models import CrossEncoder, Embedder
+from rag_app.builtin import CHAT_MODEL, E5, EMBEDDING_MODELS, LATE_INTERACTION, RERANK_MODEL, RERANK_MODELS, extractive
+from rag_app.builtin.late import KeptTokens
+from rag_app.builtin.models import CrossEncoder, Embedder, EnglishEmbedder, LateInteraction
 from rag_app.errors import RagError
 
 log = logging.getLogger(__name__)
 Model = TypeVar("Model")
 _loading = threading.Lock()
+_models: dict[type, Any] = {}
+Serve = Callable[["Models", dict[str, Any]], Response]
 
 
 class BadRequestError(Exception):
@@ -38,25 +41,38 @@ class BadRequestError(Exception):
         self.code = code
 
 
-@functools.cache
-def _embedder() -> Embedder:
-    return Embedder()
+class Models:
+    """The models: each loaded when it is first asked for, once in a process."""
+
+    def __init__(self, kept: KeptTokens) -> None:
+        """`kept` has the token vectors of passages, for late interaction."""
+        self.kept = kept
+        self.names = [*EMBEDDING_MODELS, *RERANK_MODELS, CHAT_MODEL]
+
+    def embed(self, name: str, texts: list[str]) -> tuple[np.ndarray, int]:
+        """Return the vectors of texts, and the number of tokens read."""
+        return _loaded(Embedder).embed(texts, self.kept) if name == E5 else _loaded(EnglishEmbedder).embed(texts)
+
+    def reranker(self, name: str, keep: bool = True) -> LateInteraction | CrossEncoder:
+        """Return a reranker; `keep`: whether the passages may be met again."""
+        return LateInteraction(_loaded(Embedder), self.kept, keep) if name == LATE_INTERACTION else _loaded(CrossEncoder)
 
 
-@functools.cache
-def _cross_encoder() -> CrossEncoder:
-    return CrossEncoder()
-
-
-def _loaded(load: Callable[[], Model]) -> Model:
+def _loaded(kind: type[Model]) -> Model:
     # Two first requests at once must not load it twice.
     with _loading:
-        return load()
+        if kind not in _models:
+            _models[kind] = kind()
+        model: Model = _models[kind]
+        return model
 
 
-def _check_model(body: dict[str, Any], served: str) -> None:
-    if body.get("model") != served:
-        raise BadRequestError(f"model {body.get('model')!r} is not served here, {served} is", 404, "model_not_found")
+def _named(body: dict[str, Any], served: tuple[str, ...]) -> str:
+    """Return the model that a request names; BadRequestError if it is none of those served."""
+    name = body.get("model")
+    if name not in served:
+        raise BadRequestError(f"model {name!r} is not served here, but {' and '.join(served)}", 404, "model_not_found")
+    return str(name)
 
 
 def _texts(value: Any, field: str) -> list[str]:
@@ -66,26 +82,26 @@ def _texts(value: Any, field: str) -> list[str]:
     return texts
 
 
-def embeddings(body: dict[str, Any]) -> Response:
+def embeddings(models: Models, body: dict[str, Any]) -> Response:
     """Embed `input`, a text or a list of texts, as numbers or in base64."""
-    _check_model(body, EMBEDDING_MODEL)
+    name = _named(body, EMBEDDING_MODELS)
     if _are_token_ids(body.get("input")):
         raise BadRequestError("input must be text: token ids are of another model's tokenizer")
     if (form := body.get("encoding_format") or "float") not in ("float", "base64"):
         raise BadRequestError("encoding_format must be float or base64")
     texts = _texts(body.get("input"), "input")
-    vectors, tokens = _loaded(_embedder).embed(texts)
+    vectors, tokens = models.embed(name, texts)
     if body.get("dimensions") not in (None, vectors.shape[1]):
         raise BadRequestError(f"dimensions must be {vectors.shape[1]}: the model has no others")
     shown = vectors.tolist() if form == "float" else [b64encode(v.astype("<f4").tobytes()).decode() for v in vectors]
     rows = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(shown)]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JSONResponse({"object": "list", "model": EMBEDDING_MODEL, "data": rows, "usage": usage})
+    return JSONResponse({"object": "list", "model": name, "data": rows, "usage": usage})
 
 
-def rerank(body: dict[str, Any]) -> Response:
-    """Score `documents` against `query`; scores are raw logits, results sorted, at most `top_n` of them."""
-    _check_model(body, RERANK_MODEL)
+def rerank(models: Models, body: dict[str, Any]) -> Response:
+    """Score `documents` against `query`; scores are as the model gives them, results sorted, at most `top_n` of them."""
+    reranker = models.reranker(_named(body, RERANK_MODELS))
     query = body.get("query")
     if not isinstance(query, str) or not query.strip():
         raise BadRequestError("query must be a text, not empty")
@@ -95,7 +111,7 @@ def rerank(body: dict[str, Any]) -> Response:
     if top_n is not None and (not isinstance(top_n, int) or top_n < 1):
         raise BadRequestError("top_n must be a whole number from 1")
     try:
-        scores, tokens = _loaded(_cross_encoder).scores(query, documents)
+        scores, tokens = reranker.scores(query, documents)
     except ValueError as error:
         raise BadRequestError(str(error)) from None
     rows: list[dict[str, Any]] = [{"index": i, "relevance_score": score} for i, score in enumerate(scores)]
@@ -105,12 +121,12 @@ def rerank(body: dict[str, Any]) -> Response:
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     # What Cohere's own client wants to find.
     cohere = {"id": "rerank-builtin", "meta": {"api_version": {"version": "2"}, "billed_units": {"search_units": 1}}}
-    return JSONResponse({**cohere, "model": RERANK_MODEL, "results": rows[:top_n], "usage": usage})
+    return JSONResponse({**cohere, "model": reranker.name, "results": rows[:top_n], "usage": usage})
 
 
-def chat(body: dict[str, Any]) -> Response:
+def chat(models: Models, body: dict[str, Any]) -> Response:
     """Answer the last user message from the passages in it by quoting; streamed word by word if asked."""
-    _check_model(body, CHAT_MODEL)
+    _named(body, (CHAT_MODEL,))
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise BadRequestError("messages must be a list of objects")
@@ -119,11 +135,12 @@ def chat(body: dict[str, Any]) -> Response:
         raise BadRequestError("messages hold no user message with text")
     question, passages = prompt.read_back(user)
     try:
-        text = extractive.answer(_loaded(_cross_encoder), question, passages)
+        judge = models.reranker(RERANK_MODEL, keep=False)
+        text = extractive.answer(judge, question, passages)
     except ValueError as error:
         raise BadRequestError(str(error)) from None
     base = {"id": "chatcmpl-builtin", "created": int(time.time()), "model": CHAT_MODEL}
-    n_prompt, n_answer = (_loaded(_cross_encoder).count(part) for part in (user, text))
+    n_prompt, n_answer = (judge.count(part) for part in (user, text))
     usage = {"prompt_tokens": n_prompt, "completion_tokens": n_answer, "total_tokens": n_prompt + n_answer}
     if body.get("stream"):
         options = body.get("stream_options")
@@ -163,22 +180,21 @@ def _are_token_ids(value: Any) -> bool:
     return isinstance(first, int) or (isinstance(first, list) and bool(first) and isinstance(first[0], int))
 
 
-_MODELS = {
-    name: {"id": name, "object": "model", "created": 0, "owned_by": "builtin"}
-    for name in (EMBEDDING_MODEL, RERANK_MODEL, CHAT_MODEL)
-}
+def _listed(models: Models) -> Callable[[Request], Awaitable[Response]]:
+    """Return what lists the models served, or tells of one."""
+    listed = {name: {"id": name, "object": "model", "created": 0, "owned_by": "builtin"} for name in models.names}
+
+    async def endpoint(request: Request) -> Response:
+        if (name := request.path_params.get("name")) is None:
+            return JSONResponse({"object": "list", "data": list(listed.values())})
+        if name not in listed:
+            return _error(404, f"model {name!r} is not served here", "model_not_found")
+        return JSONResponse(listed[name])
+
+    return endpoint
 
 
-async def models(request: Request) -> Response:
-    """List the models served, or tell of one."""
-    if (name := request.path_params.get("name")) is None:
-        return JSONResponse({"object": "list", "data": list(_MODELS.values())})
-    if name not in _MODELS:
-        return _error(404, f"model {name!r} is not served here", "model_not_found")
-    return JSONResponse(_MODELS[name])
-
-
-def _post(serve: Callable[[dict[str, Any]], Response]) -> Callable[[Request], Awaitable[Response]]:
+def _post(models: Models, serve: Serve) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
             try:
@@ -187,7 +203,7 @@ def _post(serve: Callable[[dict[str, Any]], Response]) -> Callable[[Request], Aw
                 raise BadRequestError("the request body is not JSON") from None
             if not isinstance(body, dict):
                 raise BadRequestError("the request body is not a JSON object")
-            return await run_in_threadpool(serve, body)
+            return await run_in_threadpool(serve, models, body)
         except BadRequestError as error:
             return _error(error.status, str(error), error.code)
         except RagError as error:
@@ -219,15 +235,20 @@ class OnlyThisMachine:
             await self.app(scope, receive, send)
 
 
-app = Starlette(
-    middleware=[Middleware(OnlyThisMachine)],
-    routes=[
-        Route("/v1/models", models),
-        Route("/v1/models/{name:path}", models),
-        Route("/v1/embeddings", _post(embeddings), methods=["POST"]),
-        Route("/v1/rerank", _post(rerank), methods=["POST"]),
+def application(kept: KeptTokens) -> Starlette:
+    """Return the gateway; `kept` holds token vectors from one run to the next."""
+    models = Models(kept)
+    paths: dict[str, Serve] = {
+        "/v1/embeddings": embeddings,
+        "/v1/rerank": rerank,
         # Where Cohere's own client looks.
-        Route("/v2/rerank", _post(rerank), methods=["POST"]),
-        Route("/v1/chat/completions", _post(chat), methods=["POST"]),
-    ],
-)
+        "/v2/rerank": rerank,
+        "/v1/chat/completions": chat,
+    }
+    return Starlette(
+        middleware=[Middleware(OnlyThisMachine)],
+        routes=[
+            *(Route(path, _listed(models)) for path in ("/v1/models", "/v1/models/{name:path}")),
+            *(Route(path, _post(models, serve), methods=["POST"]) for path, serve in paths.items()),
+        ],
+    )

@@ -4,11 +4,13 @@ import functools
 import socket
 import threading
 import time
+from pathlib import Path
 
 import uvicorn
 
 from rag_app.builtin import CHAT_MODEL, EMBEDDING_MODEL, RERANK_MODEL
-from rag_app.builtin.gateway import app
+from rag_app.builtin.gateway import application
+from rag_app.builtin.late import KeptTokens
 from rag_app.endpoints.limits import START_TIMEOUT
 from rag_app.errors import RagError
 from rag_app.words import msg
@@ -17,16 +19,16 @@ HOST = "127.0.0.1"
 _starting = threading.Lock()
 
 
-def start() -> str:
-    """Start the gateway in a thread of this process, once, and return its base URL."""
+def start(folder: Path) -> str:
+    """Start the gateway in a thread of this process, once for a folder of token vectors, and return its base URL."""
     with _starting:
-        return _start()
+        return _start(folder.absolute())
 
 
 @functools.cache
-def _start() -> str:
+def _start(folder: Path) -> str:
     listener = _listen(0)
-    server = uvicorn.Server(_config())
+    server = uvicorn.Server(_config(folder))
     threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="builtin-gateway", daemon=True).start()
     deadline = time.monotonic() + START_TIMEOUT
     while not server.started:
@@ -39,7 +41,7 @@ def _start() -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}/v1"
 
 
-def serve(port: int) -> None:
+def serve(port: int, folder: Path) -> None:
     """Run the gateway alone on a port (0 = a free one) until it is stopped; prints its base URL."""
     listener = _listen(port)
     url = f"http://{HOST}:{listener.getsockname()[1]}/v1"
@@ -47,11 +49,11 @@ def serve(port: int) -> None:
     print(f"RAG_BASE_URL={url}")
     for setting, model in (("EMBEDDING", EMBEDDING_MODEL), ("RERANK", RERANK_MODEL), ("CHAT", CHAT_MODEL)):
         print(f"RAG_{setting}_MODEL={model}", flush=True)
-    uvicorn.Server(_config()).run(sockets=[listener])
+    uvicorn.Server(_config(folder)).run(sockets=[listener])
 
 
-def _config() -> uvicorn.Config:
-    return uvicorn.Config(app, log_level="critical", lifespan="off")
+def _config(folder: Path) -> uvicorn.Config:
+    return uvicorn.Config(application(KeptTokens(folder)), log_level="critical", lifespan="off")
 
 
 def _listen(port: int) -> socket.socket:

@@ -193,8 +193,9 @@ def gateway(
 
     builtin.require_builtin()
     from rag_app.builtin import server
+    from rag_app.settings import load_settings
 
-    server.serve(port)
+    server.serve(port, load_settings().builtin_path)
 
 
 def searched(pipeline: Any, question: str, rerank: bool, first_stage: FirstStage | None) -> Search:

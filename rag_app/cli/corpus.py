@@ -241,6 +241,7 @@ def forget(
     The next ingest of their folder brings them back, unless .ragignore names them.
     """
     from ingest import sync
+    from rag_app.builtin.late import KeptTokens
     from rag_app.lexical.kept import LexicalIndex
     from rag_app.store.opening import open_store
 
@@ -252,6 +253,7 @@ def forget(
             raise RagError(msg("nothing was forgotten"))
         forgotten = sync.forget(store, meant)
         LexicalIndex(store, settings.lexical_path).remove()
+        KeptTokens(settings.builtin_path).remove()
     for document, n in forgotten.items():
         line = nmsg("forgotten: {document} ({n} chunk)", "forgotten: {document} ({n} chunks)", n, document=document)
         out.print(line)
@@ -265,6 +267,7 @@ def reset(
 ) -> None:
     """Delete the whole collection; the files that it was made from stay."""
     from ingest import mending, sync
+    from rag_app.builtin.late import KeptTokens
     from rag_app.lexical.kept import LexicalIndex
     from rag_app.store.opening import open_store
 
@@ -288,6 +291,7 @@ def reset(
             raise RagError(msg("nothing was deleted"))
         sync.reset(store)
         LexicalIndex(store, settings.lexical_path).remove()
+        KeptTokens(settings.builtin_path).remove()
     out.print(printable(msg("{name} is deleted: {chunks}", name=settings.collection, chunks=chunks)))
 
 
@@ -309,8 +313,8 @@ def show(result: Any, settings: Settings, as_json: bool) -> None:
     for state, (name, style) in LISTED.items():
         for failure in getattr(listed, state, ()):
             err.print(printable(joined(": ", (name, failure.path, failure.reason))), style=style)
-    if hasattr(result, "languages") and settings.endpoint("EMBEDDING").builtin:
-        warn_of_languages(result.languages)
+    if hasattr(result, "languages"):
+        warn_of_languages(result.languages, settings.endpoint("EMBEDDING").model)
 
 
 def show_report(report: Any, settings: Settings) -> None:
@@ -359,15 +363,16 @@ def show_plan(plan: Any, settings: Settings) -> None:
     err.print(printable(msg("note: a file may turn out empty, skipped or failed only when it is read")), style="dim")
 
 
-def warn_of_languages(languages: dict[str, int]) -> None:
-    """Say on stderr when documents are not in the language of the built-in models."""
+def warn_of_languages(languages: dict[str, int], model: str) -> None:
+    """Say on stderr when documents are in languages that the embedding model does not read."""
     from ingest import sync
 
     total = sum(languages.values())
-    for code, count in sync.foreign(languages).items():
+    for code, count in sync.foreign(languages, model).items():
         note = msg(
-            "note: {count} of {total} documents are in {language}, and the built-in models are English: "
-            "set RAG_BASE_URL to a gateway with multilingual models",
+            "note: {count} of {total} documents are in {language}, and {model} reads English only: "
+            "set RAG_EMBEDDING_MODEL to another",
+            model=model,
             count=count,
             total=total,
             language=language.name(code),

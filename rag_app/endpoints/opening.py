@@ -16,7 +16,7 @@ def open_embeddings(settings: Settings) -> Embeddings:
     return Embeddings(
         connect(settings, "EMBEDDING"),
         settings.question_prefix,
-        settings.embedding_passage_prefix,
+        settings.passage_prefix,
         settings.embedding_batch_size,
         settings.embedding_concurrency,
         settings.input_types,
@@ -42,5 +42,5 @@ def connect(settings: Settings, stage: Stage) -> Endpoint:
     require_builtin()
     from rag_app.builtin import server
 
-    base = server.start()
+    base = server.start(settings.builtin_path)
     return replace(endpoint, url=f"{base}/rerank" if stage == "RERANK" else base)

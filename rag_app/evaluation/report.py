@@ -264,7 +264,7 @@ def described(settings: Settings, recipe: Mapping[str, str]) -> dict[str, str]:
         "rerank_parameters": ", ".join(sorted(settings.rerank_parameters)),
         "rerank_min_score": "" if settings.rerank_min_score is None else str(settings.rerank_min_score),
         "question_prefix": settings.question_prefix,
-        "passage_prefix": settings.embedding_passage_prefix,
+        "passage_prefix": settings.passage_prefix,
         # Records of a set in BEIR layout are not cut.
         **{name: recipe.get(name, "") for name in ("chunk_size", "chunk_overlap", "chunk_unit")},
     }

@@ -13,6 +13,7 @@ import streamlit as st
 from ingest import jobs, sync, uploads
 from ingest.jobs import FileState, Job
 from rag_app import language
+from rag_app.builtin.late import KeptTokens
 from rag_app.errors import RagError, SettingsError
 from rag_app.lexical.kept import LexicalIndex
 from rag_app.page import chunk_view, resources, states
@@ -158,15 +159,16 @@ def show_job(job: Job, settings: Settings, *, opened: bool) -> None:
             states.show_error(job.error)
         if job.report:
             st.markdown(summary(job))
-            if settings.endpoint("EMBEDDING").builtin:
-                for code, n in sync.foreign(job.report.languages).items():
-                    note = nmsg(
-                        "{n} document is in {language}, and the built-in models are English: set RAG_BASE_URL.",
-                        "{n} documents are in {language}, and the built-in models are English: set RAG_BASE_URL.",
-                        n,
-                        language=t(language.name(code)),
-                    )
-                    states.note(t(note), "translate")
+            model = settings.endpoint("EMBEDDING").model
+            for code, n in sync.foreign(job.report.languages, model).items():
+                note = nmsg(
+                    "{n} document is in {language}, and {model} reads English only: set RAG_EMBEDDING_MODEL to another.",
+                    "{n} documents are in {language}, and {model} reads English only: set RAG_EMBEDDING_MODEL to another.",
+                    n,
+                    language=t(language.name(code)),
+                    model=model,
+                )
+                states.note(t(note), "translate")
         if files:
             st.dataframe(
                 table(files),
@@ -322,6 +324,7 @@ def confirm_delete(settings: Settings, chosen: list[StoredDocument]) -> None:
             with resources.store(settings.collection) as store:
                 sync.forget(store, [d.document for d in chosen])
                 LexicalIndex(store, settings.lexical_path).remove()
+                KeptTokens(settings.builtin_path).remove()
             for d in chosen:
                 uploads.remove(settings, d.path)
             st.session_state[Widget.SELECTED] = []
