@@ -31,7 +31,7 @@ class Judge(Protocol):
     # Within so much of the best sentence, a sentence is quoted too.
     also_quoted: float
 
-    def answers(self, question: str, passage: str) -> float:
+    def least_of_an_answer(self, question: str, passage: str) -> float:
         """Return the score below which the best passage does not answer the question."""
         ...
 
@@ -52,7 +52,7 @@ def answer(judge: Judge, question: str, passages: list[tuple[int, str, str]]) ->
         for line in text.splitlines()
         for sentence in language.sentences(line)
     ]
-    if best < judge.answers(question, best_text) or not sentences:
+    if best < judge.least_of_an_answer(question, best_text) or not sentences:
         return DECLINED
     scores, _ = judge.scores(question, [f"{sentence.source}\n{sentence.text}" for sentence in sentences])
     ranked = sorted(zip(scores, sentences, strict=True), key=lambda pair: -pair[0])

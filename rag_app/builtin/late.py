@@ -18,8 +18,8 @@ import numpy as np
 log = logging.getLogger(__name__)
 # The mean of the tokens' vectors, which all share; benchmarks/centre.py makes it.
 _CENTRE = np.load(str(files("rag_app.builtin") / "centre.npy")).astype(np.float32)
-# A number of a centred vector is kept in two bits: its sign, and whether it is large. What is read back are the means of a
-# normal distribution's quarters (Lloyd 1982, Max 1960), in units of its deviation.
+# A number of a centred vector is kept in two bits: its sign, and whether it is large. Where that begins, and what is read back,
+# lose least of a normal distribution (Max 1960); in units of its standard deviation.
 _LARGE = 0.9816
 _LEVELS = np.array([-0.4528, -1.510, 0.4528, 1.510], dtype=np.float32)
 _FOUR = _LEVELS[(np.arange(256)[:, np.newaxis] >> np.array([6, 4, 2, 0])) & 3]
@@ -39,9 +39,9 @@ def weight_of(log_probability: float) -> float:
 def centred(vectors: np.ndarray) -> np.ndarray:
     """Return vectors of tokens, shape (tokens, width), without what all have in common, at unit length."""
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    apart: np.ndarray = unit - _CENTRE
-    centred: np.ndarray = apart / np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
-    return centred
+    apart = unit - _CENTRE
+    unit_again: np.ndarray = apart / np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
+    return unit_again
 
 
 def coded(vectors: np.ndarray) -> bytes:

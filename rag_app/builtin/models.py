@@ -210,7 +210,7 @@ class LateInteraction:
         coded, n_passages = self.embedder.passages(passages, self.kept, self.keep)
         return [late.score(question, weights, passage) for passage in coded], n_query + n_passages
 
-    def answers(self, question: str, passage: str) -> float:
+    def least_of_an_answer(self, question: str, passage: str) -> float:
         """Return what a passage that answers scores at least; less in another language than the question's."""
         spoken, written = language.detect(question), language.detect(passage)
         return 0.48 if spoken in (written, language.UNDETERMINED) else 0.32
@@ -225,7 +225,7 @@ class CrossEncoder(_Encoder):
     def __init__(self) -> None:
         super().__init__(*_stored("reranker_en"))
 
-    def answers(self, question: str, passage: str) -> float:
+    def least_of_an_answer(self, question: str, passage: str) -> float:
         """Return what a passage that answers scores at least."""
         return -3.0
 
