@@ -114,9 +114,16 @@ def visit(browser: Browser, site: Site, request: pytest.FixtureRequest) -> Itera
     assert problems == [] and outside == []
 
 
+def settled(page: Page) -> None:
+    """Wait until the script has run and nothing fades: what is being replaced is pale until then."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.wait_for_timeout(500)
+    page.wait_for_function("document.getAnimations().every(one => one.playState != 'running')")
+
+
 def axe(page: Page) -> list[str]:
     """Return what axe finds of serious and critical faults."""
-    page.wait_for_timeout(500)
+    settled(page)
     found = Axe().run(page).response["violations"]
     return [
         f"{fault['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"

@@ -196,7 +196,6 @@ def test_axe_finds_no_serious_fault_and_a_narrow_window_does_not_scroll_sideways
     for view in ("label", "drafts"):
         other = visit(f"/evaluate?view={view}", color_scheme=scheme)
         other.get_by_role("heading", name="Evaluate").wait_for()
-        other.wait_for_timeout(1000)
         faults += axe(other)
     assert not faults, "\n".join(dict.fromkeys(faults))
 

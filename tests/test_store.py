@@ -317,6 +317,40 @@ def test_what_there_is_to_choose_from_is_listed(store: Store) -> None:
     assert list(store.documents(["a", "gone", "c/x.md"])) == ["a", "c/x.md"]
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    {
+        "a part of a word": (["rantie"], ["de/Herstellergarantie.md"]),
+        "letters of which others have all": (["rantierg"], []),
+        "the beginning of a word, of two letters": (["q3"], ["q3/report.md"]),
+        "two letters within a word": (["an"], []),
+        "a word of one letter": (["q"], ["q/x.md"]),
+        "one letter of Chinese": (["财"], ["财务制度.md"]),
+        "two of them": (["务制"], ["财务制度.md"]),
+        "two that are not side by side": (["财制"], []),
+        "across a point": (["report.md"], ["q3/report.md"]),
+        "only signs, which nothing is found by": (["…", "report"], ["q3/report.md"]),
+        "more words than Chroma takes at once": (list("abcdefghij"), ["a b c d e f g h i j.md"]),
+        "all but one of them": ([*"abcdefghi", "x"], []),
+        "the new name of a language": (["french"], ["q3/report.md"]),
+        "the old one": (["swedish"], []),
+    }.values(),
+)
+def test_documents_are_sought_by_parts_of_their_words(store: Store, words: list[str], found: list[str]) -> None:
+    store.forget(["a", "b/c"])
+    store.put([one("q3/report.md", 1, language="sv")])
+    names = ["de/Herstellergarantie.md", "q/x.md", "财务制度.md", "a b c d e f g h i j.md", "long/" + "äöü" * 1200 + ".md"]
+    store.put([one("q3/report.md", 2, language="fr"), *(one(name, n) for n, name in enumerate(names, 3))])
+    assert [d.document for d in store.listing(words=words).documents] == found
+
+
+def test_of_documents_that_are_sought_no_more_are_listed_than_asked_for(store: Store) -> None:
+    # Of the first ones that have both parts, none has them side by side.
+    store.put([one(f"abc {n}bcd", n) for n in range(5)])
+    store.put([one(f"xabcd {n}", n + 5) for n in range(3)])
+    assert [d.document for d in store.listing(words=["abcd"], most=2).documents] == ["xabcd 0", "xabcd 1"]
+
+
 def test_a_folder_and_a_language_go_with_their_last_document(store: Store) -> None:
     assert store.listing().languages == ("de", "en")
     store.put([one("b/c", 60, language="fr")])

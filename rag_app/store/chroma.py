@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import wraps
+from itertools import islice
 from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
@@ -43,6 +44,8 @@ _NOT_RECIPE = ("dimension", "written", CLEAN, DOCUMENTS)
 HNSW: Any = {"space": "cosine", "ef_search": 200, "sync_threshold": 3000}
 SMALL: Any = {**HNSW, "sync_threshold": 1000}
 GROWN = 100_000
+# Of a filter of Chroma Cloud.
+_CONDITIONS = 8
 
 
 def _writes(method: Callable[P, T]) -> Callable[P, T]:
@@ -297,16 +300,19 @@ class ChromaStore:
         pages = self._calls.pages
 
         def names(where: Any) -> list[str]:
-            return [
+            found = (
                 row["document"] for page in pages(opened.documents, where, ["metadatas"], most) for row in page["metadatas"]
-            ]
+            )
+            return list(islice(found, most))
 
         languages = names({"kind": rows.LANGUAGE})
         n_documents = self._n_documents(opened)
         few = n_documents <= most
         inside = [{rows.folder_key(folder): folder}] if folder else []
         if words:
-            found = self._calls.documents_where(opened, _all([{"kind": rows.DOCUMENT}, *inside]), most, containing=words)
+            sought = rows.Sought(words)
+            where = [{"kind": rows.DOCUMENT}, *inside, *sought.where(_CONDITIONS - 2)]
+            found = self._calls.documents_where(opened, _all(where), most, sought)
         elif few:
             found = self._calls.documents_where(opened, _all([{"kind": rows.DOCUMENT}, *inside]), most)
         else:

@@ -1,6 +1,7 @@
 """Calls of Chroma in parts and pages, as many records at once as it takes, and its rows as what they mean."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 from rag_app.store import chroma_rows as rows
@@ -29,15 +30,16 @@ class Calls:
         return [self.read_as(rows.document_of, row) for row in self.document_rows(opened, names)]
 
     def documents_where(
-        self, opened: Opened, where: Any, most: int | None = None, containing: Sequence[str] = ()
+        self, opened: Opened, where: Any, most: int | None = None, sought: rows.Sought | None = None
     ) -> list[StoredDocument]:
-        """Return the documents that a filter means, whose rows contain all words; all without either."""
-        return [
+        """Return the documents that a filter means, of these those with the words that are sought; all without either."""
+        found = (
             self.read_as(rows.document_of, row)
-            for page in self.pages(opened.documents, where, ["metadatas"], most, containing)
+            for page in self.pages(opened.documents, where, ["metadatas"], most)
             for row in page["metadatas"]
             if row["kind"] == rows.DOCUMENT
-        ]
+        )
+        return list(islice((one for one in found if sought is None or sought.found_in(one)), most))
 
     def there(self, collection: Any, ids: Sequence[str]) -> set[str]:
         """Return which of these ids there are."""
@@ -51,21 +53,17 @@ class Calls:
 
         return columns(self.in_parts(len(ids), lambda: self.database.limits.read, get), include)
 
-    def pages(
-        self, collection: Any, where: Any, include: Sequence[str], most: int | None = None, containing: Sequence[str] = ()
-    ) -> Iterator[Any]:
-        """Yield what a filter means, or all, in pages: Chroma takes much memory for what it gives at once."""
-        # Chroma Cloud takes eight conditions of 130 characters.
-        words: list[Any] = [{"$contains": word[:120].lower()} for word in containing[:8]]
-        text = {"$and": words} if len(words) > 1 else words[0] if words else None
+    def pages(self, collection: Any, where: Any, include: Sequence[str], at_once: int | None = None) -> Iterator[Any]:
+        """Yield what a filter means, or all, in pages: Chroma takes much memory for what it gives at once.
+
+        A page is fetched when it is asked for, and has at most so many rows.
+        """
         offset = 0
-        while most is None or offset < most:
+        while True:
 
             def get(offset: int = offset) -> tuple[int, Any]:
-                limit = self.database.limits.read if most is None else min(self.database.limits.read, most - offset)
-                return limit, collection.get(
-                    where=where, where_document=text, limit=limit, offset=offset, include=list(include)
-                )
+                limit = min(self.database.limits.read, at_once or self.database.limits.read)
+                return limit, collection.get(where=where, limit=limit, offset=offset, include=list(include))
 
             limit, page = self.database.call(get)
             yield page

@@ -6,10 +6,13 @@ calls it is written.
 """
 
 import hashlib
+import re
 import secrets
 import time
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +31,9 @@ _DEPTH = 16
 _NAME = 4000
 # In a document's row: when its version came to be seen.
 CHANGED = "changed"
+# In a document's row: what a search for documents finds it by.
+GRAMS = "grams"
+_WORD = re.compile(r"[^\W_]+")
 # All that a chunk has but what Chroma keeps by itself or filters by: a field that is added is kept too.
 _CHUNK_FIELDS = [name for name in Chunk.model_fields if name not in ("id", "text", "document", "language")]
 
@@ -121,10 +127,53 @@ def facet_where(kind: str, name: str) -> dict[str, Any]:
     return {folder_key(name): name} if kind == FOLDER else {"language": name}
 
 
-def searched_text(written: Written) -> str:
-    """Return what a search for documents looks in: name, title and language."""
-    first = written.chunks[0]
-    return "\n".join((written.document[:_NAME], first.title[:_NAME], first.language, language.name(first.language))).lower()
+def _words(text: str) -> str:
+    """Return a text's words in small letters, one space between."""
+    return " ".join(_WORD.findall(text.lower()))
+
+
+def _searched(document: str, title: str, code: str) -> str:
+    """Return what a search for documents looks in, between spaces: name, title and language."""
+    return f" {_words(document[:_NAME])} {_words(title[:_NAME])} {_words(f'{code} {language.name(code)}')} "
+
+
+def _grams(text: str) -> Iterator[str]:
+    """Yield what a text is found by: any three letters; of other alphabets, one and two."""
+    for start in range(len(text)):
+        for n in (1, 2, 3):
+            gram = text[start : start + n]
+            if len(gram) == n and (n == 3 or not gram.isascii()):
+                yield gram
+
+
+def _kept_grams(text: str) -> list[str]:
+    """Return what a text is found by, as much as Chroma Cloud takes as one value."""
+    kept = list(dict.fromkeys(_grams(text)))
+    return kept[: bisect(list(accumulate(len(gram.encode()) for gram in kept)), _VALUE)]
+
+
+class Sought:
+    """What is sought in documents' names, titles and languages: parts of words; by one or two Latin letters, words' beginnings.
+
+    Chroma looks through every text of every collection for what a text contains; what a list contains, it finds by an index.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        clean = [found for word in words if (found := _words(word[:_NAME]))]
+        self._needles = [f" {word} "[:3] if len(word) < 3 and word.isascii() else word for word in clean]
+
+    def where(self, most: int) -> list[dict[str, Any]]:
+        """Return so many of Chroma's filters at most, for what may have all words."""
+        # The end of a name says more than its beginning.
+        grams = [list(dict.fromkeys(_grams(needle)))[::-1] for needle in self._needles]
+        in_turn = dict.fromkeys(gram for turn in zip_longest(*grams) for gram in turn if gram)
+        longest_first = sorted(in_turn, key=len, reverse=True)
+        return [{GRAMS: {"$contains": gram}} for gram in longest_first[:most]]
+
+    def found_in(self, document: StoredDocument) -> bool:
+        """Return whether a document has all words."""
+        text = _searched(document.document, document.title, document.language)
+        return all(needle in text for needle in self._needles)
 
 
 def _parent(name: str) -> str:
@@ -146,6 +195,7 @@ def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, A
         "tag": tag,
         CHANGED: time.time_ns(),
         "unfinished": unfinished,
+        GRAMS: _kept_grams(_searched(written.document, first.title, first.language)),
         **_folders(written.document),
         **_kept("rest", orjson.dumps(rest).decode()),
     }

@@ -37,7 +37,7 @@ class Change:
             self._put_facets(documents)
             ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
             self._say_whole(tag)
-            self._put_rows(names, ended, [rows.searched_text(w) for w in documents])
+            self._put_rows(names, ended)
             if before:
                 stale = self._delete_chunks(list(before), tag)
                 kept = {rows.without_tag(row) for w in documents for row in rows.chunk_rows(w.chunks, tag).ids}
@@ -97,7 +97,6 @@ class Change:
         self,
         names: Sequence[str],
         metadatas: Sequence[dict[str, Any]],
-        texts: Sequence[str] | None = None,
         kinds: Sequence[str] | None = None,
     ) -> None:
         """Write rows of documents, or of other kinds; what is not given of a row that is there stays as it is."""
@@ -107,7 +106,6 @@ class Change:
             self.opened.documents.upsert(
                 ids=ids[part],
                 embeddings=np.stack([rows.place_of(one) for one in ids[part]]),
-                documents=list(texts[part]) if texts else None,
                 metadatas=cast("Any", list(metadatas[part])),
             )
 
@@ -121,7 +119,6 @@ class Change:
         self._put_rows(
             [name for _, name in new],
             [rows.facet_row(*facet) for facet in new],
-            [name.lower() for _, name in new],
             [kind for kind, _ in new],
         )
 
