@@ -416,7 +416,7 @@ def test_forgotten_text_is_wiped_out_beside_questions(store: Store, opened: Open
 def test_an_index_that_has_grown_is_opened_anew_to_be_written_to_disk_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: Any
 ) -> None:
-    monkeypatch.setattr(chroma, "GROWN", 3)
+    monkeypatch.setattr(chroma, "GROWN", {3: {"ef_search": 300, "sync_threshold": 3000}})
     folder = tmp_path / "chroma"
     grown = keep(KeptStore(folder, "grown", create=True)).create(RECIPE, 2)
     grown.put([one("a", 0), one("b", 1)])

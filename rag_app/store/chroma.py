@@ -40,10 +40,10 @@ T = TypeVar("T")
 P = ParamSpec("P")
 _NOT_RECIPE = ("dimension", "written", CLEAN, DOCUMENTS)
 # Chosen by benchmarks/recall.py, beside.py and million.py. Embedded, a write reads all that the index on disk lacks, for which
-# questions wait; of a large index, it takes seconds to write on disk who owns which vector.
+# questions wait; of a large index, it takes seconds to write on disk who owns which vector, and more must be looked at.
 HNSW: Any = {"space": "cosine", "ef_search": 200, "sync_threshold": 3000}
 SMALL: Any = {**HNSW, "sync_threshold": 1000}
-GROWN = 100_000
+GROWN: dict[int, Any] = {500_000: {"ef_search": 300, "sync_threshold": 8000}, 100_000: {"sync_threshold": 3000}}
 # Of a filter of Chroma Cloud.
 _CONDITIONS = 8
 
@@ -202,7 +202,7 @@ class ChromaStore:
         # On a server others may write side by side.
         clean = not self.where.url and (was_clean or not self._calls.documents_where(opened, {"unfinished": True}, 1))
         self._mark(opened, clean=clean)
-        if not self.where.url and self._database.call(opened.chunks.count) >= GROWN:
+        if not self.where.url:
             self._grow(opened)
 
     def _mark(self, opened: Opened, *, clean: bool) -> None:
@@ -212,12 +212,13 @@ class ChromaStore:
     def _grow(self, opened: Opened) -> None:
         """Have an index that is no longer small be written to disk less often, once it has been opened anew."""
         index: Any = opened.chunks.configuration_json.get("hnsw") or {}
-        often = HNSW["sync_threshold"]
-        if index.get("sync_threshold", often) < often:
+        n = self._database.call(opened.chunks.count)
+        wanted: Any = next((wanted for least, wanted in GROWN.items() if n >= least), {})
+        if any(index.get(name, value) < value for name, value in wanted.items()):
             with warnings.catch_warnings():
                 # Chroma warns of a collection without an embedding function, as all of ours are.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self._database.call(lambda: opened.chunks.modify(configuration={"hnsw": {"sync_threshold": often}}))
+                self._database.call(lambda: opened.chunks.modify(configuration={"hnsw": wanted}))
             self._database.to_reopen = True
 
     def count(self) -> int:
