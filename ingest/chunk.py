@@ -8,6 +8,7 @@ from typing import Literal
 
 from ingest.readers.document import Block, Document
 from rag_app import language
+from rag_app.settings import FieldKind
 from rag_app.types import Chunk
 
 Unit = Literal["characters", "tokens"]
@@ -19,12 +20,14 @@ LONGEST_NAME = 200
 class Cutting:
     """How documents are cut: chunks of at most `size`, of which the end of one, up to `overlap`, begins the next.
 
+    `fields` are those that a document's chunks have, if something is said of it.
     The defaults are what benchmarks/chunking.md speaks for.
     """
 
     size: int = 1000
     overlap: int = 0
     unit: Unit = "characters"
+    fields: tuple[tuple[str, FieldKind], ...] = ()
 
     @property
     def length(self) -> Callable[[str], float]:

@@ -12,6 +12,8 @@ from rag_app.store.stored import is_database, named
 from rag_app.words import msg
 
 IGNORE = ".ragignore"
+# Says of documents what metadata.py reads; no document itself.
+SIDECAR = "_meta.yaml"
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ def find(
     return Found(list(files.values()), [path.resolve() for path in paths])
 
 
+def is_meant(below: str, glob: str) -> bool:
+    """Whether a glob as in .gitignore means a path below its folder."""
+    return GitIgnoreSpec.from_lines([glob]).match_file(below)
+
+
 def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bool) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
@@ -109,7 +116,7 @@ def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bo
         ) from None
     ignored = [*ignored, *_rules(folder)]
     for entry in entries:
-        if (entry.name.startswith(".") and not hidden) or entry.is_symlink() or entry.name == IGNORE:
+        if (entry.name.startswith(".") and not hidden) or entry.is_symlink() or entry.name in (IGNORE, SIDECAR):
             continue
         below = "/" if entry.is_dir() else ""
         verdicts = (rules.check_file(entry.relative_to(top).as_posix() + below).include for top, rules in reversed(ignored))

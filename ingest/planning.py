@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from ingest.files import Choice, File, Found, find
+from ingest.metadata import Described, Describing
 from ingest.worker import Prepared, hash_file
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
+from rag_app.settings import FieldKind
 from rag_app.store.protocol import Store
 from rag_app.store.stored import StoredDocument
 from rag_app.types import Record
@@ -45,6 +47,8 @@ class Task:
 
     file: File
     state: Literal["added", "changed", "moved"]
+    # What is said of it outside of the file, where fields are declared.
+    described: Described | None = None
     # Documents whose chunks it replaces, its own included; the vectors of all of them may serve again.
     replaces: list[str] = field(default_factory=list)
     # Another document with the same content, if there is one, and whether that one is of this run.
@@ -73,17 +77,24 @@ def look_through(paths: Sequence[Path], store: Store | None, choice: Choice = Ch
     return found
 
 
-def plan(found: Found, store: Store | None, *, prune: bool = True, force: bool = False) -> Plan:
+def plan(
+    found: Found, store: Store | None, *, prune: bool = True, force: bool = False, fields: Sequence[tuple[str, FieldKind]] = ()
+) -> Plan:
     """Return what a run would do.
 
     Only what lies below the paths that were looked through is touched: documents from elsewhere stay. RagError if all of
     what is stored from one of these paths would be removed, without `force`.
     """
-    return planned(found, store, prune, force)[0]
+    return planned(found, store, prune, force, fields=fields)[0]
 
 
 def planned(
-    found: Found, store: Store | None, prune: bool, force: bool, reembed: bool = False
+    found: Found,
+    store: Store | None,
+    prune: bool,
+    force: bool,
+    reembed: bool = False,
+    fields: Sequence[tuple[str, FieldKind]] = (),
 ) -> tuple[Plan, list[Task], dict[str, StoredDocument]]:
     known = store.documents() if store else {}
     if not found.files and not found.part and not any(found.covers(document.path) for document in known.values()):
@@ -101,8 +112,11 @@ def planned(
     tasks: list[Task] = []
     unchanged: list[str] = []
     failed: list[Failure] = []
+    describing = Describing(fields)
     for file in found.files:
         before = known.get(file.document)
+        described = describing.of(file)
+        digest = described.digest if described else ""
         try:
             document_hash = hash_file(file.path)
         except OSError as error:
@@ -114,12 +128,13 @@ def planned(
             and before
             and before.whole
             and version
-            and (version.document_hash, version.root) == (document_hash, file.root)
+            and (version.document_hash, version.root, version.described) == (document_hash, file.root, digest)
         ):
             unchanged.append(file.document)
             continue
-        task = Task(file, "changed" if before else "added", [file.document] if before else [])
-        if not reembed and before and before.whole and before.version.document_hash == document_hash:
+        task = Task(file, "changed" if before else "added", described, [file.document] if before else [])
+        same_file = before and before.whole and before.version.document_hash == document_hash
+        if not reembed and before and same_file and before.version.root != file.root:
             # Its folder has moved.
             task.state = "moved"
         source = vanished_by_hash.get(document_hash, "")

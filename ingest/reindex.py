@@ -75,7 +75,7 @@ def ingest_with_settings(
     if gone := {file.document for file in files if not file.path.is_file()}:
         raise RagError(msg("{names} can no longer be read", names=_names(gone)), msg("restore it, or `rag-app forget` it"))
     found = Found(files, [Path(root) for root in {document.version.root for document in known.values()}])
-    if changed := planning.plan(found, old, prune=False).changed:
+    if changed := planning.plan(found, old, prune=False, fields=cutting.fields).changed:
         raise RagError(
             msg("{names} changed since it was ingested", names=_names(changed)),
             msg("run `rag-app ingest` first, so that only the setting differs"),

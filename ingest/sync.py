@@ -22,7 +22,7 @@ from rag_app.endpoints.embeddings import Embedded, Vectors
 from rag_app.endpoints.http import OnWait
 from rag_app.errors import RagError
 from rag_app.extras import require
-from rag_app.settings import Settings
+from rag_app.settings import Settings, fields
 from rag_app.store.protocol import Store
 from rag_app.store.stored import REINDEX, Version, Written
 from rag_app.types import Record
@@ -117,7 +117,9 @@ def cutting_and_limits(settings: Settings) -> tuple[Cutting, Limits]:
     if settings.ocr_timeout:
         # Said once, before the first file.
         require("ocr", msg("RAG_OCR_TIMEOUT is set, but OCR is not installed"))
-    cutting = Cutting(settings.chunk_size, settings.chunk_overlap, settings.chunk_unit)
+    cutting = Cutting(
+        settings.chunk_size, settings.chunk_overlap, settings.chunk_unit, tuple(fields(settings.metadata).items())
+    )
     return cutting, Limits(settings.read_timeout, settings.read_memory_mb, settings.ocr_timeout)
 
 
@@ -142,7 +144,7 @@ def ingest(
     start = time.perf_counter()
     progress = progress or Progress()
     with collection_lock(store, found.part):
-        plan, tasks, known = planned(found, store, prune, force, reembed)
+        plan, tasks, known = planned(found, store, prune, force, reembed, cutting.fields)
         # After that, which sees the collection as it is now: a reindex may have ended a moment ago.
         store.require(recipe(embeddings, cutting))
         progress.plan(plan)
@@ -295,11 +297,14 @@ class _Run:
         """Yield the texts to embed, file by file, reading a few files ahead."""
         waiting: deque[tuple[Task, Future[Prepared]]] = deque()
         for task in tasks:
-            waiting.append((task, WORKERS.submit(task.file.path, task.file.document, self.cutting, self.limits)))
+            waiting.append((task, self._read(task)))
             if len(waiting) > AHEAD:
                 yield from self._prepared(*waiting.popleft())
         while waiting:
             yield from self._prepared(*waiting.popleft())
+
+    def _read(self, task: Task) -> "Future[Prepared]":
+        return WORKERS.submit(task.file.path, task.file.document, self.cutting, self.limits, task.described)
 
     def _prepared(self, task: Task, future: "Future[Prepared]") -> Iterator[str]:
         document = task.file.document
@@ -369,7 +374,8 @@ class _Run:
                 continue
             cut = task.prepared.chunks
             if cut:
-                version = Version(task.file.root, task.prepared.document_hash, len(cut), now)
+                digest = task.described.digest if task.described else ""
+                version = Version(task.file.root, task.prepared.document_hash, len(cut), now, digest)
                 vectors = np.stack([vector for vector in task.vectors if vector is not None])
                 written.append(Written(task.file.document, version, cut, vectors))
             gone += [document for document in task.replaces if not cut or document != task.file.document]

@@ -15,8 +15,10 @@ from typing import Any, Literal, TypeVar
 import pebble
 
 from ingest.chunk import Cutting, chunks
+from ingest.metadata import Described
 from ingest.readers.document import NoDocumentError
 from ingest.readers.load import EXTRA, read
+from ingest.readers.properties import stated
 from rag_app.errors import RagError
 from rag_app.types import Chunk
 from rag_app.words import Message, joined, msg
@@ -58,9 +60,11 @@ class Workers:
         self._pool: pebble.ProcessPool | None = None
         self._lock = threading.Lock()
 
-    def submit(self, path: Path, document: str, cutting: Cutting, limits: Limits) -> "Future[Prepared]":
+    def submit(
+        self, path: Path, document: str, cutting: Cutting, limits: Limits, described: Described | None = None
+    ) -> "Future[Prepared]":
         """Have a file read and cut; `result` tells what came of it."""
-        return self._schedule(limits, prepare, path.absolute(), document, cutting, limits.ocr_seconds)
+        return self._schedule(limits, prepare, path.absolute(), document, cutting, limits.ocr_seconds, described)
 
     def call(self, limits: Limits, work: Callable[..., T], *args: Any) -> T:
         """Return what a function of this project gives, done in a process of its own. RagError if it hangs, dies or fails."""
@@ -135,7 +139,9 @@ def _limited(limits: Limits, work: Callable[..., T], *args: Any) -> T:
         _end_after(None)
 
 
-def prepare(path: Path, document: str, cutting: Cutting, ocr_seconds: float = 0.0) -> Prepared:
+def prepare(
+    path: Path, document: str, cutting: Cutting, ocr_seconds: float = 0.0, described: Described | None = None
+) -> Prepared:
     """Read and cut one file; in a worker."""
     try:
         content = path.read_bytes()
@@ -145,7 +151,12 @@ def prepare(path: Path, document: str, cutting: Cutting, ocr_seconds: float = 0.
         return Prepared("failed", error.strerror or str(error))
     except NoDocumentError as error:
         return Prepared(error.state, error.message)
-    return Prepared("read", joined("; ", found.notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
+    notes = list(found.notes)
+    if described:
+        fields, unused = described.fields(*stated(content))
+        notes += unused
+        cut = [chunk.model_copy(update={"fields": fields}) for chunk in cut]
+    return Prepared("read", joined("; ", notes), document_hash=hashlib.sha256(content).hexdigest(), chunks=cut)
 
 
 def hash_file(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rag_app import prompt
 from rag_app.price import Cost
 from rag_app.types import FATES, FOUND, Answer, Ask, Candidate, Search, arrow
-from rag_app.words import Words, joined, msg
+from rag_app.words import Words, msg
 
 
 def markdown(search: Search, words: Words, cost: Cost | None = None) -> str:
@@ -27,7 +27,7 @@ def markdown(search: Search, words: Words, cost: Cost | None = None) -> str:
     if search.rewrite:
         parts.append(said(msg("You asked “{typed}”. Rewritten as a standalone question.", typed=search.rewrite.typed)))
     if search.only:
-        parts.append(said(msg("Searched only in {names}", names=joined(", ", search.only))))
+        parts.append(said(msg("Searched only in {names}", names=search.limited_to)))
     if isinstance(search, Ask):
         parts += answered(msg("Answer"), search.answer, search.passages)
         if other := search.without_rerank:

@@ -159,9 +159,8 @@ class Pipeline:
     ) -> Search:
         """Return the candidates for a question, reranked, with the passages chosen; `on_stage` hears each stage end.
 
-        `only` names documents, or folders ending in "/", to look in; `first_stage` finds the candidates in place of the one
-        that the settings mean. RagError if the question cannot be embedded or the
-        store not read; a failed rerank stands in the receipt instead.
+        `only` names what to look in, as in `Search`; `first_stage` finds the candidates in place of the one that the settings
+        mean. RagError if the question cannot be embedded or the store not read; a failed rerank stands in the receipt instead.
         """
         # Bytes of a command line that are no text cannot be sent.
         question = question.encode("utf-8", "replace").decode()

@@ -23,7 +23,13 @@ from rag_app.words import Message, joined, msg, nmsg
 PREFIX = "RAG_"
 # What a collection is called while another is made to replace it, and what it replaced.
 RESERVED = ("-reindex", "-replaced")
+# By these a question can be limited without being declared.
+RESERVED_FIELDS = ("document", "folder", "language")
+# Chroma Cloud takes 32 keys, of which folders have 16.
+MOST_FIELDS = 8
+_RESERVED = ", ".join(RESERVED_FIELDS)
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
+FieldKind = Literal["text", "int"]
 Price = Annotated[float | None, Field(ge=0)]
 RerankDialect = Literal["auto", "flat", "top_k", "mixedbread", "tei", "dashscope", "nim"]
 # Stage: what its model does, as messages call it; its built-in models, the default first.
@@ -112,6 +118,7 @@ class Settings(BaseSettings):
     chunk_size: int = Field(1000, ge=50, le=20_000, description="Size of a chunk at most; the collection remembers it.")
     chunk_overlap: int = Field(0, ge=0, description="How much of a chunk's end begins the next one too, at most.")
     chunk_unit: Literal["characters", "tokens"] = Field("characters", description="characters, or tokens (estimated).")
+    metadata: str = Field("", description="Fields of documents to filter by, e.g. year:int,country,kind; see docs/ingest.md.")
     read_timeout: float = Field(120, gt=0, description="Seconds that reading one file may take.")
     batch_path: Path = Field(Path("data/batches"), description="Folder for what `ingest --batch` has under way.")
     ocr_timeout: float = Field(
@@ -244,6 +251,12 @@ class Settings(BaseSettings):
         if names and not re.fullmatch(r"\s*\w+\s*,\s*\w+\s*", names):
             raise WrongValueError(msg("not two names"), msg("write it like {example}", example="query,passage"))
         return names
+
+    @field_validator("metadata")
+    @classmethod
+    def _declares_fields(cls, declared: str) -> str:
+        fields(declared)
+        return declared
 
     @field_validator("embedding_auth", "rerank_auth", "chat_auth")
     @classmethod
@@ -436,6 +449,26 @@ def load_settings(**overrides: object) -> Settings:
         found = [problem.get("ctx", {}).get("error") or SettingsError(Message(problem["msg"])) for problem in problems]
         names = ["".join(f"{PREFIX}{str(place).upper()}" for place in problem["loc"][:1]) for problem in problems]
         raise _named(found, names) from None
+
+
+def fields(declared: str) -> dict[str, FieldKind]:
+    """Return the kinds of fields by name that `year:int,country` declares. WrongValueError if it does not."""
+    found: dict[str, FieldKind] = {}
+    for part in filter(None, map(str.strip, declared.split(","))):
+        name, colon, kind = map(str.strip, part.partition(":"))
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,24}", name) or name in RESERVED_FIELDS or name in found:
+            raise WrongValueError(
+                msg("{name} cannot be the name of a field", name=name),
+                msg("use small letters, digits and underscores, each name once, and not {reserved}", reserved=_RESERVED),
+            )
+        if colon and kind not in ("text", "int"):
+            raise WrongValueError(
+                msg("{kind} is no kind of field", kind=kind), msg("write it like {example}", example="year:int,country")
+            )
+        found[name] = "int" if kind == "int" else "text"
+    if len(found) > MOST_FIELDS:
+        raise WrongValueError(msg("more than {n} fields", n=MOST_FIELDS), msg("leave out those that nobody filters by"))
+    return found
 
 
 def _named(errors: Sequence[SettingsError], names: Sequence[str]) -> SettingsError:

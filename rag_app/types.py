@@ -19,6 +19,13 @@ FOUND = msg("vector / words")
 FirstStage = Literal["hybrid", "dense", "lexical"]
 
 
+# In a filter, before a field and its value: all documents that have it, where:year=2026.
+WHERE = "where:"
+# A document's metadata, by field.
+FieldValue = int | str
+Fields = dict[str, tuple[FieldValue, ...]]
+
+
 class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +35,7 @@ class Chunk(Record):
 
     `position` counts a document's chunks from 0; `start` and `end` are its characters in the document's text as read.
     `image` is the URL or data URI of a picture whose caption is the text; `ocr` says that some of it was read from a picture.
+    `fields` are the metadata of its document.
     """
 
     id: str
@@ -42,6 +50,7 @@ class Chunk(Record):
     text: str
     image: str = ""
     ocr: bool = False
+    fields: Fields = {}
 
     @property
     def text_in_context(self) -> str:
@@ -244,8 +253,9 @@ class Rewrite(Record):
 class Search(Record):
     """A question and its candidates in retrieval order, each with both its places.
 
-    `only` names the documents, or folders ending in "/", that it was limited to; `rewrite` what it was before the chat
-    model made it stand alone. The scores say what the numbers of both rankings are.
+    `only` names what it was limited to: documents, folders ending in "/", languages as language:de, values of fields as
+    where:year=2026. `rewrite` is what it was before the chat model made it stand alone. The scores say what the numbers of
+    both rankings are.
     """
 
     question: str
@@ -257,6 +267,11 @@ class Search(Record):
     tokens: Tokens = Tokens()
     only: tuple[str, ...] = ()
     rewrite: Rewrite | None = None
+
+    @property
+    def limited_to(self) -> str:
+        """What `only` names, on one line."""
+        return ", ".join(name.removeprefix(WHERE) for name in self.only)
 
     @property
     def is_hybrid(self) -> bool:

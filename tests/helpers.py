@@ -43,8 +43,9 @@ def ingest(paths: Sequence[Path], store: Store, embeddings: Embeddings, **option
 
 def ingest_into(settings: Settings, *paths: Path) -> Report:
     """Ingest paths into the collection that the settings name, as the command does."""
+    cutting, limits = sync.cutting_and_limits(settings)
     with open_store(settings, create=True) as store, closing(open_embeddings(settings)) as embeddings:
-        return ingest(paths, store, embeddings)
+        return ingest(paths, store, embeddings, cutting=cutting, limits=limits)
 
 
 def run(*args: str) -> Result:

@@ -507,3 +507,42 @@ def test_the_demo_answers_an_example_with_the_built_in_models(demo: str, visit: 
         re.compile(r"Reranking (put \d of the 4 passages into this answer|kept the same passages)")
     ).is_visible()
     assert page.get_by_text("it quotes from the passages or declines").is_visible()
+
+
+class TestMetadata:
+    def test_chips_limit_a_question_to_what_has_their_values(self, visit: Callable[..., Page], tmp_path: Path) -> None:
+        corpus = tmp_path / "data" / "corpus"
+        corpus.mkdir(parents=True)
+        for year in (2024, 2025, 2026):
+            for kind in ("rule", "<img src=x onerror=pwned()> **b**"):
+                front = json.dumps({"year": year, "kind": kind})
+                (corpus / f"{year}-{kind[:2].strip('<')}.md").write_text(
+                    f"---\n{front}\n---\nDinner in {year}: {year - 2000} EUR."
+                )
+        with serve() as wire:
+            wire.on("/chat/completions", lambda body: chat("26 EUR [1]."))
+            env = environment(tmp_path, wire, RAG_METADATA="kind,year:int")
+            names = {name.removeprefix("RAG_").lower(): value for name, value in env.items()}
+            ingest_folder(Settings(_env_file=None, **names), corpus, Progress())  # type: ignore[call-arg]
+            with running(tmp_path, env) as url:
+                page = visit(base=url, width=1400)
+                years = page.get_by_test_id("stSidebar").get_by_test_id("stButtonGroup").filter(has_text="2026")
+                expect(years.get_by_role("button")).to_have_text(["2026 (2)", "2025 (2)", "2024 (2)"])
+                years.get_by_role("button", name="2026 (2)").click()
+                expect(page).to_have_url(re.compile("where-year=2026"))
+                ask(page, "What may a dinner cost?")
+                expect(page.locator(".receipt")).to_contain_text("2 of 2 scored")
+                # The address keeps it; taken off, it is asked of all.
+                page = visit(path=f"/?{page.url.partition('?')[2]}", base=url)
+                expect(years.get_by_role("button", name="2026 (2)")).to_be_visible()
+                page.get_by_test_id("stSidebar").get_by_role("button", name="2026 (2)").click()
+                expect(page).not_to_have_url(re.compile("where-year"))
+                page = visit(path=f"/?{page.url.partition('?')[2]}", base=url)
+                ask(page, "What may a dinner cost?")
+                expect(page.locator(".receipt")).to_contain_text("6 of 6 scored")
+                assert "<img src=x onerror=pwned()> **b** (3)" in page.get_by_test_id("stSidebar").inner_text()
+                page = visit("/documents", base=url)
+                page.get_by_text("6 documents, 6 chunks").wait_for()
+                narrow = visit(base=url, width=390, height=800)
+                narrow.wait_for_timeout(2500)
+                assert narrow.evaluate("document.documentElement.scrollWidth") <= 390

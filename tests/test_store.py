@@ -24,7 +24,7 @@ from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.store.recipe import RecipeError
 from rag_app.store.stored import DATABASE, REINDEX, EmptyCollectionError, Version, Where, Written
-from rag_app.types import Chunk
+from rag_app.types import Chunk, FieldValue
 from rag_app.words import msg
 from tests.quotas import Quotas, cloud
 
@@ -85,13 +85,24 @@ def store(opened: Open) -> Store:
     return filled
 
 
-def one(document: str, angle: float, *, digest: str = "h2", when: float = 1.0, language: str = "en") -> Written:
+def one(
+    document: str,
+    angle: float,
+    *,
+    digest: str = "h2",
+    when: float = 1.0,
+    language: str = "en",
+    **fields: tuple[FieldValue, ...],
+) -> Written:
     """A document of one chunk."""
-    return Written(document, Version("/r", digest, 1, when), [chunk(document, 0, language)], vectors(angle))
+    only = chunk(document, 0, language).model_copy(update={"fields": fields})
+    return Written(document, Version("/r", digest, 1, when), [only], vectors(angle))
 
 
 def test_every_field_of_a_chunk_comes_back(opened: Open) -> None:
-    whole = chunk("a").model_copy(update={"page": 3, "image": "https://example.com/a.png", "ocr": True})
+    whole = chunk("a").model_copy(
+        update={"page": 3, "image": "https://example.com/a.png", "ocr": True, "fields": {"year": (1, "b")}}
+    )
     # Whoever adds a field says here what it is when it is not its default.
     assert [name for name, field in Chunk.model_fields.items() if getattr(whole, name) == field.default] == []
     opened().create(RECIPE, 2).put([Written("a", Version("/r", "h1", 1, 1.0), [whole], vectors(0))])
@@ -111,6 +122,55 @@ def test_the_nearest_come_first_with_their_cosine(store: Store) -> None:
     assert [(c.id, c.retrieval.rank) for c in found] == [("a 0", 1), ("a 1", 2), ("b/c 0", 3)]
     assert [c.retrieval.score for c in found] == pytest.approx([0.9976, 0.9945, 0.5592], abs=1e-3)
     assert [c.id for c in store.nearest(vectors(4)[0], 1)] == ["a 0"]
+
+
+@pytest.mark.parametrize(
+    ("only", "found"),
+    [
+        (["where:year=2026"], "qr"),
+        (["where:year=2026", "where:year=2025"], "pqr"),
+        (["where:year=2026", "where:country=fr"], "r"),
+        (["where:country=at", "language:de"], "q"),
+        (["where:country=fr", "language:de"], ""),
+        (["f/", "where:year=2026"], "r"),
+        (["f/", "q", "where:year=2026", "where:year=2025", "language:en"], "r"),
+        (["where:kind=a=b, c"], "p"),
+    ],
+    ids=[
+        "one",
+        "any of two",
+        "both of two",
+        "beside a language",
+        "nothing",
+        "in a folder",
+        "more than a filter holds",
+        "signs",
+    ],
+)
+def test_of_one_field_any_value_will_do_and_of_several_fields_all_must_hold(store: Store, only: list[str], found: str) -> None:
+    store.put(
+        [
+            one("p", 20, country=("de", "at"), year=(2025,), kind=("a=b, c",)),
+            one("q", 30, language="de", country=("de", "at"), year=(2026,)),
+            one("f/r", 40, country=("fr",), year=(2026,)),
+        ]
+    )
+    assert "".join(c.document[-1] for c in store.nearest(vectors(0)[0], 9, only)) == found
+    assert len(store.near(vectors(0)[0], 9, only)) == len(found)
+
+
+def test_the_values_of_fields_are_counted_as_long_as_a_document_has_them(store: Store) -> None:
+    store.put([one("x", 20, year=(2025, 2026), kind=("a",)), one("y", 30, year=(2026,))])
+    assert store.listing().fields == {"kind": {"a": 1}, "year": {"2025": 1, "2026": 2}}
+    assert store.documents()["x"].fields == {"year": (2025, 2026), "kind": ("a",)}
+    assert store.nearest(vectors(20)[0], 1)[0].fields == {"year": (2025, 2026), "kind": ("a",)}
+    # Chroma merges what is written into a row that is there.
+    store.put([one("x", 20, year=(2026,))])
+    assert store.listing().fields == {"year": {"2026": 2}} and store.documents()["x"].fields == {"year": (2026,)}
+    with pytest.raises(RagError, match=r"no document in collection .* has year=2025: run `rag-app documents`"):
+        store.nearest(vectors(0)[0], 3, ["where:year=2025"])
+    store.forget(["y"])
+    assert store.listing().fields == {"year": {"2026": 1}} and store.listing().n_documents == 3
 
 
 @pytest.mark.parametrize("only", ["b/c", "b/", "language:de"], ids=["document", "folder", "language"])

@@ -5,6 +5,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import bs4
 import bs4.element
@@ -127,22 +128,28 @@ def counted(number: int, kind: str) -> str:
     return f"{number}."
 
 
-def _without_front_matter(text: str) -> tuple[str, str]:
-    """Return the title that front matter gives, and the text after it."""
+def front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """Return what front matter says, by name, and the text after it."""
     match = re.match(
         r"\s*(?:---(?P<of>\w*)|(?P<toml>\+\+\+))[ \t]*\n(?P<front>.*?)\n(?:---|\.\.\.|\+\+\+)[ \t]*(?:\n|$)", text, re.S
     )
     if not match:
-        return "", text
+        return {}, text
     front: object = None
     with suppress(yaml.YAMLError, ValueError):
         front = tomllib.loads(match["front"]) if match["toml"] else yaml.safe_load(match["front"])
     # A rule at the top is no front matter; `---js` is, though its language is none that is read.
     if not isinstance(front, dict) and not match["of"]:
-        return "", text
-    title = str(front.get("title") or "") if isinstance(front, dict) else ""
+        return {}, text
+    return front if isinstance(front, dict) else {}, text[match.end() :]
+
+
+def _without_front_matter(text: str) -> tuple[str, str]:
+    """Return the title that front matter gives, and the text after it."""
+    front, rest = front_matter(text)
+    title = str(front.get("title") or "")
     # Titles are written with markup now and then.
-    return bs4.BeautifulSoup(title, "lxml").get_text() if "<" in title else title, text[match.end() :]
+    return bs4.BeautifulSoup(title, "lxml").get_text() if "<" in title else title, rest
 
 
 # Tags that only site generators know (Jekyll, Eleventy, Hugo).

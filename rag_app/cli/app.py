@@ -7,6 +7,7 @@ questions, storing.py repair, backup and restore.
 import io
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from rag_app import colours
 from rag_app.cli import corpus, drafting, measuring, storing
 from rag_app.cli.terminal import CollectionOption, Commands, JsonOption, configure, err, fail, out, printable, show_json, t
 from rag_app.errors import RagError
-from rag_app.types import FATES, FOUND, STAGES, Ask, FirstStage, Search, arrow
+from rag_app.types import FATES, FOUND, STAGES, WHERE, Ask, FirstStage, Search, arrow
 from rag_app.words import msg, nmsg
 
 COLOURS = {"promoted": colours.GAIN[0], "kept": colours.KEPT[0], "lost": colours.LOSS[0]}
@@ -46,6 +47,15 @@ FirstStageOption = Annotated[
     FirstStage | None,
     typer.Option("--first-stage", help="What finds the candidates: hybrid, dense (vectors alone) or lexical (words alone)."),
 ]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="FIELD=VALUE",
+        help="Look only in documents that have this: a field of RAG_METADATA, or document, folder or language. "
+        "May be repeated: of one field any value will do, of several fields all must hold.",
+    ),
+]
 AllOption = Annotated[bool, typer.Option("--all", help=f"Show every candidate in the table, not only the top {ROWS}.")]
 
 
@@ -69,6 +79,7 @@ def ask(
     question: Question,
     rerank: RerankOption = True,
     first_stage: FirstStageOption = None,
+    where: WhereOption = None,
     candidates: CandidatesOption = None,
     passages: PassagesOption = None,
     collection: CollectionOption = None,
@@ -79,16 +90,17 @@ def ask(
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
-        answer(pipeline, question, rerank, first_stage, show_all, as_json)
+        how = {"rerank": rerank, "first_stage": first_stage, "only": named(where or ())}
+        answer(pipeline, question, how, show_all, as_json)
 
 
-def answer(pipeline: Any, question: str, rerank: bool, first_stage: FirstStage | None, show_all: bool, as_json: bool) -> None:
+def answer(pipeline: Any, question: str, how: dict[str, Any], show_all: bool, as_json: bool) -> None:
     """Print the rankings as soon as they are there, the answer as it comes, then its sources."""
     from rag_app.pipeline import asked
 
     # A chat model without a name is found out before anything is paid for.
     pipeline.settings.endpoint("CHAT")
-    search = searched(pipeline, question, rerank, first_stage)
+    search = searched(pipeline, question, how)
     if not as_json:
         show(search, show_all)
         out.print()
@@ -133,6 +145,7 @@ def search(
     question: Question,
     rerank: RerankOption = True,
     first_stage: FirstStageOption = None,
+    where: WhereOption = None,
     candidates: CandidatesOption = None,
     passages: PassagesOption = None,
     collection: CollectionOption = None,
@@ -143,7 +156,8 @@ def search(
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
-        result = searched(pipeline, question, rerank, first_stage)
+        how = {"rerank": rerank, "first_stage": first_stage, "only": named(where or ())}
+        result = searched(pipeline, question, how)
     if as_json:
         show_json(result.model_dump_json(indent=2))
     else:
@@ -198,7 +212,21 @@ def gateway(
     server.serve(port, load_settings().builtin_path)
 
 
-def searched(pipeline: Any, question: str, rerank: bool, first_stage: FirstStage | None) -> Search:
+def named(where: Sequence[str]) -> tuple[str, ...]:
+    """Return what `Pipeline.search` calls what --where names. RagError for what is not FIELD=VALUE."""
+    names = []
+    for one in where:
+        name, _, value = map(str.strip, one.partition("="))
+        if not name or not value:
+            raise RagError(
+                msg("--where {one} is not FIELD=VALUE", one=one), msg("write it like {example}", example="year=2026")
+            )
+        kinds = {"document": value, "folder": f"{value.rstrip('/')}/", "language": f"language:{value}"}
+        names.append(kinds.get(name, f"{WHERE}{name}={value}"))
+    return tuple(names)
+
+
+def searched(pipeline: Any, question: str, how: dict[str, Any]) -> Search:
     """Search, with a line on stderr that says which stage is running."""
     names = list(STAGES)
     with err.status(t(STAGES["embed"])) as status:
@@ -206,12 +234,14 @@ def searched(pipeline: Any, question: str, rerank: bool, first_stage: FirstStage
         def on_stage(stage: str, ms: float) -> None:
             status.update(t(STAGES[names[names.index(stage) + 1]]))
 
-        result: Search = pipeline.search(question, rerank=rerank, first_stage=first_stage, on_stage=on_stage)
+        result: Search = pipeline.search(question, on_stage=on_stage, **how)
     return result
 
 
 def show(result: Search, show_all: bool) -> None:
     """Print the sentence, the table of candidates after and before, and the receipt."""
+    if result.only:
+        out.print(printable(msg("Searched only in {names}", names=result.limited_to)), style="dim")
     out.print(result.effect, style="bold")
     n_passages = len(result.passages)
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)

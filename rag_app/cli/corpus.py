@@ -102,12 +102,13 @@ def ingest(
     def run() -> "sync.Report | planning.Plan":
         # A dry run makes no folder and starts no model.
         if dry_run and not is_there(settings):
-            return planning.plan(planning.look_through(paths, None, choice, force=force), None, prune=prune, force=force)
+            found = planning.look_through(paths, None, choice, force=force)
+            return planning.plan(found, None, prune=prune, force=force, fields=cutting.fields)
         with open_store(settings, create=True) as store:
             found = planning.look_through(paths, store, choice, force=force)
             found = found.only(shard) if shard else found
             if dry_run:
-                return planning.plan(found, store, prune=prune, force=force)
+                return planning.plan(found, store, prune=prune, force=force, fields=cutting.fields)
             with progress_bar() as progress, embedder(settings, batch, shard) as embeddings:
                 report = sync.ingest(found, store, embeddings, cutting, limits, progress, prune=prune, force=force)
                 bring_in_step(store, settings, progress.lexical)
@@ -201,6 +202,7 @@ def documents(collection: CollectionOption = None, as_json: JsonOption = False) 
                 "indexed": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(d.version.when)),
                 "root": d.version.root,
                 "whole": d.whole,
+                "fields": d.fields,
             }
             for d in stored
         ]
@@ -212,12 +214,16 @@ def documents(collection: CollectionOption = None, as_json: JsonOption = False) 
     table.add_column(printable(msg("language")), no_wrap=True)
     table.add_column(printable(msg("indexed")), no_wrap=True)
     table.add_column(printable(msg("document")), overflow="fold", ratio=1)
+    names = sorted({field for d in stored for field in d.fields})
+    for field in names:
+        table.add_column(printable(field), overflow="fold")
     for d in stored:
         name = Text(printable(d.document))
         if not d.whole:
             name.append("  ").append(printable(msg("(incomplete: run ingest again)")), style="yellow")
         indexed = time.strftime("%Y-%m-%d %H:%M", time.localtime(d.version.when))
-        table.add_row(str(d.chunks), language.name(d.language), indexed, name)
+        values = (", ".join(map(str, d.fields.get(field, ()))) for field in names)
+        table.add_row(str(d.chunks), language.name(d.language), indexed, name, *map(printable, values))
     Console(highlight=False, emoji=False).print(table)
     n_documents = nmsg("{n:,} document", "{n:,} documents", len(stored))
     n_chunks = nmsg("{n:,} chunk", "{n:,} chunks", sum(d.chunks for d in stored))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import tantivy
 
 from rag_app.lexical.terms import terms
-from rag_app.store.stored import places_of
+from rag_app.store.stored import facets, names_of
 from rag_app.types import Chunk
 
 # Bytes of memory for what is not yet written; tantivy asks for 15 million at least.
@@ -47,8 +47,8 @@ class Index:
         wanted = [query.term_query(schema, "terms", term, "freq") for term in dict.fromkeys(terms(question))]
         sought = query.boolean_query([(occur.Should, one) for one in wanted])
         if only:
-            inside = query.const_score_query(query.term_set_query(schema, "places", list(only)), 0.0)
-            sought = query.boolean_query([(occur.Must, sought), (occur.Must, inside)])
+            groups = [query.const_score_query(query.term_set_query(schema, "names", names), 0.0) for names in facets(only)]
+            sought = query.boolean_query([(occur.Must, sought), *((occur.Must, inside) for inside in groups)])
         searcher = self._index.searcher()
         hits = searcher.search(sought, n, count=False).hits
         return [Found(searcher.doc(address)["row"][0], float(score)) for score, address in hits]
@@ -83,7 +83,7 @@ class Index:
 def _schema() -> Any:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("row", stored=True, tokenizer_name="raw", index_option="basic")
-    for name in ("document", "version", "places"):
+    for name in ("document", "version", "names"):
         builder.add_text_field(name, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("terms", tokenizer_name="terms", index_option="freq")
     return builder.build()
@@ -94,7 +94,7 @@ def _entry(row: str, version: str, chunk: Chunk) -> Any:
     entry.add_text("row", row)
     entry.add_text("document", chunk.document)
     entry.add_text("version", f"{version} {chunk.document}")
-    for place in places_of(chunk.document, chunk.language):
-        entry.add_text("places", place)
+    for name in names_of(chunk.document, chunk.language, chunk.fields):
+        entry.add_text("names", name)
     entry.add_text("terms", " ".join(terms(chunk.text_in_context)))
     return entry

@@ -22,7 +22,7 @@ from rag_app.words import msg
 
 log = logging.getLogger(__name__)
 # Raise it when the same text has other terms, or what is kept another form: then the index is made anew.
-FORMAT = 1
+FORMAT = 2
 # Clocks of machines that write to one server differ by so much at most; in nanoseconds.
 _SKEW = 600 * 1_000_000_000
 # Documents that are read at once, and that are written at once.

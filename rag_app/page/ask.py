@@ -12,13 +12,15 @@ from rag_app.page.visit import Choice, Mode, Turn, Visit, Widget, visit
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
 from rag_app.store.stored import LANGUAGE
-from rag_app.types import FirstStage
+from rag_app.types import WHERE, FirstStage
 from rag_app.words import msg, nmsg
 
 MODES: dict[Mode, str] = {"one": msg("Single answer"), "both": msg("Side by side"), "blind": msg("Blind")}
 FIRST_STAGES: dict[FirstStage, str] = {"hybrid": msg("Hybrid"), "dense": msg("Vectors"), "lexical": msg("Words")}
 # More documents than this are offered by folder alone.
 MAX_QUESTION = 4000
+# Values of a field that are shown side by side.
+_MOST_PILLS = 12
 
 
 def page(controls: Any) -> None:
@@ -86,6 +88,7 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
         # Not all names of a large collection are among those to pick.
         accept_new_options=not resources.listing(collection, revision).whole,
     )
+    only += choose_fields(collection, revision)
     follow_up = st.toggle(
         t("Follow-ups"),
         value=pipeline.rewrites,
@@ -105,10 +108,30 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
     stored = nmsg("{n:,} chunk in {collection}", "{n:,} chunks in {collection}", n_chunks, collection=collection)
     st.caption(plain(t(stored)))
     if settings.endpoint("CHAT").builtin:
-        st.caption(t("Built-in models: English only, on this machine, no key needed. The chat model only quotes."))
+        st.caption(t("Built-in models, on this machine, no key needed. The chat model only quotes."))
     for line in settings.advice():
         st.caption(plain(t(line)))
     return Choice(collection, n_candidates, n_passages, rerank, tuple(only), first_stage), mode, follow_up and pipeline.rewrites
+
+
+def choose_fields(collection: str, revision: str) -> list[str]:
+    """Offer the values that fields of documents have, with the number of documents of each; return the filter's names."""
+    only: list[str] = []
+    for name, counts in resources.listing(collection, revision).fields.items():
+        # Numbers by their size, the greatest first: the newest year.
+        values = sorted(counts, key=lambda value: (not value.isdigit(), -int(value) if value.isdigit() else 0, value))
+
+        few = len(values) <= _MOST_PILLS
+
+        def shown(value: str, counts: dict[str, int] = counts, few: bool = few) -> str:
+            # Of the two, pills read Markdown.
+            return (plain if few else visible)(f"{value} ({counts.get(value, 0):,})")
+
+        offer = st.pills if few else st.multiselect
+        options: dict[str, Any] = {"selection_mode": "multi"} if few else {}
+        chosen = offer(plain(name), values, format_func=shown, key=f"{Widget.WHERE}{name}", bind="query-params", **options)
+        only += [f"{WHERE}{name}={value}" for value in chosen]
+    return only
 
 
 def candidates_range(settings: Settings) -> tuple[int, int]:

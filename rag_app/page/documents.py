@@ -242,6 +242,8 @@ def choose(settings: Settings, revision: str) -> list[StoredDocument]:
         t("language"): [t(language.name(d.language)) for d in found],
         t("indexed"): [datetime.fromtimestamp(d.version.when, UTC).astimezone() for d in found],
     }
+    for name in sorted({name for d in found for name in d.fields}):
+        rows.setdefault(name, [visible(", ".join(map(str, d.fields.get(name, ())))) for d in found])
     if not all(d.whole for d in found):
         rows[t("state")] = ["" if d.whole else t("incomplete: add it again") for d in found]
     names = [d.document for d in found]

@@ -20,7 +20,7 @@ from rag_app.page.visit import Choice, Mode, Turn, visit
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
 from rag_app.types import Answer, Ask, Candidate, Search
-from rag_app.words import joined, msg, nmsg
+from rag_app.words import msg, nmsg
 
 VOTES = {"with": msg("with reranking"), "without": msg("without reranking"), "neither": msg("no difference")}
 INTERRUPTED = msg("Interrupted")
@@ -60,7 +60,7 @@ def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
         _again(turn, choice, mode)
         return
     if not search.candidates:
-        names = joined(", ", search.only) or turn.choice.collection
+        names = search.limited_to or turn.choice.collection
         states.show(msg("Nothing found"), msg("No content in {names}.", names=names), msg("Remove the filter."))
         return
     show_answers(turn)

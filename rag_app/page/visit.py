@@ -29,6 +29,8 @@ class Widget(StrEnum):
     RERANK = "rerank"
     MODE = "mode"
     FILTER = "documents"
+    # Before the name of a field.
+    WHERE = "where-"
     FOLLOW_UPS = "follow_ups"
     QUESTION = "question"
     EXAMPLE = "example"

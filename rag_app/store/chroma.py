@@ -34,7 +34,7 @@ from rag_app.store.stored import (
     Written,
     is_database,
 )
-from rag_app.types import Candidate, Chunk
+from rag_app.types import WHERE, Candidate, Chunk
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -281,8 +281,8 @@ class ChromaStore:
         )
 
     def _n_documents(self, opened: Opened) -> int:
-        """Return how many documents there are: rows that are none of a folder or a language."""
-        others = self._calls.pages(opened.documents, {"kind": {"$in": [rows.FOLDER, rows.LANGUAGE]}}, [])
+        """Return how many documents there are: rows that are none of a folder, a language or a value."""
+        others = self._calls.pages(opened.documents, {"kind": {"$in": rows.FACETS}}, [])
         return int(self._database.call(opened.documents.count)) - sum(len(page["ids"]) for page in others)
 
     def documents(self, names: Sequence[str] | None = None) -> dict[str, StoredDocument]:
@@ -325,7 +325,19 @@ class ChromaStore:
             n_documents=n_documents,
             n_chunks=self.count(),
             whole=few and not folder and not words,
+            fields={} if folder or words else self._counted(opened, names({"kind": rows.FIELD})),
         )
+
+    def _counted(self, opened: Opened, values: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Return how many documents have each value, by field."""
+        counts: dict[str, dict[str, int]] = {}
+        for value in sorted(values):
+            having = self._calls.pages(
+                opened.documents, _all([{"kind": rows.DOCUMENT}, rows.facet_where(rows.FIELD, value)]), []
+            )
+            name, _, shown = value.removeprefix(WHERE).partition("=")
+            counts.setdefault(name, {})[shown] = sum(len(page["ids"]) for page in having)
+        return counts
 
     def document(self, name: str) -> StoredDocument | None:
         """Return one stored document, or None."""

@@ -20,8 +20,8 @@ import orjson
 
 from rag_app import language
 from rag_app.endpoints.embeddings import Vectors
-from rag_app.store.stored import StoredDocument, Version, Written
-from rag_app.types import Chunk
+from rag_app.store.stored import StoredDocument, Version, Written, values_of
+from rag_app.types import WHERE, Chunk, Fields
 
 # Chroma Cloud takes ids of 128 bytes, texts of 16,384 and values of 8,182: longer ones are hashed, and go on in further keys.
 _ID, _TEXT, _VALUE = 100, 16_000, 8_000
@@ -58,6 +58,20 @@ def folder_key(folder: str) -> str:
     return f"folder{folder.count('/')}"
 
 
+def field_key(name: str) -> str:
+    """Return the key of metadata for a field; its values are kept as texts, to be found by."""
+    return f"field:{name}"
+
+
+def without_fields(row: Any) -> dict[str, None]:
+    """Return what takes the fields out of a document's row, into which Chroma merges others."""
+    return {key: None for key in row if key.startswith(field_key(""))}
+
+
+def _fields(fields: Fields) -> dict[str, list[str]]:
+    return {field_key(name): list(map(str, values)) for name, values in fields.items()}
+
+
 def _folders(document: str) -> dict[str, str]:
     """Return the folders that a document lies in as metadata."""
     parts = document.split("/")[:-1][:_DEPTH]
@@ -86,7 +100,7 @@ def chunk_rows(chunks: Sequence[Chunk], tag: str) -> ChunkRows:
             "language": chunk.language,
             **_kept("rest", orjson.dumps({"chunk": fields}).decode()),
         }
-        metadata |= {f"text{n}": piece for n, piece in enumerate(more, 1)} | _folders(chunk.document)
+        metadata |= {f"text{n}": piece for n, piece in enumerate(more, 1)} | _folders(chunk.document) | _fields(chunk.fields)
         rows.ids.append(f"{short}@{tag}")
         rows.documents.append(text)
         rows.metadatas.append(metadata)
@@ -104,7 +118,9 @@ def chunk_of(row_id: str, text: str | None, metadata: Any) -> dict[str, Any]:
     }
 
 
-DOCUMENT, FOLDER, LANGUAGE = "document", "folder", "language"
+DOCUMENT, FOLDER, LANGUAGE, FIELD = "document", "folder", "language", "field"
+# Rows that are none of a document.
+FACETS = [FOLDER, LANGUAGE, FIELD]
 
 
 def row_id(kind: str, name: str) -> str:
@@ -112,18 +128,22 @@ def row_id(kind: str, name: str) -> str:
     return _short(f"{kind}:{name}")
 
 
-def facets_of(document: str, language: str) -> list[tuple[str, str]]:
-    """Return kind and name of the folders and the language that a document belongs to."""
-    return [(LANGUAGE, language), *((FOLDER, folder) for folder in _folders(document).values())]
+def facets_of(document: str, language: str, fields: Fields) -> list[tuple[str, str]]:
+    """Return kind and name of the folders, the language and the values of fields that a document belongs to."""
+    folders = [(FOLDER, folder) for folder in _folders(document).values()]
+    return [(LANGUAGE, language), *folders, *((FIELD, value) for value in values_of(fields))]
 
 
 def facet_row(kind: str, name: str) -> dict[str, Any]:
-    """Return the metadata of the row of a folder or a language."""
+    """Return the metadata of the row of a folder, a language or a value of a field."""
     return {"kind": kind, "document": name, "folder": _parent(name) if kind == FOLDER else ""}
 
 
 def facet_where(kind: str, name: str) -> dict[str, Any]:
-    """Return Chroma's filter for the documents in a folder or a language."""
+    """Return Chroma's filter for the documents in a folder or a language, or with a value of a field."""
+    if kind == FIELD:
+        field, _, value = name.removeprefix(WHERE).partition("=")
+        return {field_key(field): {"$contains": value}}
     return {folder_key(name): name} if kind == FOLDER else {"language": name}
 
 
@@ -186,7 +206,12 @@ def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, A
     `unfinished` says that there may be chunks of other versions.
     """
     first = written.chunks[0]
-    rest = {"title": first.title, "chunks": len(written.chunks), "version": asdict(written.version)}
+    rest = {
+        "title": first.title,
+        "chunks": len(written.chunks),
+        "version": asdict(written.version),
+        "fields": first.fields,
+    }
     return {
         "kind": DOCUMENT,
         "document": written.document,
@@ -197,6 +222,7 @@ def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, A
         "unfinished": unfinished,
         GRAMS: _kept_grams(_searched(written.document, first.title, first.language)),
         **_folders(written.document),
+        **_fields(first.fields),
         **_kept("rest", orjson.dumps(rest).decode()),
     }
 
@@ -211,6 +237,7 @@ def document_of(metadata: Any) -> StoredDocument:
         chunks=rest["chunks"],
         whole=bool(metadata["tag"]) and not metadata["unfinished"],
         version=Version(**rest["version"]),
+        fields={name: tuple(values) for name, values in rest.get("fields", {}).items()},
     )
 
 

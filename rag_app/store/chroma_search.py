@@ -13,7 +13,7 @@ from rag_app.store import chroma_rows as rows
 from rag_app.store.chroma_calls import LOOKS, Calls, columns
 from rag_app.store.chroma_client import CLEAN, Opened
 from rag_app.store.stored import LANGUAGE, Filter, Near, StoredDocument
-from rag_app.types import Candidate, Chunk
+from rag_app.types import WHERE, Candidate, Chunk
 from rag_app.words import msg
 
 # Checked all at once: one by one takes half as long again.
@@ -85,7 +85,7 @@ class Search:
         return {hit.row: Chunk(**hit.fields) for hit in self._seen(_ALL, find)}
 
     def _filtered(self, vector: Vectors, n: int, only: Sequence[str]) -> list[Hit]:
-        """Return the nearest chunks of what names mean (a document, a folder/, language:de); RagError if one means nothing."""
+        """Return the nearest chunks of what names mean; RagError if one means nothing."""
         wanted = Filter.of(only)
         if len(wanted.documents) > _MOST_NAMED:
             raise RagError(
@@ -93,14 +93,18 @@ class Search:
                 msg("choose smaller folders"),
             )
         where = _where(wanted)
-        if not wanted.folders and not wanted.languages:
+        if wanted.names_documents:
             documents = self.calls.documents_by_name(self.opened, sorted(wanted.documents))
             if gone := wanted.documents - {d.document for d in documents}:
                 raise _gone(self.name, sorted(gone))
             return self._among(vector, n, where, documents)
         for times in _WIDER:
             looked = self._seen(n * times, self._by_index(vector))
-            hits = [hit for hit in looked if wanted.means(hit.fields["document"], hit.fields["language"])]
+            hits = [
+                hit
+                for hit in looked
+                if wanted.means(hit.fields["document"], hit.fields["language"], hit.fields.get("fields", {}))
+            ]
             if len(hits) >= n:
                 return hits
             if len(looked) < n * times:
@@ -117,6 +121,11 @@ class Search:
     def _check_there(self, only: Sequence[str]) -> None:
         """RagError for names of a filter that mean no document."""
         gone = [name for name in only if not self.calls.documents_where(self.opened, _where(Filter.of([name])), 1)]
+        if values := [name.removeprefix(WHERE) for name in gone if name.startswith(WHERE)]:
+            raise RagError(
+                msg("no document in collection {collection} has {values}", collection=self.name, values=", ".join(values)),
+                msg("run `rag-app documents` to see what they have, or declare the field in RAG_METADATA and ingest again"),
+            )
         if gone := [name for name in gone if not name.startswith(LANGUAGE)]:
             raise _gone(self.name, gone)
 
@@ -217,12 +226,20 @@ class Search:
 
 
 def _where(wanted: Filter) -> Any:
-    """Return Chroma's filter for what names mean. Each condition names a list: Chroma Cloud takes eight conditions."""
-    ways: dict[str, list[str]] = {"language": sorted(wanted.languages), "document": sorted(wanted.documents)}
+    """Return Chroma's filter for what names mean. A condition names a list where it can: Chroma Cloud takes eight."""
+    places: dict[str, list[str]] = {"document": sorted(wanted.documents)}
     for folder in sorted(wanted.folders):
-        ways.setdefault(rows.folder_key(folder), []).append(folder)
-    conditions = [{key: {"$in": values}} for key, values in ways.items() if values]
-    return {"$or": conditions} if len(conditions) > 1 else conditions[0]
+        places.setdefault(rows.folder_key(folder), []).append(folder)
+    groups: list[list[Any]] = [
+        [{key: {"$in": values}} for key, values in places.items() if values],
+        [{"language": {"$in": sorted(wanted.languages)}}] if wanted.languages else [],
+        *([{rows.field_key(name): {"$contains": value}} for value in sorted(values)] for name, values in wanted.fields.items()),
+    ]
+    return _joined("$and", [_joined("$or", group) for group in groups if group])
+
+
+def _joined(how: str, conditions: list[Any]) -> Any:
+    return {how: conditions} if len(conditions) > 1 else conditions[0]
 
 
 def _gone(collection: str, names: Sequence[str]) -> RagError:

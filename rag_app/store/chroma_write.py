@@ -35,7 +35,10 @@ class Change:
             self._put_rows(names, begun)
             self._put_chunks(documents, tag)
             self._put_facets(documents)
-            ended = [rows.document_row(w, tag, unfinished=w.document in before) for w in documents]
+            ended = [
+                rows.without_fields(before.get(w.document, {})) | rows.document_row(w, tag, unfinished=w.document in before)
+                for w in documents
+            ]
             self._say_whole(tag)
             self._put_rows(names, ended)
             if before:
@@ -67,8 +70,9 @@ class Change:
         return n
 
     def _drop_empty(self, before: Iterable[Any]) -> None:
-        """Delete the rows of folders and languages that these documents were the last of."""
-        facets = sorted({facet for row in before for facet in rows.facets_of(row["document"], row["language"])})
+        """Delete the rows of folders, languages and values that these documents were the last of."""
+        were = [self.calls.read_as(rows.document_of, row) for row in before]
+        facets = sorted({facet for d in were for facet in rows.facets_of(d.document, d.language, d.fields)})
         empty = [f for f in facets if not self.calls.documents_where(self.opened, rows.facet_where(*f), 1)]
         self._delete(self.opened.documents, [rows.row_id(*facet) for facet in empty])
 
@@ -112,8 +116,9 @@ class Change:
         self.calls.in_parts(len(ids), self.calls.database.most_written, put)
 
     def _put_facets(self, documents: Sequence[Written]) -> None:
-        """Write the rows of folders and languages that these documents are the first of."""
-        wanted = sorted({facet for w in documents for facet in rows.facets_of(w.document, w.chunks[0].language)})
+        """Write the rows of folders, languages and values that these documents are the first of."""
+        firsts = [w.chunks[0] for w in documents]
+        wanted = sorted({facet for one in firsts for facet in rows.facets_of(one.document, one.language, one.fields)})
         there = self.calls.there(self.opened.documents, [rows.row_id(*facet) for facet in wanted])
         new = [facet for facet in wanted if rows.row_id(*facet) not in there]
         self._put_rows(

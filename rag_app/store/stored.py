@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from rag_app.endpoints.embeddings import Vectors
 from rag_app.errors import RagError
 from rag_app.settings import RESERVED
-from rag_app.types import Chunk
+from rag_app.types import WHERE, Chunk, Fields
 from rag_app.words import msg
 
 # What a collection is called while it is made to replace another, and what that one is called then.
@@ -50,6 +50,8 @@ class Version:
     document_hash: str
     n_chunks: int
     when: float
+    # What its fields depend on beside its file; "" where it has none.
+    described: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class StoredDocument:
     chunks: int
     whole: bool
     version: Version
+    fields: Fields = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -77,6 +80,7 @@ class Listing:
 
     If there are more documents than was asked for, or words are sought, `documents` and `folders` are not all: the documents
     that the words are found in, or those that lie in one folder themselves, and the folders in it. `whole` says that they are.
+    `fields` counts the documents that have a value, by field and value; only in a listing of everything.
     """
 
     documents: tuple[StoredDocument, ...]
@@ -85,6 +89,7 @@ class Listing:
     n_documents: int
     n_chunks: int
     whole: bool
+    fields: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Near(NamedTuple):
@@ -142,33 +147,69 @@ class EmptyCollectionError(RagError):
 
 @dataclass(frozen=True)
 class Filter:
-    """What a filter names: languages (language:de), folders (ending in "/"), and documents; what is in any of them is meant."""
+    """What a filter names: documents and folders (ending in "/"), languages (language:de), values of fields (where:year=2026).
 
-    languages: frozenset[str]
-    folders: frozenset[str]
+    A document is meant that is named or lies in a folder that is, where there are such; and is in one of the languages, where
+    there are such; and has one of the values of each field that there is one of.
+    """
+
     documents: frozenset[str]
+    folders: frozenset[str]
+    languages: frozenset[str]
+    fields: dict[str, frozenset[str]]
 
     @classmethod
     def of(cls, only: Sequence[str]) -> Self:
         """Return the filter of these names."""
-        names = {name for name in only if not name.startswith(LANGUAGE)}
+        languages = {name for name in only if name.startswith(LANGUAGE)}
+        values = {name for name in only if name.startswith(WHERE)}
+        names = set(only) - languages - values
         folders = {name for name in names if name.endswith("/")}
-        languages = {name.removeprefix(LANGUAGE) for name in set(only) - names}
-        return cls(frozenset(languages), frozenset(folders), frozenset(names - folders))
+        fields: dict[str, set[str]] = {}
+        for one in values:
+            name, _, value = one.removeprefix(WHERE).partition("=")
+            fields.setdefault(name, set()).add(value)
+        return cls(
+            frozenset(names - folders),
+            frozenset(folders),
+            frozenset(code.removeprefix(LANGUAGE) for code in languages),
+            {name: frozenset(wanted) for name, wanted in fields.items()},
+        )
 
-    def means(self, document: str, language: str) -> bool:
+    @property
+    def names_documents(self) -> bool:
+        """Whether it names documents and nothing else."""
+        return not (self.folders or self.languages or self.fields)
+
+    def means(self, document: str, language: str, fields: Fields) -> bool:
         """Whether a document is meant."""
+        placed = document in self.documents or any(document.startswith(folder) for folder in self.folders)
         return (
-            language in self.languages
-            or document in self.documents
-            or any(document.startswith(folder) for folder in self.folders)
+            (placed or not (self.documents or self.folders))
+            and (language in self.languages or not self.languages)
+            and all(wanted & set(map(str, fields.get(name, ()))) for name, wanted in self.fields.items())
         )
 
 
-def places_of(document: str, language: str) -> list[str]:
-    """Return all names by which a filter may mean a document: its own, its folders', its language's."""
+def facets(only: Sequence[str]) -> list[list[str]]:
+    """Return the names of a filter in groups, of each of which a document must have one."""
+    groups: dict[str, list[str]] = {}
+    for name in only:
+        of_field = name.partition("=")[0] if name.startswith(WHERE) else ""
+        groups.setdefault(LANGUAGE if name.startswith(LANGUAGE) else of_field, []).append(name)
+    return list(groups.values())
+
+
+def names_of(document: str, language: str, fields: Fields) -> list[str]:
+    """Return all names by which a filter may mean a document: its own, its folders', its language's, its fields'."""
     parts = document.split("/")[:-1]
-    return [document, *("/".join(parts[:n]) + "/" for n in range(1, len(parts) + 1)), f"{LANGUAGE}{language}"]
+    folders = ["/".join(parts[:n]) + "/" for n in range(1, len(parts) + 1)]
+    return [document, *folders, f"{LANGUAGE}{language}", *values_of(fields)]
+
+
+def values_of(fields: Fields) -> list[str]:
+    """Return what a filter calls the values of fields."""
+    return [f"{WHERE}{name}={value}" for name, values in fields.items() for value in values]
 
 
 def is_database(folder: Path) -> bool:
