@@ -1,6 +1,7 @@
 """What is said of a run: answers against what is expected, the verdict, sweep, comparison and gate, and drafts of questions."""
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from rag_app.evaluation.running import Asked, Counts, Failure
 from rag_app.evaluation.sets import EvalSet, Question
 from rag_app.evaluation.sweep import Cell, Sweep, depths, sweep
 from rag_app.evaluation.verdict import Verdict, kind_of, shown_p, verdict
+from rag_app.evaluation.weights import Weights, learn
 from rag_app.labels import jsonl
 from rag_app.labels.labels import DRAFTED, Labels
 from rag_app.settings import Settings, load_settings
 from rag_app.types import Answer, Candidate, Chunk, Citation, Ranking, Receipt, Search, SearchMs
 from rag_app.words import KEEP as WITH_VALUES
 from rag_app.words import words
+from tests.helpers import candidates
 
 
 class TestWords:
@@ -726,3 +729,63 @@ class TestDrafts:
         jsonl.append(kept.path, row)
         with pytest.raises(RagError, match=r"drafts\.jsonl has a line that is not a draft"):
             kept.waiting()
+
+
+class _Found:
+    """A first stage that gives each question the same ranking, by name of the question."""
+
+    def __init__(self, rankings: dict[str, list[tuple[str, float]]]) -> None:
+        self.rankings = rankings
+
+    def retrieve(self, question: str, vector: Any, n: int) -> list[Candidate]:
+        made = candidates(*(["x"] * len(self.rankings[question])))
+        return [
+            c.model_copy(update={"id": name, "retrieval": Ranking(rank=i, score=score)})
+            for i, (c, (name, score)) in enumerate(zip(made, self.rankings[question], strict=True), 1)
+        ]
+
+
+class _Both:
+    """What `learn` wants of a pipeline: the first stages, and vectors of questions."""
+
+    embeddings = property(lambda self: self)
+
+    def __init__(self, dense: Any, lexical: Any) -> None:
+        self.retrievers = {"hybrid": None, "dense": _Found(dense), "lexical": _Found(lexical)}
+
+    def question(self, text: str) -> tuple[Any, None]:
+        return None, None
+
+
+class TestWeights:
+    RIGHT, WRONG = [("right", 0.9), ("wrong", 0.1)], [("wrong", 0.9), ("right", 0.1)]
+
+    def learnt(self, n: int, dense: Any, lexical: Any, own: float = 0.7) -> Weights:
+        """Return what is learnt of n questions; the stages are given the number of the question."""
+        of = {f"q{i}": i for i in range(n)}
+        pipeline: Any = _Both({q: dense(i) for q, i in of.items()}, {q: lexical(i) for q, i in of.items()})
+        return learn(pipeline, EvalSet("set", tuple(Question(q, q, {"right": 1}) for q in of)), own)
+
+    def test_words_that_are_always_right_get_the_weight(self) -> None:
+        found = self.learnt(24, lambda i: self.WRONG, lambda i: self.RIGHT)
+        # DCG of the second place: 1/log2(3) = 0.6309.
+        assert [round(w.against.after, 4) for w in found.weights] == [1.0] * 5 + [0.6309] * 6
+        assert found.kind == "helps" and found.advised == found.best == 0.2
+        assert found.learnt.difference == pytest.approx(1 - 0.6309, abs=1e-4)
+
+    def test_a_weight_that_is_best_by_chance_is_not_advised(self) -> None:
+        # Which of both is right is a coin's toss, so that some weight is best on these questions and on no others.
+        toss = random.Random(3)
+        tosses = [toss.random() < 0.5 for _ in range(40)]
+        ranking = {True: self.RIGHT, False: self.WRONG}
+        found = self.learnt(40, lambda i: ranking[tosses[i]], lambda i: ranking[not tosses[i]])
+        assert found.kind == "no difference" and found.advised is None
+
+    def test_from_few_questions_nothing_is_learnt(self) -> None:
+        found = self.learnt(19, lambda i: self.WRONG, lambda i: self.RIGHT)
+        assert found.kind == "cannot tell" and found.advised is None and found.best == 0.2
+
+    def test_the_weight_in_the_settings_is_tried_too(self) -> None:
+        found = self.learnt(20, lambda i: self.RIGHT, lambda i: self.WRONG, own=0.75)
+        assert [w.weight for w in found.weights][7:9] == [0.7, 0.75] and found.kind == "no difference"
+        assert found.learnt.difference == 0

@@ -94,6 +94,18 @@ class TestEval:
         # The corpus is not embedded again: it is stored.
         assert wire.count("/rerank") == 2 * (N + 5) and len(wire.sent) == n + 2 * (N + 5)
 
+    def test_the_weight_of_the_vectors_is_learnt_without_reranking(self, beir: Path, wire: Wire, tmp_path: Path) -> None:
+        html = tmp_path / "weights.html"
+        result = run("sweep", str(beir), "--weight", "--json", "--html", str(html))
+        found = json.loads(result.stdout)
+        assert [w["weight"] for w in found["weights"]] == [n / 10 for n in range(11)] and found["n"] == N
+        own = next(w["against"] for w in found["weights"] if w["weight"] == 0.7)
+        measured = report(beir)["measured"][0]
+        # The order by the weight in the settings is the one that reranking starts from.
+        assert (measured["name"], measured["before"]) == ("nDCG@10", pytest.approx(own["after"]))
+        assert wire.count("/rerank") == N + 5 and "RAG_DENSE_WEIGHT" in html.read_text()
+        assert "RAG_DENSE_WEIGHT" in run("sweep", str(beir), "--weight").stdout
+
     def test_another_reranker_takes_the_embeddings_and_candidates_that_are_kept(
         self, beir: Path, wire: Wire, monkeypatch: pytest.MonkeyPatch
     ) -> None:

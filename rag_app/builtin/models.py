@@ -7,6 +7,7 @@ imported. Each file is checked against its sha256 before it is loaded.
 import hashlib
 import importlib.metadata
 import threading
+from bisect import bisect_left, bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,22 @@ class Embedder(_Encoder):
         known = known | computed
         return [known[text] for text in texts], sum(len(encoding.ids) for encoding in encodings)
 
+    def spans(self, passage: str, parts: list[str]) -> list[tuple[int, int]]:
+        """Return where parts of a passage, in order, are among its tokens, from the first to before the next.
+
+        A part that is not read, since the passage is too long, has none.
+        """
+        prefix = PREFIXES[E5][1]
+        whole = self.normalized(prefix + passage)
+        offsets = self.tokenizer.encode(whole).offsets[self.n_prefix[1] : -1]
+        starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
+        at, found = len(prefix), []
+        for part in map(self.normalized, parts):
+            start = max(whole.find(part, at), at)
+            at = start + len(part)
+            found.append((bisect_right(ends, start), bisect_left(starts, at)))
+        return found
+
     def count(self, text: str) -> int:
         """Return the number of tokens of a text, as many as are read."""
         return len(self._encoded([text])[0].ids) - 2
@@ -210,6 +227,28 @@ class LateInteraction:
         coded, n_passages = self.embedder.passages(passages, self.kept, self.keep)
         return [late.score(question, weights, passage) for passage in coded], n_query + n_passages
 
+    def sentence_scores(self, query: str, passages: list[tuple[str, str, list[str]]]) -> list[list[float]]:
+        """Return the score of each sentence of passages (what stands above, text, its sentences in order).
+
+        They are scored by their tokens in the passage, with those of what stands above, so that the model runs on none; on
+        those alone that it did not read there.
+        """
+        question, weights, _ = self.embedder.question(query)
+        texts = [f"{above}\n{text}" for above, text, _ in passages]
+        coded, _ = self.embedder.passages(texts, self.kept, self.keep)
+        scores: list[list[float]] = []
+        for (above, _, sentences), text, tokens in zip(passages, texts, coded, strict=True):
+            width = len(question[0]) // 4 if len(question) else 1
+            (_, head), *spans = self.embedder.spans(text, [above, *sentences])
+            alone = [f"{above}\n{sentence}" for sentence, (start, end) in zip(sentences, spans, strict=True) if start >= end]
+            others = iter(self.embedder.passages(alone, self.kept, False)[0] if alone else [])
+            parts = [
+                tokens[: head * width] + tokens[start * width : end * width] if start < end else next(others)
+                for start, end in spans
+            ]
+            scores.append([late.score(question, weights, part) for part in parts])
+        return scores
+
     def least_of_an_answer(self, question: str, passage: str) -> float:
         """Return what a passage that answers scores at least; less in another language than the question's."""
         spoken, written = language.detect(question), language.detect(passage)
@@ -228,6 +267,12 @@ class CrossEncoder(_Encoder):
     def least_of_an_answer(self, question: str, passage: str) -> float:
         """Return what a passage that answers scores at least."""
         return -3.0
+
+    def sentence_scores(self, query: str, passages: list[tuple[str, str, list[str]]]) -> list[list[float]]:
+        """Return the score of each sentence of passages (what stands above, text, its sentences), each read by itself."""
+        alone = [f"{above}\n{sentence}" for above, _, sentences in passages for sentence in sentences]
+        scores = iter(self.scores(query, alone)[0])
+        return [[next(scores) for _ in sentences] for *_, sentences in passages]
 
     def count(self, text: str) -> int:
         """Return the number of tokens of a text."""

@@ -133,6 +133,9 @@ def sweep(
     ] = "",
     passages: Annotated[str, typer.Option(help="Numbers of passages.")] = "1,2,3,4,5,8",
     metric: Annotated[str, typer.Option(help="What is measured of the passages: R, nDCG, Success or RR.")] = "R",
+    weight: Annotated[
+        bool, typer.Option("--weight", help="Learn the weight of the vectors beside words (RAG_DENSE_WEIGHT) instead.")
+    ] = False,
     sample: SampleOption = None,
     at_once: AtOnceOption = None,
     fresh: FreshOption = False,
@@ -141,14 +144,23 @@ def sweep(
 ) -> None:
     """Find the cheapest number of candidates and passages that is as good as the best, within noise.
 
-    One run at the most candidates gives the scores for all: right for rerankers that score each candidate by itself.
+    One run at the most candidates gives the scores for all: right for rerankers that score each candidate by itself. With
+    --weight nothing is reranked: it compares orders by nDCG@10 before reranking.
     """
     from rag_app.cli import reports as showing
     from rag_app.evaluation import html_report as page
     from rag_app.evaluation.sweep import KINDS, depths
     from rag_app.evaluation.sweep import sweep as swept
+    from rag_app.evaluation.weights import learn
 
     settings = configure(collection=collection)
+    if weight:
+        with bench_of(settings, folder, fresh=fresh, sample=sample) as bench, progress_bar(msg("searching")) as told:
+            found = learn(bench.pipeline.pipeline, bench.evalset, settings.dense_weight, on_question=told)
+        if html:
+            page.write(html, page.of_weights(found, w()))
+        give(found, as_json, lambda: showing.show_weights(found))
+        return
     if metric not in KINDS:
         raise SettingsError(
             msg("{metric!r} is not a measure of a sweep", metric=metric), msg("use one of {names}", names=joined(", ", KINDS))

@@ -9,12 +9,13 @@ from rich.text import Text
 
 from rag_app import colours
 from rag_app.cli.terminal import out, printable
-from rag_app.evaluation import comparing_sections, report_sections, sections, sweep_sections
+from rag_app.evaluation import comparing_sections, report_sections, sections, sweep_sections, weights
 from rag_app.evaluation.comparing import Comparison, Gate
 from rag_app.evaluation.report import Report
 from rag_app.evaluation.sections import Chart, Columns, Fold, Heading, Section, Sentence
 from rag_app.evaluation.sweep import Sweep
 from rag_app.evaluation.verdict import Verdict
+from rag_app.evaluation.weights import Weights
 from rag_app.words import joined, msg
 
 VERDICT = {"helps": "bold green", "hurts": "bold red", "no difference": "bold yellow", "cannot tell": "bold yellow"}
@@ -37,6 +38,10 @@ def show_report(report: Report, n_moved: int) -> None:
 
 def show_sweep(sweep: Sweep) -> None:
     show(sweep_sections.of_sweep(sweep))
+
+
+def show_weights(found: Weights) -> None:
+    show(weights.sections(found))
 
 
 def show_comparison(comparison: Comparison) -> None:

@@ -11,13 +11,14 @@ from markupsafe import Markup, escape
 
 from rag_app import colours
 from rag_app.errors import RagError
-from rag_app.evaluation import charts, comparing_sections, report_sections, sweep_sections
+from rag_app.evaluation import charts, comparing_sections, report_sections, sweep_sections, weights
 from rag_app.evaluation.comparing import Comparison
 from rag_app.evaluation.report import Report
 from rag_app.evaluation.report_sections import when
 from rag_app.evaluation.sections import Chart, Columns, Fold, Heading, Section, Sentence, Table
 from rag_app.evaluation.sweep import Sweep
 from rag_app.evaluation.verdict import Verdict
+from rag_app.evaluation.weights import Weights
 from rag_app.words import ENGLISH, Message, Words, msg, words
 
 # Questions shown of those that gained and lost most.
@@ -38,6 +39,12 @@ def of_sweep(sweep: Sweep, say: Words = _EN) -> str:
     """Return a sweep as HTML."""
     title = msg("How many candidates and passages? {set}", set=sweep.set)
     return _page(title, [Sentence(when(time.time()), "quiet"), *sweep_sections.of_sweep(sweep)], say)
+
+
+def of_weights(found: Weights, say: Words = _EN) -> str:
+    """Return what weights are worth as HTML."""
+    title = msg("Vectors or words? {set}", set=found.set)
+    return _page(title, [Sentence(when(time.time()), "quiet"), *weights.sections(found)], say)
 
 
 def of_comparison(comparison: Comparison, say: Words = _EN) -> str:
