@@ -26,6 +26,10 @@ def markdown(search: Search, words: Words, cost: Cost | None = None) -> str:
     parts = [f"# {escaped(search.question)}"]
     if search.rewrite:
         parts.append(said(msg("You asked “{typed}”. Rewritten as a standalone question.", typed=search.rewrite.typed)))
+    if search.plan:
+        parts.append(
+            "\n".join([said(search.plan.title), "", *(f"{n}. {said(line)}" for n, line in enumerate(search.plan.lines, 1))])
+        )
     if search.only:
         parts.append(said(msg("Searched only in {names}", names=search.limited_to)))
     if isinstance(search, Ask):

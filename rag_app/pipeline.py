@@ -1,13 +1,11 @@
 """The query path: retrieve → rerank → answer."""
 
-import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from rag_app import builtin, language, prompt
 from rag_app.endpoints.chat import Answering
@@ -15,17 +13,21 @@ from rag_app.endpoints.embeddings import Vectors
 from rag_app.endpoints.endpoint import Endpoint
 from rag_app.endpoints.opening import open_chat, open_embeddings, open_reranker
 from rag_app.errors import RagError, SettingsError
+from rag_app.plan import SCORES, OnPart, carried_out, limit_of
 from rag_app.retrieval import Retriever, with_neighbours
 from rag_app.retrieval import retrievers as by_settings
 from rag_app.settings import Settings
 from rag_app.store.opening import open_store
 from rag_app.store.protocol import Store
 from rag_app.types import (
+    WHERE,
     Answer,
     Ask,
     AskMs,
     Candidate,
     FirstStage,
+    Limit,
+    PlanKind,
     Receipt,
     Rewrite,
     Search,
@@ -113,6 +115,8 @@ class Pipeline:
         self._chat = chat
         # Questions that come at once share one client, which is closed.
         self._making = threading.Lock()
+        # The values of fields that documents have, and the revision of the store that had them.
+        self._fields: tuple[str, dict[str, dict[str, int]]] = ("", {})
         store.require(embeddings.recipe)
 
     @classmethod
@@ -155,12 +159,17 @@ class Pipeline:
         n_passages: int | None = None,
         only: Sequence[str] = (),
         first_stage: FirstStage | None = None,
+        plan: PlanKind | Literal["none"] | None = None,
+        limit: bool | None = None,
         on_stage: OnStage = lambda stage, ms: None,
+        on_part: OnPart = lambda part: None,
     ) -> Search:
         """Return the candidates for a question, reranked, with the passages chosen; `on_stage` hears each stage end.
 
         `only` names what to look in, as in `Search`; `first_stage` finds the candidates in place of the one that the settings
-        mean. RagError if the question cannot be embedded or the store not read; a failed rerank stands in the receipt instead.
+        mean, and `plan` how the question is sought, each of whose parts `on_part` hears. RagError if the question cannot be
+        embedded or planned, or the store not read; a failed rerank stands in the receipt instead. `limit` has the chat model
+        read a filter out of the question, if `only` names no values of fields.
         """
         # Bytes of a command line that are no text cannot be sent.
         question = question.encode("utf-8", "replace").decode()
@@ -178,13 +187,28 @@ class Pipeline:
                 msg("ask for more candidates, or fewer passages"),
             )
         watch = Stopwatch(on_stage)
-        vector, embed_tokens = self.embeddings.question(question)
-        watch.lap("embed")
         retriever = self._retriever(first_stage)
-        candidates = retriever.retrieve(question, vector, n_candidates, only)
+        read = self._limit(question, only) if (self.settings.limit_by_question if limit is None else limit) else None
+        only = (*only, *(read.names if read else ()))
+        tokens: list[int | None] = []
+
+        def seek(text: str) -> list[Candidate]:
+            watch.resume()
+            vector, n_tokens = self.embeddings.question(text)
+            tokens.append(n_tokens)
+            watch.lap("embed")
+            found = retriever.retrieve(text, vector, n_candidates, only)
+            watch.lap("retrieve")
+            return found
+
+        kind, made = plan or self.settings.plan, None
+        if kind == "none":
+            candidates = seek(question)
+        else:
+            self._require_planner()
+            candidates, made = carried_out(kind, question, self.chat.reply, seek, n_candidates, n_passages, on_part)
         # Another model may have rebuilt the collection since this pipeline was opened.
         self.store.require(self.embeddings.recipe)
-        watch.lap("retrieve")
         if not rerank:
             receipt = Receipt(status="skipped", model=self.settings.rerank_model, reason=msg("switched off for this question"))
         elif not candidates:
@@ -198,12 +222,32 @@ class Pipeline:
         return Search(
             question=question,
             candidates=self._chosen(candidates, n_passages),
-            retrieval_score=retriever.score,
+            retrieval_score=SCORES[made.kind] if made and made.parts else retriever.score,
             rerank=receipt,
             ms=SearchMs(**watch.laps, total=watch.total),
-            tokens=Tokens(embed=embed_tokens, rerank=receipt.tokens),
+            tokens=Tokens(embed=None if None in tokens else sum(filter(None, tokens)), rerank=receipt.tokens),
             only=tuple(only),
+            limit=read,
+            plan=made,
         )
+
+    def _limit(self, question: str, only: Sequence[str]) -> Limit | None:
+        """Return the filter that the chat model reads out of a question; None where one is set, or there are no fields."""
+        self._require_planner()
+        if any(name.startswith(WHERE) for name in only):
+            return None
+        revision = self.store.revision
+        if self._fields[0] != revision:
+            self._fields = revision, self.store.listing().fields
+        return limit_of(question, self._fields[1], self.chat.reply) if self._fields[1] else None
+
+    def _require_planner(self) -> None:
+        """SettingsError if the chat model is the built-in one, which plans nothing."""
+        if not self.rewrites:
+            raise SettingsError(
+                msg("the built-in chat model only quotes and cannot plan a question"),
+                msg("set RAG_CHAT_URL and RAG_CHAT_MODEL, or RAG_PLAN=none and RAG_LIMIT_BY_QUESTION=false"),
+            )
 
     def _retriever(self, first_stage: FirstStage | None) -> Retriever:
         if first_stage is None:
@@ -350,52 +394,16 @@ class Stopwatch:
         self.start = self.last = time.perf_counter()
 
     def lap(self, stage: str, ms: float | None = None) -> None:
-        """End a stage, which took the time since the last one ended, or so many milliseconds."""
+        """End a stage, which took the time since the last one ended, or so many milliseconds; what comes again adds up."""
         now = time.perf_counter()
-        self.laps[stage] = (now - self.last) * 1000 if ms is None else ms
+        self.laps[stage] = self.laps.get(stage, 0.0) + ((now - self.last) * 1000 if ms is None else ms)
         self.last = now
         self.on_stage(stage, self.laps[stage])
+
+    def resume(self) -> None:
+        """Begin a stage now: what went before is none of it."""
+        self.last = time.perf_counter()
 
     @property
     def total(self) -> float:
         return (time.perf_counter() - self.start) * 1000
-
-
-def together(answerings: Sequence[Answering], every: float | None = None) -> Iterator[tuple[int, str] | None]:
-    """Yield (which, piece) of several answers as they come, each read in a thread of its own; None when nothing came for
-    `every` seconds.
-
-    What one of them raises is raised once all have ended. Whoever stops listening stops them.
-    """
-    pieces: queue.SimpleQueue[tuple[int, str | None]] = queue.SimpleQueue()
-    stopped = threading.Event()
-
-    def read(which: int) -> None:
-        try:
-            for piece in answerings[which]:
-                pieces.put((which, piece))
-                if stopped.is_set():
-                    return
-        finally:
-            pieces.put((which, None))
-
-    pool = ThreadPoolExecutor(len(answerings))
-    readers = [pool.submit(read, which) for which in range(len(answerings))]
-    left = len(readers)
-    try:
-        while left:
-            try:
-                which, piece = pieces.get(timeout=every)
-            except queue.Empty:
-                yield None
-                continue
-            if piece is None:
-                left -= 1
-            else:
-                yield which, piece
-    finally:
-        stopped.set()
-        # Who left does not wait for the next piece, after which the readers end.
-        pool.shutdown(wait=False)
-    for reader in readers:
-        reader.result()

@@ -47,6 +47,12 @@ def cost(search: Search, settings: Settings) -> Cost | None:
             (STAGES["rewrite"], settings.price_prompt, search.rewrite.prompt_tokens),
             (STAGES["rewrite"], settings.price_answer, search.rewrite.answer_tokens),
         ]
+    for stage, asked in (("limit", search.limit), ("plan", search.plan)):
+        if asked:
+            prices += [
+                (STAGES[stage], settings.price_prompt, asked.prompt_tokens),
+                (STAGES[stage], settings.price_answer, asked.answer_tokens),
+            ]
     if isinstance(search, Ask) and search.answer.model != "none":
         prices += [
             (STAGES["answer"], settings.price_prompt, search.tokens.chat_prompt),

@@ -141,6 +141,12 @@ class Settings(BaseSettings):
     lexical_path: Path = Field(
         Path("data/lexical"), description="Folder of the lexical index, a cache that may be deleted at any time."
     )
+    plan: Literal["none", "phrasings", "parts"] = Field(
+        "none", description="Have the chat model plan a question: none, phrasings (seek others too) or parts (one by one)."
+    )
+    limit_by_question: bool = Field(
+        False, description="Have the chat model read values of RAG_METADATA's fields out of a question, and search only those."
+    )
     n_candidates: int = Field(30, ge=1, le=1000, description="Candidates retrieved and reranked; 20-50 is advised.")
     n_passages: int = Field(4, ge=1, le=100, description="Passages given to the chat model; 3-5 is advised.")
     n_neighbours: int = Field(0, ge=0, le=20, description="Chunks before and after each passage that go with it to chat.")

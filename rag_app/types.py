@@ -17,6 +17,8 @@ SEPARATOR = " › "
 FOUND = msg("vector / words")
 # What finds the candidates: both rankings fused, or one of them alone.
 FirstStage = Literal["hybrid", "dense", "lexical"]
+# How a question is sought beside as it stands: in other phrasings too, or part by part.
+PlanKind = Literal["phrasings", "parts"]
 
 
 # In a filter, before a field and its value: all documents that have it, where:year=2026.
@@ -96,6 +98,8 @@ FATES: dict[Fate, Message] = {"promoted": msg("added"), "kept": msg("kept"), "lo
 # The stages of a question, in order.
 STAGES = {
     "rewrite": msg("rewrite"),
+    "limit": msg("limit"),
+    "plan": msg("plan"),
     "embed": msg("embed"),
     "retrieve": msg("retrieve"),
     "rerank": msg("rerank"),
@@ -250,12 +254,60 @@ class Rewrite(Record):
     answer_tokens: int | None = None
 
 
+class Part(Record):
+    """A question that was sought for the one asked: a phrasing of it, or a part. `found` are its candidates, best first.
+
+    `answer` is what the chat model answered a part by, where a later one builds on it.
+    """
+
+    question: str
+    answer: str = ""
+    found: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> Message:
+        """The question, with its answer if there is one."""
+        return joined(" → ", filter(None, (self.question, self.answer)))
+
+
+class Plan(Record):
+    """How a question was sought, and what the chat model took to plan it; `reason` is why there are no parts."""
+
+    kind: PlanKind
+    parts: tuple[Part, ...]
+    ms: float
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    reason: Said = NOTHING
+
+    @property
+    def title(self) -> Message:
+        """What its parts are."""
+        return msg("Sought part by part") if self.kind == "parts" else msg("Sought in several phrasings")
+
+    @property
+    def lines(self) -> tuple[Message, ...]:
+        """Each part on one line, with its answer; or why there is none."""
+        if not self.parts:
+            return (msg("Sought as it was asked: {reason}", reason=self.reason),)
+        return tuple(part.line for part in self.parts)
+
+
+class Limit(Record):
+    """The values of fields that the chat model read out of a question, as a filter names them, and what that took."""
+
+    names: tuple[str, ...]
+    ms: float
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+
+
 class Search(Record):
     """A question and its candidates in retrieval order, each with both its places.
 
     `only` names what it was limited to: documents, folders ending in "/", languages as language:de, values of fields as
-    where:year=2026. `rewrite` is what it was before the chat model made it stand alone. The scores say what the numbers of
-    both rankings are.
+    where:year=2026; `limit` says which of these the chat model read out of the question. `rewrite` is what it was before the
+    chat model made it stand alone. The scores say what the numbers of both rankings are.
     """
 
     question: str
@@ -267,6 +319,8 @@ class Search(Record):
     tokens: Tokens = Tokens()
     only: tuple[str, ...] = ()
     rewrite: Rewrite | None = None
+    limit: Limit | None = None
+    plan: Plan | None = None
 
     @property
     def limited_to(self) -> str:
@@ -296,8 +350,8 @@ class Search(Record):
     @property
     def stages(self) -> dict[str, float]:
         """The milliseconds of each stage, in order, under its name in STAGES."""
-        rewrite = {"rewrite": self.rewrite.ms} if self.rewrite else {}
-        return {**rewrite, "embed": self.ms.embed, "retrieve": self.ms.retrieve, "rerank": self.ms.rerank}
+        before = {name: one.ms for name, one in (("rewrite", self.rewrite), ("limit", self.limit), ("plan", self.plan)) if one}
+        return {**before, "embed": self.ms.embed, "retrieve": self.ms.retrieve, "rerank": self.ms.rerank}
 
     @property
     def stage_line(self) -> Message:

@@ -541,8 +541,38 @@ class TestMetadata:
                 ask(page, "What may a dinner cost?")
                 expect(page.locator(".receipt")).to_contain_text("6 of 6 scored")
                 assert "<img src=x onerror=pwned()> **b** (3)" in page.get_by_test_id("stSidebar").inner_text()
+                # The chat model may read a value out of the question, which can be taken off.
+                wire.on("/chat/completions", lambda body: chat('{"year": 2025}' if "JSON" in str(body) else "25 EUR [1]."))
+                page = visit(base=url)
+                page.get_by_text("Limit by the question").click()
+                ask(page, "What did a dinner cost in 2025?")
+                page.get_by_text("Searched only in year=2025, as the question says.").wait_for()
+                expect(page.locator(".receipt")).to_contain_text("2 of 2 scored")
+                page.get_by_role("button", name="Search everything").click()
+                expect(page.locator(".receipt")).to_contain_text("6 of 6 scored")
                 page = visit("/documents", base=url)
                 page.get_by_text("6 documents, 6 chunks").wait_for()
                 narrow = visit(base=url, width=390, height=800)
                 narrow.wait_for_timeout(2500)
                 assert narrow.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_question_is_sought_in_the_phrasings_of_the_chat_model(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit()
+    site.wire.on(
+        "/chat/completions",
+        lambda body: chat(
+            "<b>Limit</b> for a meal\nCost of a dinner **abroad**" if "search engine" in str(body) else "Up to 32 EUR [1]."
+        ),
+    )
+    page.get_by_test_id("stSidebar").get_by_text("Phrasings", exact=True).click()
+    expect(page).to_have_url(re.compile("plan=phrasings"))
+    ask(page, "What may dinner cost in France?")
+    expect(page.locator(".plan li")).to_have_text(
+        ["What may dinner cost in France?", "<b>Limit</b> for a meal", "Cost of a dinner **abroad**"]
+    )
+    expect(page.locator(".stages")).to_contain_text("plan")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+        page.get_by_role("button", name="Readable copy").click()
+    assert "Sought in several phrasings" in Path(download.value.path()).read_text()

@@ -118,6 +118,66 @@ def test_the_extractive_model_quotes_the_sentence_in_another_language(base: str)
     assert "“埃菲尔铁塔高330米。” [2]" in text and "面粉" not in text
 
 
+def answered(base: str, question: str, *passages: tuple[str, str]) -> str:
+    """Return what the extractive model answers from passages (title, text)."""
+    made = [
+        c.model_copy(update={"title": title, "headings": ()})
+        for c, (title, _) in zip(candidates(*(text for _, text in passages)), passages, strict=True)
+    ]
+    body = {"model": builtin.CHAT_MODEL, "messages": prompt.messages(question, made)}
+    return str(post(base, "/chat/completions", **body).json()["choices"][0]["message"]["content"])
+
+
+EDITIONS = [
+    (f"Travel policy {year}", f"A hotel in London costs {price} GBP at most. Breakfast is paid apart.")
+    for year, price in ((2024, 140), (2026, 170), (2025, 155))
+]
+
+
+@needs_e5
+def test_of_several_editions_the_newest_is_quoted_and_the_others_are_named(base: str) -> None:
+    text = answered(base, "What may a hotel in London cost?", *EDITIONS)
+    assert "Travel policy 2026: “A hotel in London costs 170 GBP at most.” [2]" in text
+    assert "155 GBP" not in text and "140 GBP" not in text
+    assert text.endswith("Other editions say something else: Travel policy 2025 [3], Travel policy 2024 [1]")
+    # One that says the same says nothing else.
+    same = answered(base, "What may a hotel in London cost?", EDITIONS[1], (EDITIONS[2][0], EDITIONS[1][1]))
+    assert "170 GBP at most.” [1]" in same and "Other editions" not in same
+
+
+@needs_e5
+def test_an_edition_that_is_named_by_its_year_is_quoted_and_one_that_is_not_there_is_not_answered(base: str) -> None:
+    text = answered(base, "What could a hotel in London cost in 2025?", *EDITIONS)
+    assert "155 GBP at most.” [3]" in text and "170" not in text and "Other editions" not in text
+    assert answered(base, "What could a hotel in London cost in 2019?", *EDITIONS) == extractive.DECLINED
+
+
+@needs_e5
+@pytest.mark.parametrize(
+    ("question", "begins"),
+    [
+        ("What may a hotel in London cost?", "Quoted from the passages, word for word"),
+        ("伦敦的酒店最多可以花多少钱？", "以下逐字引自段落"),
+        ("Wie viel darf ein Hotel in London höchstens kosten?", "Wörtlich aus den Passagen zitiert"),
+        ("Combien peut coûter au maximum un hôtel à Londres ?", "Quoted from the passages, word for word"),
+    ],
+)
+def test_the_extractive_model_speaks_the_language_of_the_question(base: str, question: str, begins: str) -> None:
+    text = answered(base, question, EDITIONS[1])
+    assert text.startswith(begins) and "“A hotel in London costs 170 GBP at most.” [1]" in text
+
+
+@needs_e5
+def test_of_a_passage_that_is_too_long_to_be_read_whole_its_end_is_quoted_too(base: str) -> None:
+    filling = "".join(f"第{n}条规定了办公室植物的浇水时间和负责人员的姓名。" for n in range(40))
+    text = answered(
+        base,
+        "伦敦的酒店最多可以花多少钱？",
+        ("差旅", f"伦敦的酒店最多可以花多少钱，见文末。{filling}伦敦的酒店每晚最多一百七十英镑。"),
+    )
+    assert "“伦敦的酒店每晚最多一百七十英镑。” [1]" in text
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "says"),
     [

@@ -94,6 +94,17 @@ class TestEval:
         # The corpus is not embedded again: it is stored.
         assert wire.count("/rerank") == 2 * (N + 5) and len(wire.sent) == n + 2 * (N + 5)
 
+    def test_a_plan_is_measured_like_any_system_and_remembered(self, beir: Path, wire: Wire) -> None:
+        wire.on("/chat/completions", lambda body: chat("other words\nmore words"))
+        result = run("compare", "now", "plan=phrasings", "--set", str(beir), "--json")
+        assert result.exit_code == 0, result.output
+        n = len(wire.sent)
+        assert wire.count("/chat/completions") == N + 5
+        again = run("compare", "now", "plan=phrasings", "--set", str(beir), "--json")
+        assert len(wire.sent) == n
+        first, second = (json.loads(each.stdout)["reports"][1]["measured"] for each in (result, again))
+        assert first == second
+
     def test_the_weight_of_the_vectors_is_learnt_without_reranking(self, beir: Path, wire: Wire, tmp_path: Path) -> None:
         html = tmp_path / "weights.html"
         result = run("sweep", str(beir), "--weight", "--json", "--html", str(html))

@@ -41,7 +41,7 @@ LAYERS = [
         "rag_app.builtin.server",
     },
     {"rag_app.lexical"},
-    {"rag_app.retrieval", "rag_app.pipeline"},
+    {"rag_app.retrieval", "rag_app.plan", "rag_app.pipeline"},
     {"rag_app.doctor", "rag_app.evaluation", "ingest"},
     {"rag_app.cli", "rag_app.page", "ingest.__main__"},
 ]

@@ -87,7 +87,9 @@ def answer(judge: Judge, question: str, passages: list[tuple[int, str, str]]) ->
         for sentence, score in zip(sentences, scores, strict=True)
     ]
     ranked = sorted(found, key=lambda sentence: -sentence.score)
-    ranked, older = _newest(ranked, question, judge.also_quoted)
+    ranked, older = _of_edition(ranked, question, judge.also_quoted)
+    if not ranked:
+        return say(DECLINED)
     quotes: list[Sentence] = []
     for sentence in ranked:
         if sentence.score < ranked[0].score - judge.also_quoted or len(quotes) == MAX_QUOTES:
@@ -95,9 +97,10 @@ def answer(judge: Judge, question: str, passages: list[tuple[int, str, str]]) ->
         if sentence.text not in [quote.text for quote in quotes]:
             quotes.append(sentence)
     lines = [f"{quote.source.split(SEPARATOR)[0]}: “{quote.quoted}” [{quote.passage}]" for quote in quotes]
-    others = {s.title: s.passage for s in reversed(older) if s.text not in [quote.text for quote in quotes]}
-    if others:
-        names = ", ".join(f"{title} [{n}]" for title, n in sorted(others.items(), reverse=True))
+    # Of each edition its best sentence, unless it says the same.
+    others = {sentence.title: sentence for sentence in reversed(older)}
+    if others := {title: s for title, s in others.items() if s.text not in [quote.text for quote in quotes]}:
+        names = ", ".join(f"{title} [{s.passage}]" for title, s in sorted(others.items(), reverse=True))
         lines.append(say(msg("Other editions say something else: {names}", names=names)))
     return "\n\n".join([say(QUOTED), *lines])
 
@@ -106,13 +109,13 @@ def _sentences(text: str) -> list[str]:
     return [sentence for line in text.splitlines() for sentence in language.sentences(line)]
 
 
-def _newest(ranked: Sequence[Sentence], question: str, margin: float) -> tuple[list[Sentence], list[Sentence]]:
+def _of_edition(ranked: Sequence[Sentence], question: str, margin: float) -> tuple[list[Sentence], list[Sentence]]:
     """Return the sentences without those of superseded editions, and of those the ones that might have been quoted.
 
-    Editions are documents whose titles differ in their years. One that the question names by its year is the one.
+    Editions are documents whose titles differ in their years. Where the question names a year, what is of another is left out.
     """
-    if _YEAR.search(question):
-        return list(ranked), []
+    if asked := set(_YEAR.findall(question)):
+        return [s for s in ranked if not s.year or s.year in asked or asked & set(_YEAR.findall(s.text))], []
     near = [sentence for sentence in ranked if sentence.score >= ranked[0].score - 2 * margin]
     years = [(sentence.family, sentence.year) for sentence in near]
     newest = {family: max(year for other, year in years if other == family) for family, _ in years}

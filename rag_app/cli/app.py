@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -47,6 +47,10 @@ FirstStageOption = Annotated[
     FirstStage | None,
     typer.Option("--first-stage", help="What finds the candidates: hybrid, dense (vectors alone) or lexical (words alone)."),
 ]
+PlanOption = Annotated[
+    Literal["none", "phrasings", "parts"] | None,
+    typer.Option("--plan", help="Have the chat model plan the question: other phrasings too, or part by part (RAG_PLAN)."),
+]
 WhereOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,6 +84,7 @@ def ask(
     rerank: RerankOption = True,
     first_stage: FirstStageOption = None,
     where: WhereOption = None,
+    plan: PlanOption = None,
     candidates: CandidatesOption = None,
     passages: PassagesOption = None,
     collection: CollectionOption = None,
@@ -90,7 +95,7 @@ def ask(
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
-        how = {"rerank": rerank, "first_stage": first_stage, "only": named(where or ())}
+        how = {"rerank": rerank, "first_stage": first_stage, "plan": plan, "only": named(where or ())}
         answer(pipeline, question, how, show_all, as_json)
 
 
@@ -146,6 +151,7 @@ def search(
     rerank: RerankOption = True,
     first_stage: FirstStageOption = None,
     where: WhereOption = None,
+    plan: PlanOption = None,
     candidates: CandidatesOption = None,
     passages: PassagesOption = None,
     collection: CollectionOption = None,
@@ -156,7 +162,7 @@ def search(
     from rag_app.pipeline import Pipeline
 
     with Pipeline.open(configure(collection=collection, n_candidates=candidates, n_passages=passages)) as pipeline:
-        how = {"rerank": rerank, "first_stage": first_stage, "only": named(where or ())}
+        how = {"rerank": rerank, "first_stage": first_stage, "plan": plan, "only": named(where or ())}
         result = searched(pipeline, question, how)
     if as_json:
         show_json(result.model_dump_json(indent=2))
@@ -240,6 +246,10 @@ def searched(pipeline: Any, question: str, how: dict[str, Any]) -> Search:
 
 def show(result: Search, show_all: bool) -> None:
     """Print the sentence, the table of candidates after and before, and the receipt."""
+    if result.plan:
+        out.print(result.plan.title, style="dim")
+        for n, line in enumerate(result.plan.lines, 1):
+            out.print(printable(f"{n}. {t(line)}"), style="dim")
     if result.only:
         out.print(printable(msg("Searched only in {names}", names=result.limited_to)), style="dim")
     out.print(result.effect, style="bold")

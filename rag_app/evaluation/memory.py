@@ -149,7 +149,7 @@ class Stages:
         try:
             if kept := self.memory.recall(key):
                 value = read(kept[0])
-                self.laps[stage] = kept[1]
+                self._lap(stage, kept[1])
                 return value
         except (ValueError, TypeError, LookupError):
             # Of another version: requested again, and replaced.
@@ -163,8 +163,12 @@ class Stages:
         ms = (time.perf_counter() - start) * 1000
         if worth(value):
             self.memory.keep(key, value, ms)
-        self.laps[stage] = ms
+        self._lap(stage, ms)
         return value
+
+    def _lap(self, stage: str, ms: float) -> None:
+        # A plan seeks several times.
+        self.laps[stage] = ms + (self.laps.get(stage, 0.0) if stage in ("embed", "retrieve", "reply") else 0.0)
 
 
 class RememberedEmbeddings:
@@ -313,8 +317,12 @@ class RememberingPipeline:
         """Return the search of a question, as `Pipeline.search` does."""
         self.stages.laps.clear()
         found = self.pipeline.search(question, **options)
-        ms = found.ms.model_dump() | self.stages.laps
-        return found.model_copy(update={"ms": SearchMs(**{**ms, "total": ms["embed"] + ms["retrieve"] + ms["rerank"]})})
+        laps = dict(self.stages.laps)
+        # What the chat model took for limit and plan, together.
+        talked = laps.pop("reply", 0.0)
+        ms = found.ms.model_dump() | laps
+        total = ms["embed"] + ms["retrieve"] + ms["rerank"] + talked
+        return found.model_copy(update={"ms": SearchMs(**{**ms, "total": total})})
 
     def answer(self, search: Search) -> Answering:
         """Return the answer from a search's passages."""

@@ -1,6 +1,6 @@
 """The front page: the question, and the turns of this session, the newest first."""
 
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -12,12 +12,16 @@ from rag_app.page.visit import Choice, Mode, Turn, Visit, Widget, visit
 from rag_app.pipeline import Pipeline
 from rag_app.settings import Settings
 from rag_app.store.stored import LANGUAGE
-from rag_app.types import WHERE, FirstStage
+from rag_app.types import WHERE, FirstStage, PlanKind
 from rag_app.words import msg, nmsg
 
 MODES: dict[Mode, str] = {"one": msg("Single answer"), "both": msg("Side by side"), "blind": msg("Blind")}
 FIRST_STAGES: dict[FirstStage, str] = {"hybrid": msg("Hybrid"), "dense": msg("Vectors"), "lexical": msg("Words")}
-# More documents than this are offered by folder alone.
+PLANS: dict[PlanKind | Literal["none"], str] = {
+    "none": msg("As asked"),
+    "phrasings": msg("Phrasings"),
+    "parts": msg("Parts"),
+}
 MAX_QUESTION = 4000
 # Values of a field that are shown side by side.
 _MOST_PILLS = 12
@@ -75,6 +79,10 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
     first_stage = next(iter(pipeline.retrievers))
     if len(pipeline.retrievers) > 1:
         first_stage = remembered(st.segmented_control, msg("First stage"), FIRST_STAGES, Widget.FIRST_STAGE, required=True)
+    plan: PlanKind | Literal["none"] = "none"
+    if pipeline.rewrites:
+        plans = {settings.plan: PLANS[settings.plan], **PLANS}
+        plan = remembered(st.segmented_control, msg("Plan"), plans, Widget.PLAN, required=True)
     rerank = st.toggle(t("Rerank"), value=True, key=Widget.RERANK, bind="query-params")
     label = msg("Answers with and without reranking")
     mode = remembered(st.segmented_control, label, MODES, Widget.MODE, required=True, disabled=not rerank)
@@ -89,6 +97,15 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
         accept_new_options=not resources.listing(collection, revision).whole,
     )
     only += choose_fields(collection, revision)
+    limit = False
+    if pipeline.rewrites and resources.listing(collection, revision).fields:
+        limit = st.toggle(
+            t("Limit by the question"),
+            value=settings.limit_by_question,
+            key=Widget.LIMIT,
+            bind="query-params",
+            help=t("The chat model reads the values of these fields out of the question; chips that are chosen count more."),
+        )
     follow_up = st.toggle(
         t("Follow-ups"),
         value=pipeline.rewrites,
@@ -111,7 +128,11 @@ def choose(visit: Visit, pipeline: Pipeline, collection: str, revision: str) -> 
         st.caption(t("Built-in models, on this machine, no key needed. The chat model only quotes."))
     for line in settings.advice():
         st.caption(plain(t(line)))
-    return Choice(collection, n_candidates, n_passages, rerank, tuple(only), first_stage), mode, follow_up and pipeline.rewrites
+    return (
+        Choice(collection, n_candidates, n_passages, rerank, tuple(only), first_stage, plan, limit),
+        mode,
+        follow_up and pipeline.rewrites,
+    )
 
 
 def choose_fields(collection: str, revision: str) -> list[str]:

@@ -14,9 +14,10 @@ from rag_app.page.citations import answer_html
 from rag_app.page.evidence import ranking
 from rag_app.page.hostile import html, joined, plain
 from rag_app.page.say import t
+from rag_app.page.together import together
 from rag_app.page.visit import Turn
-from rag_app.pipeline import Pipeline, asked, together, with_side
-from rag_app.types import STAGES, Search, seconds
+from rag_app.pipeline import Pipeline, asked, with_side
+from rag_app.types import STAGES, Part, Search, seconds
 
 # The shortest time between two drawings of an answer that streams in.
 REDRAW_SECONDS = 0.06
@@ -60,8 +61,15 @@ def _search(pipeline: Pipeline, turn: Turn, line: Any) -> Search:
         names = list(STAGES)
         line.html(stage_line(ms, names[names.index(stage) + 1]))
 
-    line.html(stage_line(ms, "embed"))
     choice = turn.choice
+    line.html(stage_line(ms, "embed" if choice.plan == "none" else "plan"))
+    parts: list[Part] = []
+    below = st.empty()
+
+    def on_part(part: Part) -> None:
+        parts.append(part)
+        below.html(plan_html([part.line for part in parts]))
+
     search = pipeline.search(
         question,
         rerank=choice.rerank,
@@ -69,7 +77,10 @@ def _search(pipeline: Pipeline, turn: Turn, line: Any) -> Search:
         n_passages=choice.n_passages,
         only=choice.only,
         first_stage=choice.first_stage,
+        plan=choice.plan,
+        limit=choice.limit,
         on_stage=on_stage,
+        on_part=on_part,
     )
     return search.model_copy(update={"rewrite": rewrite})
 
@@ -132,12 +143,17 @@ def stage_line(ms: dict[str, float], running: str = "") -> Markup:
     """Return the stages: those done with their times, the one that runs, and those to come."""
     items = []
     for stage, name in STAGES.items():
-        if stage == "rewrite" and not (stage in ms or running == stage):
+        if stage in ("rewrite", "limit", "plan") and not (stage in ms or running == stage):
             continue
         state = "done" if stage in ms else "running" if stage == running else "waiting"
         time_taken = t(seconds(ms[stage])) if stage in ms else "…" if state == "running" else ""
         items.append(html('<li class="{state}">{name} <b>{time}</b></li>', state=state, name=t(name), time=time_taken))
     return html('<ol class="stages" aria-label="{label}">{items}</ol>', label=t("Stages"), items=joined(items))
+
+
+def plan_html(lines: Sequence[str]) -> Markup:
+    """Return the parts of a plan as a list."""
+    return html('<ol class="plan">{items}</ol>', items=joined([html("<li>{line}</li>", line=t(line)) for line in lines]))
 
 
 def history_of(turns: Sequence[Turn]) -> list[tuple[str, str]]:

@@ -124,6 +124,10 @@ def _details(pipeline: Pipeline, view: Search) -> None:
         (t("retrieve"), pipeline.store.place, view.ms.retrieve, None),
         (t("rerank"), view.rerank.model, view.ms.rerank, view.tokens.rerank),
     ]
+    if view.plan:
+        rows.insert(0, (t("plan"), settings.endpoint("CHAT").model, view.plan.ms, view.plan.prompt_tokens))
+    if view.limit:
+        rows.insert(0, (t("limit"), settings.endpoint("CHAT").model, view.limit.ms, view.limit.prompt_tokens))
     if view.rewrite:
         rows.insert(0, (t("rewrite"), settings.endpoint("CHAT").model, view.rewrite.ms, view.rewrite.prompt_tokens))
     if ask:

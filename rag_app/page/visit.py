@@ -13,7 +13,7 @@ from streamlit.navigation.page import StreamlitPage
 from rag_app.endpoints.chat import Answering
 from rag_app.errors import RagError
 from rag_app.labels.feedback import Better
-from rag_app.types import Ask, FirstStage, Search
+from rag_app.types import Ask, FirstStage, PlanKind, Search
 
 Mode = Literal["one", "both", "blind"]
 
@@ -28,6 +28,8 @@ class Widget(StrEnum):
     PASSAGES = "passages"
     RERANK = "rerank"
     MODE = "mode"
+    PLAN = "plan"
+    LIMIT = "limit"
     FILTER = "documents"
     # Before the name of a field.
     WHERE = "where-"
@@ -50,6 +52,8 @@ class Choice:
     rerank: bool
     only: tuple[str, ...]
     first_stage: FirstStage
+    plan: PlanKind | Literal["none"]
+    limit: bool
 
     def same_ranking(self, other: "Choice") -> bool:
         """Whether both lead to the same ranking, from which the passages can be cut without asking again."""
