@@ -1,7 +1,7 @@
 """Files: what lies below the paths that were named, and which of it is meant."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +101,9 @@ def find(
     return Found(list(files.values()), [path.resolve() for path in paths])
 
 
-def is_meant(below: str, glob: str) -> bool:
-    """Whether a glob as in .gitignore means a path below its folder."""
-    return GitIgnoreSpec.from_lines([glob]).match_file(below)
+def meant_by(glob: str) -> Callable[[str], bool]:
+    """Return whether a glob as in .gitignore means a path below its folder. ValueError if it is none."""
+    return GitIgnoreSpec.from_lines([glob]).match_file
 
 
 def _walk(folder: Path, ignored: list[tuple[Path, GitIgnoreSpec]], *, hidden: bool) -> Iterator[Path]:

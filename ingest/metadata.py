@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from ingest.files import SIDECAR, File, is_meant
+from ingest.files import SIDECAR, File, meant_by
 from rag_app.errors import RagError
 from rag_app.settings import FieldKind
+from rag_app.store.stored import named_back
 from rag_app.types import Fields, FieldValue
 from rag_app.words import Message, msg
 
@@ -73,15 +75,14 @@ def _value(value: Any, kind: FieldKind) -> FieldValue:
         value = str(value).lower()
     if not isinstance(value, str | int | float | date):
         raise _ValueError(msg("its value is neither text nor a number"))
-    text = " ".join(str(value).split())
+    text = " ".join(str(value).encode("utf-8", "replace").decode().split())
     if len(text) > _LONGEST:
         raise _ValueError(msg("its value is longer than {n} characters", n=_LONGEST))
     if kind == "text":
         return text
-    try:
-        return int(text)
-    except ValueError:
-        raise _ValueError(msg("{value} is not a whole number", value=text)) from None
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):
+        raise _ValueError(msg("{value} is not a whole number", value=text))
+    return int(text)
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,13 @@ class _Sidecar:
 
     folder: Path
     fields: Mapping[str, Any]
-    files: Mapping[str, Mapping[str, Any]]
+    files: Sequence[tuple[Callable[[str], bool], Mapping[str, Any]]]
     folders: Sequence[str]
 
     def of_file(self, path: Path) -> dict[str, Any]:
         """Return what it says of this file by name; a later glob counts more."""
         below = path.relative_to(self.folder).as_posix()
-        return {name: value for glob, fields in self.files.items() if is_meant(below, glob) for name, value in fields.items()}
+        return {name: value for is_meant, fields in self.files if is_meant(below) for name, value in fields.items()}
 
     def of_folders(self, path: Path) -> dict[str, Any]:
         """Return what the names of the folders between here and a file are."""
@@ -115,10 +116,11 @@ class Describing:
         if not self.kinds:
             return None
         path = file.path.resolve()
-        above = [folder for folder in path.parents if folder.is_relative_to(file.root)]
+        above = [folder for folder in path.parents if folder.is_relative_to(named_back(file.root))]
         more: dict[str, Any] = {}
         less: dict[str, Any] = {}
-        least = {name: value for part in file.document.split("/")[:-1] for name, _, value in [part.partition("=")] if value}
+        parts = (part.partition("=") for part in file.document.split("/")[:-1])
+        least = _by_name({name: value for name, _, value in parts if value})
         declared = dict(self.kinds)
         # From the outermost to the folder of the file itself, which counts most.
         for folder in reversed(above):
@@ -142,6 +144,7 @@ class Describing:
             raise _wrong(file, msg("it is not YAML: {reason}", reason=" ".join(str(error).split()))) from None
         if not isinstance(said, dict):
             raise _wrong(file, msg("it has no names with values"))
+        said = _by_name(said)
         files, folders = said.pop(_FILES, None) or {}, said.pop(_FOLDERS, None) or ""
         if not isinstance(files, dict) or not all(isinstance(fields, dict) for fields in files.values()):
             raise _wrong(file, msg("{name} is not a list of file names, each with its fields", name=_FILES))
@@ -149,22 +152,26 @@ class Describing:
             raise _wrong(
                 file, msg("{name} is not the names of fields, such as {example}", name=_FOLDERS, example="country/year")
             )
-        for fields in (said, *files.values()):
+        for fields in (said, *map(_by_name, files.values())):
             for name, value in self._declared(fields):
                 try:
                     _values(value, dict(self.kinds)[name])
                 except _ValueError as error:
                     raise _wrong(file, msg("field {name}: {reason}", name=name, reason=error.happened)) from None
-        return _Sidecar(
-            file.parent,
-            said,
-            {str(glob): fields for glob, fields in files.items()},
-            [part.strip() for part in folders.split("/")],
-        )
+        try:
+            globs = [(meant_by(str(glob)), _by_name(fields)) for glob, fields in files.items()]
+        except ValueError as error:
+            raise _wrong(file, msg("{name} has a pattern that is none ({reason})", name=_FILES, reason=error)) from None
+        return _Sidecar(file.parent, said, globs, [part.strip().lower() for part in folders.split("/")])
 
     def _declared(self, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         names = dict(self.kinds)
         yield from ((name, value) for name, value in fields.items() if name in names)
+
+
+def _by_name(said: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return values by their names in small letters, as files say them too."""
+    return {str(name).strip().lower(): value for name, value in said.items()}
 
 
 def _wrong(file: Path, reason: Message) -> RagError:

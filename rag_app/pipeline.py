@@ -239,7 +239,7 @@ class Pipeline:
         revision = self.store.revision
         if self._fields[0] != revision:
             self._fields = revision, self.store.listing().fields
-        return limit_of(question, self._fields[1], self.chat.reply) if self._fields[1] else None
+        return limit_of(question, self._fields[1], self.chat.reply) if any(self._fields[1].values()) else None
 
     def _require_planner(self) -> None:
         """SettingsError if the chat model is the built-in one, which plans nothing."""

@@ -7,7 +7,6 @@ questions that take several facts (multi-hop), answered one after the other wher
 
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from rag_app import prompt
@@ -17,8 +16,6 @@ from rag_app.words import NOTHING, Message, msg
 
 # Phrasings or parts beside the question itself, and the longest of them.
 MOST, LONGEST = 3, 400
-# Values of a field that the chat model is told; one that has more is left out.
-MOST_VALUES = 100
 SCORES: dict[PlanKind, Score] = {
     "phrasings": Score(name=msg("mean score of the phrasings")),
     "parts": Score(name=msg("1 / best rank in a part")),
@@ -27,7 +24,8 @@ Reply = Callable[[Sequence[prompt.Message]], tuple[str, Answering]]
 Seek = Callable[[str], list[Candidate]]
 OnPart = Callable[[Part], None]
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d+[.):])\s+|^[\"“„']|[\"”“']$")
-_EARLIER = re.compile(r"#(\d)")
+_EARLIER = re.compile(r"#(\d)(?!\d)")
+_NUMBERED = re.compile(r"^\s*\(?\d+[.):]\s")
 
 
 def carried_out(
@@ -39,8 +37,11 @@ def carried_out(
     nothing to seek, the question is sought as it is, and the plan says so. EndpointError if the model cannot be asked.
     """
     talk = _Talk(reply)
-    written = [text for text in _lines(talk.say(prompt.planning(kind, question, MOST))) if text != question][:MOST]
-    if not written:
+    written = _lines(talk.say(prompt.planning(kind, question, MOST)))
+    if kind == "phrasings":
+        written = [text for text in dict.fromkeys(written) if text != question]
+    written = written[:MOST]
+    if not written or written == [question]:
         reason = (
             msg("the chat model found nothing to take apart")
             if kind == "parts"
@@ -81,7 +82,7 @@ def limit_of(question: str, fields: Mapping[str, Mapping[str, int]], reply: Repl
 
     What it makes up is left out. EndpointError if the model cannot be asked.
     """
-    few = {name: list(values) for name, values in fields.items() if len(values) <= MOST_VALUES}
+    few = {name: list(values) for name, values in fields.items() if values}
     talk = _Talk(reply)
     said = re.search(r"\{.*\}", talk.say(prompt.limiting(question, few)), re.DOTALL)
     try:
@@ -90,9 +91,8 @@ def limit_of(question: str, fields: Mapping[str, Mapping[str, int]], reply: Repl
         read = {}
     names = []
     for name, values in read.items() if isinstance(read, dict) else ():
-        there = {value.casefold(): value for value in few.get(name, ())}
-        wanted = values if isinstance(values, list) else [values]
-        names += [f"{WHERE}{name}={there[v]}" for one in wanted if (v := str(one).strip().casefold()) in there]
+        wanted = {str(one).strip().casefold() for one in (values if isinstance(values, list) else [values])}
+        names += [f"{WHERE}{name}={value}" for value in few.get(name, ()) if value.casefold() in wanted]
     (spent,) = talk.tokens
     return Limit(names=tuple(dict.fromkeys(names)), ms=talk.ms, prompt_tokens=spent[0], answer_tokens=spent[1])
 
@@ -106,9 +106,8 @@ class _Talk:
         self.tokens: list[tuple[int | None, int | None]] = []
 
     def say(self, messages: Sequence[prompt.Message]) -> str:
-        began = time.perf_counter()
         text, answering = self.reply(messages)
-        self.ms += 1000 * (time.perf_counter() - began)
+        self.ms += answering.ms
         self.tokens.append(answering.tokens)
         return text
 
@@ -126,9 +125,12 @@ class _Talk:
 
 
 def _lines(reply: str) -> list[str]:
-    """Return the questions of a reply, one a line, without bullets, numbers and quotation marks."""
-    lines = [_MARK.sub("", _MARK.sub("", line.strip())).strip() for line in reply.splitlines()]
-    return list(dict.fromkeys(line for line in lines if line and len(line) <= LONGEST))
+    """Return the questions of a reply, one a line, without bullets, numbers and quotation marks; what leads in is none."""
+    lines = [line for line in reply.splitlines() if line.strip() and not line.rstrip().endswith((":", "："))]
+    # Where some are numbered, the others are no questions.
+    lines = [line for line in lines if _NUMBERED.match(line)] or lines
+    bare = (_MARK.sub("", _MARK.sub("", line.strip())).strip() for line in lines)
+    return [line for line in bare if line and len(line) <= LONGEST]
 
 
 def by_mean(rankings: Sequence[Sequence[Candidate]]) -> list[tuple[Candidate, float]]:

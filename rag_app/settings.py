@@ -25,7 +25,7 @@ PREFIX = "RAG_"
 RESERVED = ("-reindex", "-replaced")
 # By these a question can be limited without being declared.
 RESERVED_FIELDS = ("document", "folder", "language")
-# Chroma Cloud takes 32 keys, of which folders have 16.
+# Chroma Cloud takes 32 keys, of which folders have 14.
 MOST_FIELDS = 8
 _RESERVED = ", ".join(RESERVED_FIELDS)
 _HEADER = re.compile(r"[A-Za-z0-9-]+")

@@ -529,11 +529,11 @@ class TestMetadata:
                 years = page.get_by_test_id("stSidebar").get_by_test_id("stButtonGroup").filter(has_text="2026")
                 expect(years.get_by_role("button")).to_have_text(["2026 (2)", "2025 (2)", "2024 (2)"])
                 years.get_by_role("button", name="2026 (2)").click()
-                expect(page).to_have_url(re.compile("where-year=2026"))
+                expect(page).to_have_url(re.compile("where-year=2026$"))
                 ask(page, "What may a dinner cost?")
                 expect(page.locator(".receipt")).to_contain_text("2 of 2 scored")
                 # The address keeps it; taken off, it is asked of all.
-                page = visit(path=f"/?{page.url.partition('?')[2]}", base=url)
+                page = visit(path="/?where-year=2026&where-year=1999", base=url)
                 expect(years.get_by_role("button", name="2026 (2)")).to_be_visible()
                 page.get_by_test_id("stSidebar").get_by_role("button", name="2026 (2)").click()
                 expect(page).not_to_have_url(re.compile("where-year"))

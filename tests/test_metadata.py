@@ -65,6 +65,7 @@ def pdf() -> bytes:
         "a list": (b"---\ncountry: [DE, AT, DE]\nyear: '2026'\n---\nText.", {"year": (2026,), "country": ("DE", "AT")}),
         "TOML": (b"+++\nyear = 2026\n+++\nText.", {"year": (2026,)}),
         "names in capitals": (b"---\nYear: 2026\nKind: ' a  b '\n---\nText.", {"year": (2026,), "kind": ("a b",)}),
+        "half a character": (b'---\nkind: "a\\ud800b"\n---\nText.', {"kind": ("a?b",)}),
         "a date as text": (b"---\nkind: 2026-03-01\n---\nText.", {"kind": ("2026-03-01",)}),
         "nothing in it": (b"---\nkind:\ncountry: ''\n---\nText.", {}),
         "no front matter": (b"kind: faq\n\nText.", {}),
@@ -92,15 +93,20 @@ def test_fields_come_from_folders_and_sidecars_and_the_nearest_word_counts(tmp_p
     # What somebody wrote of a folder counts more than what a program wrote into a file.
     (tmp_path / "de" / "_meta.yaml").write_text("author: HR\n")
     assert described(tmp_path, "de/a.docx", word())[0]["author"] == ("HR",)
+    # Letters may be large.
+    (tmp_path / "de" / "_meta.yaml").write_text("Kind: German\nFolders: Year\n")
+    assert described(tmp_path, "de/2026/a.md")[0] == {"country": ("de",), "kind": ("German",), "year": (2026,)}
     # Names of folders may say it themselves.
     (tmp_path / "_meta.yaml").unlink()
-    assert described(tmp_path, "kind=memo/year=2024/a.md")[0] == {"kind": ("memo",), "year": (2024,)}
+    assert described(tmp_path, "Kind=memo/year=2024/a.md")[0] == {"kind": ("memo",), "year": (2024,)}
 
 
 @pytest.mark.parametrize(
     ("front", "note"),
     [
         (b"year: soon", "field year is left out: soon is not a whole number"),
+        (b"year: 100000000000000000000", "field year is left out: 100000000000000000000 is not a whole number"),
+        (b"year: 20.5", "field year is left out: 20.5 is not a whole number"),
         (b"kind: {a: b}", "field kind is left out: its value is neither text nor a number"),
         (b"kind: " + b"x" * 101, "field kind is left out: its value is longer than 100 characters"),
         (b"kind: [" + b"1," * 30 + b"2]", "field kind is left out: it has more than 20 values"),
@@ -120,6 +126,8 @@ def test_a_value_that_cannot_be_used_is_noted(tmp_path: Path, front: bytes, note
         ("folders: [country]", "folders is not the names of fields, such as country/year"),
         ("year: soon", "field year: soon is not a whole number"),
         ("files: {a.md: {year: soon}}", "field year: soon is not a whole number"),
+        ("files: {a.md: {Year: soon}}", "field year: soon is not a whole number"),
+        ("files: {'!': {year: 2026}}", "files has a pattern that is none"),
         ("kind: \udcff", "it is not YAML"),
     ],
 )

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from rag_app.endpoints.chat import Answering
 from rag_app.errors import SettingsError
 from rag_app.pipeline import Pipeline
-from rag_app.plan import by_mean, in_turn
+from rag_app.plan import by_mean, in_turn, limit_of
 from rag_app.settings import Settings
 from rag_app.types import Candidate, Part, Ranking
 from tests.helpers import candidates, ingest_into, run
@@ -62,7 +63,7 @@ QUESTION = "What may dinner cost in France?"
 
 
 def test_a_question_is_sought_in_the_phrasings_that_the_model_writes(pipeline: Pipeline, wire: Wire) -> None:
-    asked = replies(wire, f'1. "Limit for a dinner in France"\n\n- {QUESTION}\n2) parking {"x" * 500}\n• Parking in Jena\n')
+    asked = replies(wire, f'- "Limit for a dinner in France"\n\n- {QUESTION}\n* parking {"x" * 500}\n• Parking in Jena\n')
     heard: list[Part] = []
     found = pipeline.search(QUESTION, plan="phrasings", on_part=heard.append)
     assert asked == [f"Question: {QUESTION}"]
@@ -92,6 +93,21 @@ def test_a_part_that_needs_an_earlier_answer_gets_it(pipeline: Pipeline, wire: W
     assert len(asked) == 2 and asked[1].endswith("Question: Where is parking?") and "<passage" in asked[1]
     firsts = {part.found[0] for part in found.plan.parts}
     assert firsts == {c.id for c in found.candidates[: len(firsts)]}
+
+
+def test_what_leads_in_is_no_part_and_a_number_is_that_of_its_line(pipeline: Pipeline, wire: Wire) -> None:
+    replies(
+        wire, "Here are the questions:\n\n1. Where is parking?\nNote that both matter.\n2) What may dinner cost in #1?", "Jena"
+    )
+    found = pipeline.search("What may dinner cost where parking is?", plan="parts")
+    assert found.plan and [part.question for part in found.plan.parts] == ["Where is parking?", "What may dinner cost in Jena?"]
+
+
+def test_all_spellings_of_a_value_are_meant(wire: Wire) -> None:
+    limit = limit_of(
+        "?", {"country": {"DE": 1, "de": 2, "fr": 3}, "author": {}}, lambda messages: ('{"country": "De"}', Answering())
+    )
+    assert limit.names == ("where:country=DE", "where:country=de")
 
 
 @pytest.mark.parametrize(("kind", "reply"), [("phrasings", "\n \n"), ("parts", QUESTION)])

@@ -14,7 +14,8 @@ QUOTED = msg("Quoted from the passages, word for word (no language model wrote t
 DECLINED = msg("The passages do not seem to answer this. (Judged by the built-in reranker; no language model was asked.)")
 NO_PASSAGES = msg("This built-in model only quotes from passages, and this request holds none.")
 _PAGE = re.compile(r", page \d+$")
-_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
+# No number of a norm, such as RFC 2045, and no date.
+_YEAR = re.compile(r"(?<![\d-])(?<![A-Z]{2})(?<![A-Z]{2}[ -])(?:19|20)\d\d(?!\d|-\d)")
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ def answer(judge: Judge, question: str, passages: list[tuple[int, str, str]]) ->
         for sentence, score in zip(sentences, scores, strict=True)
     ]
     ranked = sorted(found, key=lambda sentence: -sentence.score)
+    highest = ranked[0].score
     ranked, older = _of_edition(ranked, question, judge.also_quoted)
-    if not ranked:
+    # What is left where a year was asked for may have nothing to do with it.
+    if not ranked or ranked[0].score < highest - 2 * judge.also_quoted:
         return say(DECLINED)
     quotes: list[Sentence] = []
     for sentence in ranked:
@@ -101,7 +104,7 @@ def answer(judge: Judge, question: str, passages: list[tuple[int, str, str]]) ->
     others = {sentence.title: sentence for sentence in reversed(older)}
     if others := {title: s for title, s in others.items() if s.text not in [quote.text for quote in quotes]}:
         names = ", ".join(f"{title} [{s.passage}]" for title, s in sorted(others.items(), reverse=True))
-        lines.append(say(msg("Other editions say something else: {names}", names=names)))
+        lines.append(say(msg("Other editions: {names}", names=names)))
     return "\n\n".join([say(QUOTED), *lines])
 
 

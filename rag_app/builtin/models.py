@@ -37,6 +37,8 @@ THREADS = 2
 BATCH = 4
 # Sentences that `extractive` reads alone: with 10 to 16 it quotes the judged words as often as if it read all, with 8 less.
 READ_ALONE = 12
+# And of those to which the model did not come in their passages, so many more.
+READ_UNREAD = 24
 
 
 def model_file(name: str) -> Path:
@@ -238,14 +240,18 @@ class LateInteraction:
         coded, _ = self.embedder.passages([f"{above}\n{text}" for above, text, _ in passages], self.kept, self.keep)
         width = question.shape[1] // 4
         found: list[tuple[float, int, int]] = []
+        unread: list[tuple[float, int, int]] = []
         for i, ((above, text, sentences), tokens) in enumerate(zip(passages, coded, strict=True)):
             (_, head), *spans = self.embedder.spans(f"{above}\n{text}", [above, *sentences])
             for j, (start, end) in enumerate(spans):
                 part = tokens[: head * width] + tokens[start * width : end * width]
-                # What was not read there, since the passage is too long, may be the best.
-                found.append((late.score(question, weights, part) if start < end else 1.0, i, j))
+                if start < end:
+                    found.append((late.score(question, weights, part), i, j))
+                else:
+                    # The passage is too long: it was not read up to here.
+                    unread.append((-1.0, i, j))
         scores = [[-1.0] * len(sentences) for *_, sentences in passages]
-        best = sorted(found, reverse=True)[:READ_ALONE]
+        best = [*sorted(found, reverse=True)[:READ_ALONE], *unread[:READ_UNREAD]]
         alone = [f"{passages[i][0]}\n{passages[i][2][j]}" for _, i, j in best]
         for (_, i, j), score in zip(best, self.scores(query, alone)[0], strict=True):
             scores[i][j] = score

@@ -168,7 +168,7 @@ class Stages:
 
     def _lap(self, stage: str, ms: float) -> None:
         # A plan seeks several times.
-        self.laps[stage] = ms + (self.laps.get(stage, 0.0) if stage in ("embed", "retrieve", "reply") else 0.0)
+        self.laps[stage] = ms + (self.laps.get(stage, 0.0) if stage in ("embed", "retrieve") else 0.0)
 
 
 class RememberedEmbeddings:
@@ -277,9 +277,18 @@ class RememberedChat:
         return answering
 
     def reply(self, messages: Sequence[Message]) -> tuple[str, Answering]:
-        """Return what the model says to messages; the answering has neither time nor tokens."""
-        said = self.stages.kept("reply", (self.chat.fingerprint, list(messages)), lambda: self.chat.reply(messages)[0], str)
-        return said, Answering()
+        """Return what the model says to messages, and the time and tokens that it took at first."""
+
+        def ask() -> tuple[str, tuple[int | None, int | None], float]:
+            text, answering = self.chat.reply(messages)
+            return text, answering.tokens, answering.ms
+
+        def read(kept: Any) -> tuple[str, tuple[int | None, int | None], float]:
+            return str(kept[0]), (kept[1][0], kept[1][1]), float(kept[2])
+
+        answering = Answering()
+        said, answering.tokens, answering.ms = self.stages.kept("reply", (self.chat.fingerprint, list(messages)), ask, read)
+        return said, answering
 
     def close(self) -> None:
         self.chat.close()
@@ -318,8 +327,8 @@ class RememberingPipeline:
         self.stages.laps.clear()
         found = self.pipeline.search(question, **options)
         laps = dict(self.stages.laps)
-        # What the chat model took for limit and plan, together.
-        talked = laps.pop("reply", 0.0)
+        laps.pop("reply", None)
+        talked = sum(one.ms for one in (found.limit, found.plan) if one)
         ms = found.ms.model_dump() | laps
         total = ms["embed"] + ms["retrieve"] + ms["rerank"] + talked
         return found.model_copy(update={"ms": SearchMs(**{**ms, "total": total})})

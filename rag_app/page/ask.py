@@ -139,18 +139,32 @@ def choose_fields(collection: str, revision: str) -> list[str]:
     """Offer the values that fields of documents have, with the number of documents of each; return the filter's names."""
     only: list[str] = []
     for name, counts in resources.listing(collection, revision).fields.items():
+        key = f"{Widget.WHERE}{name}"
         # Numbers by their size, the greatest first: the newest year.
-        values = sorted(counts, key=lambda value: (not value.isdigit(), -int(value) if value.isdigit() else 0, value))
-
-        few = len(values) <= _MOST_PILLS
+        values = sorted(counts, key=lambda value: (not value.isdecimal(), -int(value) if value.isdecimal() else 0, value))
+        # The address names values as they are: a label has their number too, which changes.
+        asked = st.session_state[key] if key in st.session_state else st.query_params.get_all(key)
+        # Of a field with too many values none is offered, and any can be typed.
+        there = [value for value in dict.fromkeys(asked) if value in counts or not counts]
+        if key not in st.session_state or there != asked:
+            st.session_state[key] = there
+        few = 0 < len(values) <= _MOST_PILLS
 
         def shown(value: str, counts: dict[str, int] = counts, few: bool = few) -> str:
             # Of the two, pills read Markdown.
-            return (plain if few else visible)(f"{value} ({counts.get(value, 0):,})")
+            return (plain if few else visible)(f"{value} ({counts[value]:,})" if value in counts else value)
 
-        offer = st.pills if few else st.multiselect
-        options: dict[str, Any] = {"selection_mode": "multi"} if few else {}
-        chosen = offer(plain(name), values, format_func=shown, key=f"{Widget.WHERE}{name}", bind="query-params", **options)
+        if few:
+            chosen = st.pills(plain(name), values, format_func=shown, key=key, selection_mode="multi", persist_state="session")
+        else:
+            options = values or there
+            chosen = st.multiselect(
+                plain(name), options, format_func=shown, key=key, accept_new_options=not counts, persist_state="session"
+            )
+        if chosen:
+            st.query_params[key] = chosen
+        elif key in st.query_params:
+            del st.query_params[key]
         only += [f"{WHERE}{name}={value}" for value in chosen]
     return only
 

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import wraps
@@ -44,6 +45,8 @@ _NOT_RECIPE = ("dimension", "written", CLEAN, DOCUMENTS)
 HNSW: Any = {"space": "cosine", "ef_search": 200, "sync_threshold": 3000}
 SMALL: Any = {**HNSW, "sync_threshold": 1000}
 GROWN: dict[int, Any] = {500_000: {"ef_search": 300, "sync_threshold": 8000}, 100_000: {"sync_threshold": 3000}}
+# Values of a field that are listed and counted.
+MOST_VALUES = 100
 # Of a filter of Chroma Cloud.
 _CONDITIONS = 8
 
@@ -325,13 +328,18 @@ class ChromaStore:
             n_documents=n_documents,
             n_chunks=self.count(),
             whole=few and not folder and not words,
-            fields={} if folder or words else self._counted(opened, names({"kind": rows.FIELD})),
+            fields={} if folder or words else self._counted(opened),
         )
 
-    def _counted(self, opened: Opened, values: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Return how many documents have each value, by field."""
-        counts: dict[str, dict[str, int]] = {}
-        for value in sorted(values):
+    def _counted(self, opened: Opened) -> dict[str, dict[str, int]]:
+        """Return how many documents have each value, by field; of a field with more values than can be picked from, none."""
+        found = self._calls.pages(opened.documents, {"kind": rows.FIELD}, ["metadatas"])
+        values = sorted(row["document"] for page in found for row in page["metadatas"])
+        counts: dict[str, dict[str, int]] = {name: {} for name in map(_field_of, values)}
+        n_values = Counter(map(_field_of, values))
+        for value in values:
+            if n_values[_field_of(value)] > MOST_VALUES:
+                continue
             having = self._calls.pages(
                 opened.documents, _all([{"kind": rows.DOCUMENT}, rows.facet_where(rows.FIELD, value)]), []
             )
@@ -409,6 +417,11 @@ class ChromaStore:
         """Take the text of what was deleted out of an embedded Chroma's file; a server's files are its own."""
         if not self.where.url:
             self._database.wipe()
+
+
+def _field_of(value: str) -> str:
+    """Return the field of a value as a filter names it."""
+    return value.removeprefix(WHERE).partition("=")[0]
 
 
 def _all(conditions: Sequence[dict[str, Any]]) -> Any:

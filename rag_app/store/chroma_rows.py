@@ -25,8 +25,8 @@ from rag_app.types import WHERE, Chunk, Fields
 
 # Chroma Cloud takes ids of 128 bytes, texts of 16,384 and values of 8,182: longer ones are hashed, and go on in further keys.
 _ID, _TEXT, _VALUE = 100, 16_000, 8_000
-# Folders by which a document may be found; Chroma Cloud takes 32 keys.
-_DEPTH = 16
+# Folders by which a document may be found; Chroma Cloud takes 32 keys, of which fields may have eight.
+_DEPTH = 14
 # Of a name that is longer only the beginning is searched in.
 _NAME = 4000
 # In a document's row: when its version came to be seen.
@@ -201,9 +201,9 @@ def _parent(name: str) -> str:
 
 
 def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, Any]:
-    """Return the metadata of a document's row. `tag` is the version of its chunks that is seen, or "" for none.
+    """Return the metadata of a document's row, without what a search finds it by.
 
-    `unfinished` says that there may be chunks of other versions.
+    `tag` is the version of its chunks that is seen, or "" for none; `unfinished` says that there may be chunks of others.
     """
     first = written.chunks[0]
     rest = {
@@ -220,11 +220,17 @@ def document_row(written: Written, tag: str, *, unfinished: bool) -> dict[str, A
         "tag": tag,
         CHANGED: time.time_ns(),
         "unfinished": unfinished,
-        GRAMS: _kept_grams(_searched(written.document, first.title, first.language)),
         **_folders(written.document),
         **_fields(first.fields),
         **_kept("rest", orjson.dumps(rest).decode()),
     }
+
+
+def searched_row(written: Written, before: Any) -> dict[str, list[str]]:
+    """Return what a search finds a document by, as metadata of its row; nothing if the row before had the same."""
+    first = written.chunks[0]
+    grams = _kept_grams(_searched(written.document, first.title, first.language))
+    return {} if sorted(before.get(GRAMS) or []) == sorted(grams) else {GRAMS: grams}
 
 
 def document_of(metadata: Any) -> StoredDocument:

@@ -226,7 +226,10 @@ class Search:
 
 
 def _where(wanted: Filter) -> Any:
-    """Return Chroma's filter for what names mean. A condition names a list where it can: Chroma Cloud takes eight."""
+    """Return Chroma's filter for what names mean. A condition names a list where it can, for Chroma Cloud takes eight.
+
+    Values of fields are conditions each: of what are lists themselves, Chroma asks one value at a time.
+    """
     places: dict[str, list[str]] = {"document": sorted(wanted.documents)}
     for folder in sorted(wanted.folders):
         places.setdefault(rows.folder_key(folder), []).append(folder)

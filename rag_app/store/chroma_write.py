@@ -35,10 +35,11 @@ class Change:
             self._put_rows(names, begun)
             self._put_chunks(documents, tag)
             self._put_facets(documents)
-            ended = [
-                rows.without_fields(before.get(w.document, {})) | rows.document_row(w, tag, unfinished=w.document in before)
-                for w in documents
-            ]
+            ended = []
+            for w in documents:
+                row = before.get(w.document, {})
+                changed = rows.document_row(w, tag, unfinished=w.document in before)
+                ended.append(rows.without_fields(row) | changed | rows.searched_row(w, row))
             self._say_whole(tag)
             self._put_rows(names, ended)
             if before:

@@ -80,7 +80,8 @@ class Listing:
 
     If there are more documents than was asked for, or words are sought, `documents` and `folders` are not all: the documents
     that the words are found in, or those that lie in one folder themselves, and the folders in it. `whole` says that they are.
-    `fields` counts the documents that have a value, by field and value; only in a listing of everything.
+    `fields` counts the documents that have a value, by field and value; only in a listing of everything, and of a field with
+    too many values none.
     """
 
     documents: tuple[StoredDocument, ...]
