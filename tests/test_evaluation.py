@@ -153,6 +153,16 @@ class TestEval:
         wire.on("/rerank", rerank)
         assert found(report(beir)) == found(whole)
 
+    def test_a_question_without_words_fails_as_itself(self, beir: Path, wire: Wire) -> None:
+        with (beir / "queries.jsonl").open("a") as queries, (beir / "qrels.tsv").open("a") as qrels:
+            queries.write('{"_id": "blank", "text": " "}\n')
+            qrels.write("blank\tdoc 1\t1\n")
+        whole = report(beir)
+        assert (whole["counts"]["failed"], whole["counts"]["measured"]) == (1, N)
+        assert [(failure["reason"], failure["ids"]) for failure in whole["failures"]] == [
+            ("the question is empty: type a question", ["blank"])
+        ]
+
     def test_questions_that_fail_take_no_other_with_them(self, beir: Path, wire: Wire) -> None:
         # Two failures in a row would let the endpoint be left alone for ten seconds.
         # Those whom the pages serve meanwhile have another breaker, which is left as it is.

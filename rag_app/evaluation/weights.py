@@ -52,7 +52,7 @@ def learn(
     """Return what each weight is worth on the answerable questions of a set. RagError if there are none."""
     if "lexical" not in pipeline.retrievers:
         raise SettingsError(msg("there are no words to weigh: RAG_LEXICAL is false"), msg("set RAG_LEXICAL=true"))
-    questions = [question for question in evalset.questions if question.answerable]
+    questions = [question for question in evalset.questions if question.answerable and question.text.strip()]
     if not questions:
         raise RagError(msg("no question was measured"), msg("run `rag-app eval`, which says why"))
     tried = sorted({*WEIGHTS, own})
