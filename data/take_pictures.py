@@ -43,7 +43,7 @@ def main() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 1150})
         ask(page, address)
         page.screenshot(path=PICTURES / "page.png")
-        page.get_by_role("button", name="Passage 2").first.click()
+        page.locator("button.cite").first.click()
         page.wait_for_timeout(500)
         page.screenshot(path=PICTURES / "passage.png", clip={"x": 290, "y": 60, "width": 990, "height": 620})
         page.keyboard.press("Escape")
