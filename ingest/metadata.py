@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ingest.files import SIDECAR, File, meant_by
+from ingest.readers.properties import by_name
 from rag_app.errors import RagError
 from rag_app.settings import FieldKind
 from rag_app.store.stored import named_back
@@ -120,7 +121,7 @@ class Describing:
         more: dict[str, Any] = {}
         less: dict[str, Any] = {}
         parts = (part.partition("=") for part in file.document.split("/")[:-1])
-        least = _by_name({name: value for name, _, value in parts if value})
+        least = by_name({name: value for name, _, value in parts if value})
         declared = dict(self.kinds)
         # From the outermost to the folder of the file itself, which counts most.
         for folder in reversed(above):
@@ -144,7 +145,7 @@ class Describing:
             raise _wrong(file, msg("it is not YAML: {reason}", reason=" ".join(str(error).split()))) from None
         if not isinstance(said, dict):
             raise _wrong(file, msg("it has no names with values"))
-        said = _by_name(said)
+        said = by_name(said)
         files, folders = said.pop(_FILES, None) or {}, said.pop(_FOLDERS, None) or ""
         if not isinstance(files, dict) or not all(isinstance(fields, dict) for fields in files.values()):
             raise _wrong(file, msg("{name} is not a list of file names, each with its fields", name=_FILES))
@@ -152,14 +153,14 @@ class Describing:
             raise _wrong(
                 file, msg("{name} is not the names of fields, such as {example}", name=_FOLDERS, example="country/year")
             )
-        for fields in (said, *map(_by_name, files.values())):
+        for fields in (said, *map(by_name, files.values())):
             for name, value in self._declared(fields):
                 try:
                     _values(value, dict(self.kinds)[name])
                 except _ValueError as error:
                     raise _wrong(file, msg("field {name}: {reason}", name=name, reason=error.happened)) from None
         try:
-            globs = [(meant_by(str(glob)), _by_name(fields)) for glob, fields in files.items()]
+            globs = [(meant_by(str(glob)), by_name(fields)) for glob, fields in files.items()]
         except ValueError as error:
             raise _wrong(file, msg("{name} has a pattern that is none ({reason})", name=_FILES, reason=error)) from None
         return _Sidecar(file.parent, said, globs, [part.strip().lower() for part in folders.split("/")])
@@ -167,11 +168,6 @@ class Describing:
     def _declared(self, fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         names = dict(self.kinds)
         yield from ((name, value) for name, value in fields.items() if name in names)
-
-
-def _by_name(said: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return values by their names in small letters, as files say them too."""
-    return {str(name).strip().lower(): value for name, value in said.items()}
 
 
 def _wrong(file: Path, reason: Message) -> RagError:

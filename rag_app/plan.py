@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rag_app import prompt
 from rag_app.endpoints.chat import Answering
+from rag_app.retrieval import scaled
 from rag_app.types import WHERE, Candidate, Limit, Part, Plan, PlanKind, Ranking, Score
 from rag_app.words import NOTHING, Message, msg
 
@@ -139,11 +140,9 @@ def by_mean(rankings: Sequence[Sequence[Candidate]]) -> list[tuple[Candidate, fl
     What a ranking lacks has 0 there (CombSUM; Fox & Shaw 1994).
     """
     scores: dict[str, float] = {}
-    for ranking in filter(None, rankings):
-        high, low = ranking[0].retrieval.score, ranking[-1].retrieval.score
-        for c in ranking:
-            scaled = (c.retrieval.score - low) / (high - low) if high > low else 1.0
-            scores[c.id] = scores.get(c.id, 0.0) + scaled / len(rankings)
+    for ranking in rankings:
+        for name, score in scaled([(c.id, c.retrieval.score) for c in ranking]).items():
+            scores[name] = scores.get(name, 0.0) + score / len(rankings)
     return sorted(((c, scores[c.id]) for c in _best_of(rankings)), key=lambda pair: -pair[1])
 
 

@@ -138,19 +138,21 @@ class _Found(NamedTuple):
 def fused(dense: Sequence[tuple[str, float]], lexical: Sequence[tuple[str, float]], weight: float) -> list[_Found]:
     """Return the rows of two rankings by the convex combination of their scores, best first; `weight` is that of the first."""
     places = [{row: Ranking(rank=i, score=score) for i, (row, score) in enumerate(r, 1)} for r in (dense, lexical)]
-    scaled = [_scaled(ranking) for ranking in (dense, lexical)]
+    all_scaled = [scaled(ranking) for ranking in (dense, lexical)]
     return sorted(
         (
             _Found(
-                row, weight * scaled[0].get(row, 0.0) + (1 - weight) * scaled[1].get(row, 0.0), *(p.get(row) for p in places)
+                row,
+                weight * all_scaled[0].get(row, 0.0) + (1 - weight) * all_scaled[1].get(row, 0.0),
+                *(p.get(row) for p in places),
             )
-            for row in dict.fromkeys([*scaled[0], *scaled[1]])
+            for row in dict.fromkeys([*all_scaled[0], *all_scaled[1]])
         ),
         key=lambda found: -found.score,
     )
 
 
-def _scaled(ranking: Sequence[tuple[str, float]]) -> dict[str, float]:
+def scaled(ranking: Sequence[tuple[str, float]]) -> dict[str, float]:
     """Return the scores of a ranking, best first, as parts of the way from its lowest to its highest."""
     if not ranking:
         return {}

@@ -301,6 +301,14 @@ class Limit(Record):
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
 
+    @property
+    def line(self) -> Message:
+        """What was searched, and why."""
+        if not self.names:
+            return msg("The chat model read no value of a field out of the question: everything was searched.")
+        names = ", ".join(name.removeprefix(WHERE) for name in self.names)
+        return msg("Searched only in {names}, as the question says.", names=names)
+
 
 class Search(Record):
     """A question and its candidates in retrieval order, each with both its places.

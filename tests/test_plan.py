@@ -175,6 +175,7 @@ def test_a_question_is_limited_to_what_the_model_reads_out_of_it(
         assert search.limit and list(search.limit.names) == list(search.only) == names
         assert {c.document for c in search.candidates} == found and search.stages["limit"] == search.limit.ms
         assert asked == ["Question: What does dinner cost?"]
+        assert search.limit.line.startswith("Searched only in" if names else "The chat model read no value of a field")
         # What is chosen counts, and is not asked for.
         chosen = pipeline.search("What does dinner cost?", only=["where:country=fr"])
         assert chosen.limit is None and chosen.only == ("where:country=fr",) and len(asked) == 1

@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from ingest.readers.package import open_package, parse_xml
 
 # Office Open XML, its properties that people add, and OpenDocument.
 _PARTS = ("docProps/core.xml", "docProps/custom.xml", "meta.xml")
+# Characters of a page in which its tags are looked for.
 _HEAD = 100_000
 
 
@@ -29,13 +30,13 @@ def stated(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
             found = dict(_of_package(open_package(content)))
     else:
         with suppress(UnreadableError):
-            text = decode(content[:_HEAD])
-            front, rest = front_matter(text)
-            found = dict(_of_html(rest))
-    return _by_name(front), _by_name(found)
+            front, rest = front_matter(decode(content))
+            found = dict(_of_html(rest[:_HEAD]))
+    return by_name(front), by_name(found)
 
 
-def _by_name(found: dict[str, Any]) -> dict[str, Any]:
+def by_name(found: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return values by the names that fields have: small letters, and underscores between words."""
     return {str(name).strip().lower().replace(" ", "_").replace("-", "_"): value for name, value in found.items()}
 
 

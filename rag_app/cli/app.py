@@ -250,7 +250,9 @@ def show(result: Search, show_all: bool) -> None:
         out.print(result.plan.title, style="dim")
         for n, line in enumerate(result.plan.lines, 1):
             out.print(printable(f"{n}. {t(line)}"), style="dim")
-    if result.only:
+    if result.limit:
+        out.print(printable(result.limit.line), style="dim")
+    elif result.only:
         out.print(printable(msg("Searched only in {names}", names=result.limited_to)), style="dim")
     out.print(result.effect, style="bold")
     n_passages = len(result.passages)

@@ -19,7 +19,7 @@ from rag_app.page.say import t, w
 from rag_app.page.visit import Choice, Mode, Turn, visit
 from rag_app.pipeline import Pipeline
 from rag_app.price import cost
-from rag_app.types import WHERE, Answer, Ask, Candidate, Search
+from rag_app.types import Answer, Ask, Candidate, Limit, Search
 from rag_app.words import msg, nmsg
 
 VOTES = {"with": msg("with reranking"), "without": msg("without reranking"), "neither": msg("no difference")}
@@ -52,8 +52,8 @@ def show(pipeline: Pipeline, turn: Turn, choice: Choice, mode: Mode) -> None:
         states.note(msg("You asked “{typed}”. Rewritten as a standalone question.", typed=search.rewrite.typed), "edit_note")
     if search:
         st.html(stage_line(search.stages))
-        if search.limit and search.limit.names:
-            _limited(turn, search, mode)
+        if search.limit:
+            _limited(turn, search.limit, mode)
         if search.plan:
             st.html(html('<p class="quiet">{title}</p>', title=t(search.plan.title)) + plan_html(search.plan.lines))
     if turn.error:
@@ -255,10 +255,11 @@ def _changes(turn: Turn, choice: Choice, mode: Mode, view: Search) -> None:
         st.button(label, key=f"recut-{turn.id}", on_click=_go_on, args=(turn, view, choice.n_passages), disabled=not n)
 
 
-def _limited(turn: Turn, search: Search, mode: Mode) -> None:
+def _limited(turn: Turn, limit: Limit, mode: Mode) -> None:
     """Say what the question was limited to, and offer to take that off."""
-    names = ", ".join(name.removeprefix(WHERE) for name in search.limit.names) if search.limit else ""
-    states.note(msg("Searched only in {names}, as the question says.", names=names), "filter_alt")
+    states.note(limit.line, "filter_alt")
+    if not limit.names:
+        return
     whole = replace(turn.choice, limit=False)
     label, icon = t("Search everything"), ":material/filter_alt_off:"
     st.button(label, key=f"whole-{turn.id}", icon=icon, on_click=_ask_again, args=(turn, whole, mode))
