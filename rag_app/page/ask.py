@@ -159,7 +159,13 @@ def choose_fields(collection: str, revision: str) -> list[str]:
         else:
             options = values or there
             chosen = st.multiselect(
-                plain(name), options, format_func=shown, key=key, accept_new_options=not counts, persist_state="session"
+                plain(name),
+                options,
+                format_func=shown,
+                placeholder=t("all"),
+                key=key,
+                accept_new_options=not counts,
+                persist_state="session",
             )
         if chosen:
             st.query_params[key] = chosen
